@@ -1,0 +1,126 @@
+"""What flows in and out of a room: who asks, the moment it is, and what a turn of decisions changes.
+
+Decide, then do (httpcore's pool is the model): the room applies its decisions at once and says in a `Turn` what is
+to be written and what is to be said; the node writes it, and only then says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Env:
+    """The moment of a decision. Leases run on `now`, what people see and schedule on `wall`.
+
+    Args:
+        now: monotonic seconds.
+        wall: seconds since 1970, UTC.
+        random: a number in [0, 1), for jitter.
+        new_id: makes an identifier that is unique in the world.
+    """
+
+    now: float
+    wall: float
+    random: Callable[[], float]
+    new_id: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as the token says, and on which connection. Authorisation has been checked before a room sees it."""
+
+    session: str  # one connection
+    actor: str
+    instance: str  # one process, over its reconnects
+    roles: frozenset[str] = frozenset()
+    admin: bool = False
+
+
+BROKER = Caller(session="", actor="@broker", instance="")
+"""The caller of what the room does by itself: timers, expiries."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """The response to a request, to be sent once everything decided so far is durable. `seq` and `epoch` are added by
+    the node. `bodies` names fields of `ok` that hold a body's sequence and are to be filled in: see `BodyAt`."""
+
+    session: str
+    id: int
+    ok: dict[str, Any] | None = None
+    err: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Push:
+    """A frame for one connection, dropped if the connection is gone. Values may be `BodyAt`."""
+
+    session: str
+    frame: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Ephemeral:
+    """A QoS 0 message: to the topic's subscribers, never to the log."""
+
+    topic: str
+    frame: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BodyAt:
+    """Stands in a reply or push for the body of the event at `seq`: bodies do not stay in memory. The node replaces it by
+    the bytes (from what it is about to write, from its cache, or from the engine) before the frame leaves."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAt:
+    """Stands in a reply for the value of the cold key `key` (None when absent), read after the turn is durable."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScanAt:
+    """Stands in a reply for `[[key, value], …]` of a range of cold keys; see `Engine.scan` for the arguments."""
+
+    prefix: str
+    after: str | None = None
+    before: str | None = None
+    reverse: bool = False
+    limit: int = 100
+    bodies: bool = True
+
+
+Effect = Reply | Push | Ephemeral
+
+
+@dataclass(slots=True)
+class Turn:
+    """What decisions since the last hand-over changed. One turn is one commit of a room: all of it, or nothing.
+
+    Args:
+        events: appended to the log, in order; the first has the sequence after `expected_sequence`.
+        heads: rows that are loaded again at recovery (value None: delete).
+        records: rows that are only read when asked for (value None: delete).
+        deleted_prefixes: ranges of records that go, before `records` are put.
+        effects: to be carried out after the commit, in order.
+    """
+
+    expected_sequence: int
+    events: list[Event] = field(default_factory=list)
+    heads: dict[str, bytes | None] = field(default_factory=dict)
+    records: dict[str, bytes | None] = field(default_factory=dict)
+    deleted_prefixes: list[str] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+    @property
+    def writes(self) -> bool:
+        return bool(self.events or self.heads or self.records or self.deleted_prefixes)

@@ -1,0 +1,102 @@
+"""The engine's protocol: an engine stores, and knows two things only, commit and read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..core.event import Event
+from ..core.turn import Turn
+
+
+class StorageFailed(Exception):
+    """The engine could not write or read; it accepts nothing more. The broker stops, and starts again from what is stored."""
+
+
+class SequenceConflict(Exception):
+    """The room's log does not end where the committer thought: somebody else owns the room. The room is to be loaded again."""
+
+
+class DatabaseTooNew(Exception):
+    """The database was written by a newer version; the message names both and says what to do."""
+
+
+class DatabaseInUse(Exception):
+    """Another process holds the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomImage:
+    """What recovery loads of a room: rows, not history."""
+
+    name: str
+    epoch: str
+    sequence: int
+    first_sequence: int  # the oldest event still kept, or sequence + 1
+    heads: dict[str, bytes]
+
+
+class Engine(Protocol):
+    """Stores rooms: a log of events and rows beside it.
+
+    Guarantees, the same for every engine and shown by one contract suite:
+
+    - **Atomic.** A turn (events, heads, records, deletions) is stored whole or not at all; a reader never sees half of one.
+    - **Durable.** When `commit` returns, every turn it was given survives a crash of the process and, for engines with
+      `durability == "disk"`, of the machine.
+    - **Fenced.** A turn whose `expected_sequence` is not the end of the room's log changes nothing and is reported;
+      other rooms' turns of the same call are stored.
+    - **Ordered.** Sequences of a room have no hole. Reads see every commit that returned before the read began.
+    - **Fail-stop.** After the first storage error every call raises `StorageFailed`; nothing is retried.
+
+    All methods may be called from one event loop only; none blocks it.
+    """
+
+    durability: str
+    """`disk`: survives a power cut. `process`: survives nothing but a reconnect (memory)."""
+
+    async def open(self) -> None:
+        """Raises `DatabaseTooNew`, `DatabaseInUse`, `StorageFailed`."""
+
+    async def close(self) -> None: ...
+
+    async def rooms(self) -> dict[str, int]:
+        """Every room's name and last sequence."""
+
+    async def load(self, room: str) -> RoomImage | None:
+        """None when there is no such room."""
+
+    async def create(self, room: str, epoch: str) -> None:
+        """Durable when it returns; nothing happens when the room is there."""
+
+    async def commit(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None]:
+        """Store turns of several rooms (each room at most once), in one transaction where the engine can.
+
+        Returns, for each turn, None or why it was not stored.
+
+        Raises:
+            StorageFailed: nothing of this call may be taken for stored, and nothing more will be.
+        """
+
+    async def events(self, room: str, after: int, limit: int, max_bytes: int = 1 << 20) -> list[Event]:
+        """Events with a sequence over `after`, in order: at most `limit`, and no more once `max_bytes` are reached (one at least)."""
+
+    async def bodies(self, room: str, sequences: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
+        """Body and content type of the events at these sequences; those that are gone are absent."""
+
+    async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """The cold rows of these keys; absent ones are absent."""
+
+    async def scan(
+        self,
+        room: str,
+        prefix: str,
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        reverse: bool = False,
+        limit: int = 100,
+        bodies: bool = True,
+    ) -> list[tuple[str, bytes | None]]:
+        """Cold rows whose key begins with `prefix`, in the order of the keys' UTF-8 bytes; bounds are exclusive."""
