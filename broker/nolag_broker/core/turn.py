@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..wire.grants import Grants
 from .event import Event
 
 
@@ -32,16 +33,24 @@ class Env:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, as the token says, and on which connection. Authorisation has been checked before a room sees it."""
+    """Who asks, as the token says, and on which connection.
 
-    session: str  # one connection
+    Args:
+        session: one connection.
+        actor: who; the server stamps it on everything.
+        instance: one process, over its reconnects.
+        grants: what the token allows; a room asks for each operation.
+        roles: for approvers and quorum.
+    """
+
+    session: str
     actor: str
-    instance: str  # one process, over its reconnects
+    instance: str
+    grants: Grants
     roles: frozenset[str] = frozenset()
-    admin: bool = False
 
 
-BROKER = Caller(session="", actor="@broker", instance="")
+BROKER = Caller(session="", actor="@broker", instance="", grants=Grants(()))
 """The caller of what the room does by itself: timers, expiries."""
 
 

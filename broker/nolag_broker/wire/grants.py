@@ -1,0 +1,75 @@
+"""What a token allows: a list of grants, each a room pattern, topic patterns and verbs. Deny by default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .codes import Refusal
+from .topics import check_pattern, matcher, matches_any
+
+VERBS: Final = ("publish", "subscribe", "dispatch", "claim", "state", "approve", "tools", "checkpoint", "admin")
+ALL_BUT_ADMIN: Final = VERBS[:-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Leave to use `verbs` on resources that match one of `topics`, in rooms that match `room`."""
+
+    room: str
+    topics: tuple[str, ...]
+    verbs: frozenset[str]
+
+
+class Grants:
+    """The grants of one token."""
+
+    __slots__ = ("_grants",)
+
+    def __init__(self, grants: Sequence[Grant]) -> None:
+        self._grants = tuple(grants)
+
+    @classmethod
+    def parse(cls, claims: Any) -> Grants:
+        """From the `grants` claim of a token, or from a user.
+
+        Raises:
+            Refusal: `bad_request`, when it is not a list of `{room, topics?, verbs?}` with known verbs. Absent topics
+                mean all (`**`), absent verbs all but `admin`.
+        """
+        if not isinstance(claims, (list, tuple)):
+            raise Refusal("bad_request", "grants must be a list of {room, topics, verbs}")
+        return cls([_parse(claim) for claim in claims])
+
+    def allows(self, verb: str, room: str, resource: str) -> bool:
+        """Whether one grant covers this verb, room and resource. `admin` on the room covers every verb."""
+        return any(
+            (verb in grant.verbs or "admin" in grant.verbs) and matcher(grant.room)(room) and matches_any(grant.topics, resource)
+            for grant in self._grants
+        )
+
+    def touches(self, room: str) -> bool:
+        """Whether any grant speaks of this room."""
+        return any(matcher(grant.room)(room) for grant in self._grants)
+
+    def is_admin(self, room: str) -> bool:
+        return any("admin" in grant.verbs and matcher(grant.room)(room) and "**" in grant.topics for grant in self._grants)
+
+    def to_wire(self) -> list[dict[str, Any]]:
+        return [{"room": g.room, "topics": list(g.topics), "verbs": sorted(g.verbs)} for g in self._grants]
+
+
+def _parse(claim: Any) -> Grant:
+    if not isinstance(claim, Mapping) or not isinstance(claim.get("room"), str):
+        raise Refusal("bad_request", "a grant is a map with a room pattern, for example {room: 'newsroom', verbs: ['publish']}")
+    topics, verbs = claim.get("topics", ["**"]), claim.get("verbs", list(ALL_BUT_ADMIN))
+    if not _strings(topics) or not _strings(verbs):
+        raise Refusal("bad_request", "topics and verbs of a grant are lists of strings")
+    if unknown := set(verbs) - set(VERBS):
+        raise Refusal("bad_request", f"unknown verb {sorted(unknown)[0]!r}; verbs are {', '.join(VERBS)}")
+    return Grant(check_pattern(claim["room"]), tuple(check_pattern(topic) for topic in topics), frozenset(verbs))
+
+
+def _strings(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
