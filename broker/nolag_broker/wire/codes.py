@@ -52,7 +52,7 @@ _TABLE: Final = (
 CODES: Final[dict[str, Code]] = {code.name: code for code in _TABLE}
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault of the program
+class Refusal(Exception):
     """A request was refused; carried to the client as `err` of the response.
 
     Args:
