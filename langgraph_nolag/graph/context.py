@@ -1,0 +1,80 @@
+"""Which node execution this code runs in: how `gate()` and the pattern nodes find their room.
+
+Set around the body of every node of a distributed graph: on the worker for the remote ones, on the orchestrator for the
+local ones. A graph that a node's body calls by itself inherits the context of that node; the innermost thread and
+namespace are LangGraph's to know (`langgraph.config.get_config()`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..client.link import RoomLink
+
+
+@dataclass(slots=True, eq=False)
+class NodeContext:
+    """One execution of one node.
+
+    Attributes:
+        link: the room that the graph is distributed over.
+        graph: name and fingerprint, as in the task's type.
+        node: path of the node, `outer/inner` inside sub-graphs.
+        thread_id: None when the graph runs without a checkpointer.
+        task_id: LangGraph's own id of the execution; the same after a restart.
+        checkpoint_ns: LangGraph's namespace of the execution.
+        remote: True on a worker, where the interrupt and the approvals are one commit.
+        approvals: what this execution asks people for, as `approval.request` fields.
+    """
+
+    link: RoomLink
+    graph: str
+    node: str
+    thread_id: str | None
+    task_id: str
+    checkpoint_ns: str
+    remote: bool
+    approvals: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_approval(self, fields: Mapping[str, Any], body: bytes) -> None:
+        """Ask people. Call it before `interrupt()`; the same approval id again changes nothing.
+
+        On a worker the approval is created in the commit that completes the node's task with its interrupt: there is
+        never one without the other. In a local node it is requested here and now, blocking, before the interrupt is
+        raised; a crash in between leaves an approval whose id the next run of the node attaches to.
+
+        Args:
+            fields: of `approval.request` (approval, action, allow, expires, approvers, quorum, …), without `body`.
+            body: what is shown to them, encoded.
+
+        Raises:
+            NoLagError: in a local node, when the broker refuses the request.
+        """
+        request = {**fields, "body": body}
+        if not self.remote:
+            self.link.call("approval.request", **{"follow": False, **request})
+        if all(known["approval"] != request["approval"] for known in self.approvals):
+            self.approvals.append(request)
+
+
+_current: ContextVar[NodeContext | None] = ContextVar("langgraph_nolag_node", default=None)
+
+
+def current() -> NodeContext | None:
+    """The node execution that the caller runs in; None outside a distributed graph."""
+    return _current.get()
+
+
+@contextmanager
+def running(context: NodeContext) -> Iterator[NodeContext]:
+    """Make `context` the current one inside the block."""
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)
