@@ -1,0 +1,62 @@
+# Works from a clean clone with Python 3.11 or newer and make; everything else is set up in .venv.
+#
+#   make demo    a team of agents over worker processes writes a sourced briefing, with a human gate
+#                OUT=path DOCS=folder QUESTION="..." MODEL=provider:name CHAOS=1 YES=1
+#   make test    the tests, in a few minutes
+#   make check   lint, types, import contracts, and the long tests
+#   make bench   figures beside NATS JetStream and Celery, in a few minutes
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --build-constraint constraints.txt
+
+OUT ?= build/briefing.md
+
+.PHONY: setup demo test lint check bench constraints clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; make PYTHON=python3.12 names one"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "$$(grep '^pip==' constraints.txt)"
+	$(INSTALL) --editable '.[demo]' --group dev
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.ready
+	$(INSTALL) --group bench
+	@touch $@
+
+# Values reach the command through the environment, so that quotes in a question are the user's own.
+export OUT DOCS QUESTION MODEL
+demo: setup
+	@$(BIN)/langgraph-nolag demo --out "$$OUT" $(if $(DOCS),--docs "$$DOCS") $(if $(QUESTION),--question "$$QUESTION") \
+	  $(if $(MODEL),--model "$$MODEL") $(if $(CHAOS),--chaos) $(if $(YES),--yes)
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint
+	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/.bench
+	@$(BIN)/python -m benchmarks.run
+
+# The newest versions that pyproject.toml admits, written down: run it, run the tests, commit.
+constraints:
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet --upgrade pip
+	build/constraints/bin/python -m pip install --quiet --editable '.[demo,fast]' --group dev --group bench hatchling
+	{ sed '/^[^#]/,$$d' constraints.txt; build/constraints/bin/python -m pip freeze --all --exclude-editable --exclude setuptools | grep '=='; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
