@@ -38,7 +38,8 @@ def _no_extensions(code: int, data: bytes) -> Any:
 
 
 def check_depth(value: Any, limit: int = MAX_DEPTH) -> None:
-    """Refuse free-form values that nest deeper than `limit` (iterative: the check itself can't overflow).
+    """Refuse free-form values that nest deeper than `limit` (iterative: the check itself can't overflow), and timestamps: the one
+    extension type that `unpack` has no way to refuse by itself.
 
     Raises:
         Refusal: `bad_request`.
@@ -50,3 +51,5 @@ def check_depth(value: Any, limit: int = MAX_DEPTH) -> None:
             if depth >= limit:
                 raise Refusal("bad_request", f"nested deeper than {limit}")
             stack.extend((child, depth + 1) for child in (item.values() if isinstance(item, dict) else item))
+        elif isinstance(item, msgpack.Timestamp):
+            raise Refusal("bad_request", "extension type -1 (timestamp): send times as numbers")
