@@ -1,0 +1,17 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """On CI a skipped test is a failure: what it needs is to be installed there."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter is not None and (skipped := reporter.stats.get("skipped")):
+        reporter.ensure_newline()
+        reporter.write_line(f"{len(skipped)} skipped, and on CI nothing may be: {', '.join(report.nodeid for report in skipped)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
