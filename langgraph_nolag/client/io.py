@@ -1,0 +1,182 @@
+"""The process's I/O thread: one daemon thread with one asyncio loop, on which every connection lives.
+
+User code that blocks its own loop can't starve heartbeats, and sync code needs no loop at all. What crosses a thread
+border travels through a `Courier`: many calls for one wake-up of the loop, because waking a loop costs more than a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import logging
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from ..errors import Disconnected, WrongThread
+
+T = TypeVar("T")
+log = logging.getLogger("langgraph_nolag")
+
+
+class Courier:
+    """Carries calls from other threads to one loop, in order."""
+
+    __slots__ = ("__weakref__", "_awake", "_calls", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._awake = False
+
+    def post(self, call: Callable[..., object], *args: Any) -> None:
+        """Run `call(*args)` on the loop, soon. From any thread.
+
+        Raises:
+            RuntimeError: the loop is closed.
+        """
+        self._calls.append((call, args))
+        if not self._awake:
+            self._awake = True
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        # The flag falls before the first call is taken: whoever posts after that wakes the loop again.
+        self._awake = False
+        calls = self._calls
+        for _ in range(len(calls)):
+            call, args = calls.popleft()
+            try:
+                call(*args)
+            except Exception:
+                log.exception("a call handed over between threads failed")
+        if calls and not self._awake:
+            self._awake = True
+            self._loop.call_soon(self._deliver)
+
+
+_couriers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Courier] = weakref.WeakKeyDictionary()
+_couriers_lock = threading.Lock()
+
+
+def courier_to(loop: asyncio.AbstractEventLoop) -> Courier:
+    """The one courier of a user's loop."""
+    courier = _couriers.get(loop)
+    if courier is None:
+        with _couriers_lock:
+            courier = _couriers.setdefault(loop, Courier(loop))
+    return courier
+
+
+def hand_back(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: Any) -> None:
+    """Run a call on a user's loop; nothing happens when that loop is closed, for then nobody waits."""
+    with contextlib.suppress(RuntimeError):
+        courier_to(loop).post(call, *args)
+
+
+class IoThread:
+    """The thread and its loop. One a process: see `io_thread`."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._courier = Courier(self.loop)
+        self._forked = False
+        self._thread = threading.Thread(target=self._main, name="nolag-io", daemon=True)
+        self._thread.start()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    @property
+    def is_current(self) -> bool:
+        return threading.get_ident() == self._thread.ident
+
+    def post(self, call: Callable[..., object], *args: Any) -> None:
+        """Run `call(*args)` on the I/O thread, in the order of posting, without waiting."""
+        if self._forked:
+            raise Disconnected("this connection belongs to the parent process; connect again after a fork")
+        self._courier.post(call, *args)
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Start a coroutine on the I/O thread."""
+        if self._forked:
+            work.close()
+            raise Disconnected("this connection belongs to the parent process; connect again after a fork")
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Run a coroutine on the I/O thread and block until it is done.
+
+        Raises:
+            WrongThread: called on the I/O thread.
+            TimeoutError: after `timeout` seconds; the coroutine is cancelled.
+        """
+        if self.is_current:
+            work.close()
+            self.check_may_block()
+        future = self.submit(work)
+        try:
+            return future.result(timeout)
+        except TimeoutError:
+            future.cancel()
+            raise
+
+    def check_may_block(self) -> None:
+        """Raises `WrongThread` on the I/O thread."""
+        if self.is_current:
+            raise WrongThread("a blocking call on the SDK's I/O thread would wait for itself; use the async form, or another thread")
+
+    def abandon(self) -> None:
+        """In a forked child: the thread did not come along."""
+        self._forked = True
+
+    def stop(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(1.0)
+
+
+_thread: IoThread | None = None
+_thread_lock = threading.Lock()
+_after_fork: list[Callable[[], None]] = []
+
+
+def io_thread() -> IoThread:
+    """The I/O thread of this process, started on first use."""
+    global _thread
+    if _thread is None:
+        with _thread_lock:
+            if _thread is None:
+                _thread = IoThread()
+    return _thread
+
+
+def on_fork(forget: Callable[[], None]) -> None:
+    """Have `forget` called in a forked child, after the I/O thread was abandoned."""
+    _after_fork.append(forget)
+
+
+def _in_child() -> None:
+    global _thread, _thread_lock, _couriers_lock
+    _thread_lock, _couriers_lock = threading.Lock(), threading.Lock()  # a parent's thread may have held them
+    if _thread is not None:
+        _thread.abandon()
+        _thread = None
+    for forget in _after_fork:
+        forget()
+
+
+@atexit.register
+def _at_exit() -> None:
+    if _thread is not None:
+        _thread.stop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
