@@ -98,5 +98,7 @@ class Engine(Protocol):
         reverse: bool = False,
         limit: int = 100,
         bodies: bool = True,
+        max_bytes: int = 16 << 20,
     ) -> list[tuple[str, bytes | None]]:
-        """Cold rows whose key begins with `prefix`, in the order of the keys' UTF-8 bytes; bounds are exclusive."""
+        """Cold rows whose key begins with `prefix`, in the order of the keys' UTF-8 bytes; bounds are exclusive. At most
+        `limit` rows, and no more once the values reach `max_bytes` (one at least)."""

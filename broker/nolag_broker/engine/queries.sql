@@ -1,0 +1,51 @@
+-- Every statement of the SQLite engine, by name. `:rows` is repeated for as many rows as one execution stores; see `Statements`.
+
+-- name: rooms
+SELECT name, id, last FROM room;
+
+-- name: room
+SELECT id, epoch, last FROM room WHERE name = ?;
+
+-- name: create_room
+INSERT INTO room (name, epoch) VALUES (?, ?) ON CONFLICT DO NOTHING;
+
+-- name: heads
+SELECT key, value FROM kv WHERE room = ? AND space = 0;
+
+-- name: append
+INSERT INTO log (id, first, events) VALUES :rows;
+
+-- name: set_last
+UPDATE room SET last = new.column2 FROM (VALUES :rows) AS new WHERE room.id = new.column1;
+
+-- name: put
+INSERT INTO kv (room, space, key, value) VALUES :rows ON CONFLICT DO UPDATE SET value = excluded.value;
+
+-- name: delete
+-- One room's rows of one space.
+DELETE FROM kv WHERE room = ? AND space = ? AND key IN (:keys);
+
+-- name: delete_range
+DELETE FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ?;
+
+-- name: batch
+-- The batch that holds the first sequence after one, or begins after it.
+SELECT id, first, events FROM log WHERE id > ? AND id < ? ORDER BY id LIMIT 1;
+
+-- name: first
+SELECT first FROM log WHERE id > ? AND id < ? ORDER BY id LIMIT 1;
+
+-- name: record
+SELECT value FROM kv WHERE room = ? AND space = 1 AND key = ?;
+
+-- name: scan_up
+SELECT key, value FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key LIMIT ?;
+
+-- name: scan_down
+SELECT key, value FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?;
+
+-- name: scan_keys_up
+SELECT key, NULL FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key LIMIT ?;
+
+-- name: scan_keys_down
+SELECT key, NULL FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?;

@@ -1,0 +1,223 @@
+"""The SQLite engine: one file, one connection, one thread that writes and reads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from time import perf_counter
+from typing import Any, Final, TypeVar
+
+from ..core.event import Event
+from ..core.turn import Turn
+from .base import RoomImage, SequenceConflict, StorageFailed
+from .keys import KeyRange
+from .tables import Read, Tables, batches
+
+FILE: Final = "rooms.db"
+BATCH_BYTES: Final = 256 << 10  # of a row of the log
+PIECE: Final = 0.005  # seconds a read may keep a commit waiting
+
+T = TypeVar("T")
+
+
+class SqliteEngine:
+    """See `Engine` for the guarantees; `durability` is `disk`.
+
+    Args:
+        folder: where `rooms.db` is; made (mode 0700) when it is absent.
+    """
+
+    durability = "disk"
+
+    def __init__(self, folder: Path) -> None:
+        self._thread = _Thread(folder / FILE)
+
+    async def open(self) -> None:
+        await self._thread.start()
+
+    async def close(self) -> None:
+        await self._thread.stop()
+
+    async def rooms(self) -> dict[str, int]:
+        return await self._thread.do(lambda tables: tables.rooms())
+
+    async def load(self, room: str) -> RoomImage | None:
+        return await self._thread.do(lambda tables: tables.load(room))
+
+    async def create(self, room: str, epoch: str) -> None:
+        await self._thread.do(lambda tables: tables.create(room, epoch))
+
+    async def commit(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None]:
+        # Encoded here: events share one packer with the rest of the event loop.
+        rows = [(room, turn, batches(turn.events, BATCH_BYTES)) for room, turn in turns]
+        return await self._thread.do(lambda tables: tables.commit(rows))
+
+    async def events(self, room: str, after: int, limit: int, max_bytes: int = 1 << 20) -> list[Event]:
+        return await self._thread.read(lambda tables: tables.events(room, after, limit, max_bytes))
+
+    async def bodies(self, room: str, sequences: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
+        return await self._thread.read(lambda tables: tables.bodies(room, sequences))
+
+    async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
+        return await self._thread.read(lambda tables: tables.records(room, keys))
+
+    async def scan(
+        self,
+        room: str,
+        prefix: str,
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        reverse: bool = False,
+        limit: int = 100,
+        bodies: bool = True,
+        max_bytes: int = 16 << 20,
+    ) -> list[tuple[str, bytes | None]]:
+        keys = KeyRange.of(prefix, after, before)
+        return await self._thread.read(lambda tables: tables.scan(room, keys, reverse, limit, bodies, max_bytes))
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """Something to do on the thread: at once (`do`), or in pieces (`read`, begun when its turn comes)."""
+
+    future: asyncio.Future[Any]
+    do: Callable[[Tables], Any] | None = None
+    read: Callable[[Tables], Read[Any]] | None = None
+    pieces: Read[Any] | None = None
+
+
+class _Thread:
+    """The thread that owns the database. Jobs go in by one queue; results go back to the loop, several at a time."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._delivering = False
+        self._failure: StorageFailed | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, args=(opened,), name="nolag-storage", daemon=True)
+        self._thread.start()
+        await opened
+
+    async def stop(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            self._jobs.put(None)
+            await asyncio.to_thread(self._thread.join)
+
+    def do(self, call: Callable[[Tables], T]) -> asyncio.Future[T]:
+        return self._submit(_Job(self._loop.create_future(), do=call))
+
+    def read(self, call: Callable[[Tables], Read[T]]) -> asyncio.Future[T]:
+        return self._submit(_Job(self._loop.create_future(), read=call))
+
+    def _submit(self, job: _Job) -> asyncio.Future[Any]:
+        if self._thread is None or not self._thread.is_alive():
+            job.future.set_exception(self._failure or StorageFailed("the database is closed"))
+        else:
+            self._jobs.put(job)
+        return job.future
+
+    # -- on the thread
+
+    def _run(self, opened: asyncio.Future[None]) -> None:
+        try:
+            tables = Tables(self._file)
+        except Exception as error:
+            self._finish(opened, None, error)
+            return
+        self._finish(opened, None, None)
+        reads: deque[_Job] = deque()
+        try:
+            while self._take_jobs(tables, reads):
+                if reads:
+                    self._piece(tables, reads)
+        finally:
+            tables.close()
+            self._failure = self._failure or StorageFailed("the database is closed")
+            for job in reads:
+                self._finish(job.future, None, self._failure)
+
+    def _take_jobs(self, tables: Tables, reads: deque[_Job]) -> bool:
+        """Do what has come, writes at once; wait for something only when no read is under way. False: stop."""
+        wait = not reads
+        while True:
+            try:
+                job = self._jobs.get(block=wait)
+            except Empty:
+                return True
+            if job is None:
+                return False
+            wait = False
+            if job.do is None:
+                reads.append(job)
+            else:
+                self._guard(job.future, partial(job.do, tables))
+
+    def _piece(self, tables: Tables, reads: deque[_Job]) -> None:
+        """Some milliseconds of the read that has waited longest."""
+        job = reads.popleft()
+        until = perf_counter() + PIECE
+
+        def advance() -> Any:
+            if job.pieces is None:
+                assert job.read is not None
+                job.pieces = job.read(tables)
+            while perf_counter() < until:
+                try:
+                    next(job.pieces)
+                except StopIteration as end:
+                    return end.value
+            reads.append(job)
+            return _UNDER_WAY
+
+        self._guard(job.future, advance)
+
+    def _guard(self, future: asyncio.Future[Any], call: Callable[[], Any]) -> None:
+        """Fail-stop: after the first error nothing is tried again, since what the file holds is not known any more."""
+        if self._failure is not None:
+            self._finish(future, None, self._failure)
+            return
+        try:
+            result = call()
+        except Exception as error:
+            self._failure = StorageFailed(f"{self._file}: {error}")
+            self._failure.__cause__ = error
+            self._finish(future, None, self._failure)
+            return
+        if result is not _UNDER_WAY:
+            self._finish(future, result, None)
+
+    def _finish(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        self._done.append((future, result, error))
+        if not self._delivering:
+            self._delivering = True
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    # -- on the loop
+
+    def _deliver(self) -> None:
+        self._delivering = False  # before the queue is emptied: what comes later asks for another delivery
+        while self._done:
+            future, result, error = self._done.popleft()
+            if future.done():
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+
+_UNDER_WAY: Final = object()

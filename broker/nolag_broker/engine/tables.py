@@ -1,0 +1,309 @@
+"""What the SQLite engine does on its thread: open the file, store turns, read in pieces. Synchronous.
+
+Reads are generators: each `yield` is a place where a commit may come between, and no cursor is open there.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgpack
+
+from ..core.event import Event, decode_events
+from ..core.turn import Turn
+from .base import DatabaseInUse, DatabaseTooNew, RoomImage, SequenceConflict, StorageFailed
+from .keys import KeyRange
+from .statements import SQL, execute_keys, execute_rows, read_sql
+
+VERSION: Final = 1  # of the schema, kept in `PRAGMA user_version`
+HEADS, RECORDS = 0, 1
+SEQUENCE_BITS: Final = 40  # a trillion events a room, eight million rooms
+PIECE_ROWS, PIECE_BYTES = 64, 1 << 20  # of a scan, between two places to stop
+
+# SQLite compares every text as less than every blob: an upper bound for keys where there is none.
+_TO_THE_END: Final = b""
+
+T = TypeVar("T")
+Read = Generator[None, None, T]
+Batch = tuple[int, int, bytes]  # first and last sequence, encoded events
+
+
+class Tables:
+    """One open database file, owned by one thread."""
+
+    def __init__(self, file: Path) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            DatabaseInUse, DatabaseTooNew, StorageFailed
+        """
+        self._file = file
+        self._sql = self._connect()
+        try:
+            self._migrate()
+            rooms = self._sql.execute(SQL["rooms"]).fetchall()
+        except BaseException:
+            self._sql.close()
+            raise
+        self._ids: dict[str, int] = {name: id for name, id, _ in rooms}
+        # Nobody else can write, so the ends of the logs are what we remember: comparing costs no query.
+        self._last: dict[str, int] = {name: last for name, _, last in rooms}
+        self._changes: defaultdict[int, int] = defaultdict(int)  # commits that touched a room's records
+
+    def _connect(self) -> sqlite3.Connection:
+        # SQLite before 3.51.3 can corrupt the database when one connection resets the write-ahead log while another writes.
+        # There is never a second connection here: this one is the process's only one, and the exclusive lock keeps
+        # other processes out. (With it the log's index lives in this process's memory; there is no -shm file.)
+        connection: sqlite3.Connection | None = None
+        try:
+            _make_private(self._file)
+            connection = sqlite3.connect(self._file, timeout=0.5, isolation_level=None, cached_statements=512)
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")  # a commit that returned is on the disk
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")
+            connection.execute("BEGIN IMMEDIATE")  # takes the lock now; it is kept until the connection closes
+            connection.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            if connection is not None:
+                connection.close()
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise DatabaseInUse(
+                    f"{self._file} is in use by another broker. Stop that one, or start this one with another --path."
+                ) from None
+            raise StorageFailed(f"cannot open {self._file}: {error}") from error
+        return connection
+
+    def _migrate(self) -> None:
+        try:
+            (version,) = self._sql.execute("PRAGMA user_version").fetchone()
+            if version > VERSION:
+                raise DatabaseTooNew(
+                    f"{self._file} was written by a newer version: its schema is {version}, this broker knows up to {VERSION}. "
+                    "Install the newer langgraph-nolag, or start with another --path."
+                )
+            if version == 0:
+                for statement in ("BEGIN IMMEDIATE", *_statements(read_sql("schema.sql")), f"PRAGMA user_version = {VERSION}", "COMMIT"):
+                    self._sql.execute(statement)
+        except sqlite3.Error as error:
+            raise StorageFailed(f"cannot read {self._file}: {error}") from error
+
+    def close(self) -> None:
+        self._sql.close()
+
+    # -- writes
+
+    def create(self, room: str, epoch: str) -> None:
+        self._sql.execute(SQL["create_room"], (room, epoch))
+        id, _, last = self._sql.execute(SQL["room"], (room,)).fetchone()
+        self._ids[room], self._last[room] = id, last
+
+    def commit(self, turns: Sequence[tuple[str, Turn, list[Batch]]]) -> list[SequenceConflict | None]:
+        """One transaction for all rooms; each statement runs once for the rows of all."""
+        conflicts: list[SequenceConflict | None] = []
+        log: list[tuple[int, int, bytes]] = []
+        lasts: dict[str, int] = {}
+        puts: list[tuple[int, int, str, bytes]] = []
+        self._sql.execute("BEGIN IMMEDIATE")
+        for room, turn, batches in turns:
+            last = self._last.get(room)
+            if last != turn.expected_sequence:
+                conflicts.append(SequenceConflict(f"room {room!r} ends at {last}, not at {turn.expected_sequence}"))
+                continue
+            conflicts.append(None)
+            id = self._ids[room]
+            if batches:
+                log.extend((id << SEQUENCE_BITS | end, first, events) for first, end, events in batches)
+                lasts[room] = batches[-1][1]
+            for prefix in turn.deleted_prefixes:
+                keys = KeyRange.of(prefix)
+                self._sql.execute(SQL["delete_range"], (id, keys.low, _TO_THE_END if keys.high is None else keys.high))
+            self._rows(id, HEADS, turn.heads, puts)
+            self._rows(id, RECORDS, turn.records, puts)
+            if turn.records or turn.deleted_prefixes:
+                self._changes[id] += 1
+        execute_rows(self._sql, "put", puts)
+        execute_rows(self._sql, "append", log)
+        execute_rows(self._sql, "set_last", [(self._ids[room], last) for room, last in lasts.items()])
+        self._sql.execute("COMMIT")
+        self._last.update(lasts)
+        return conflicts
+
+    def _rows(self, id: int, space: int, rows: dict[str, bytes | None], puts: list[tuple[int, int, str, bytes]]) -> None:
+        if not rows:
+            return
+        puts.extend((id, space, key, value) for key, value in rows.items() if value is not None)
+        execute_keys(self._sql, "delete", id, space, [key for key, value in rows.items() if value is None])
+
+    # -- reads
+
+    def rooms(self) -> dict[str, int]:
+        return dict(self._last)
+
+    def load(self, room: str) -> RoomImage | None:
+        row = self._sql.execute(SQL["room"], (room,)).fetchone()
+        if row is None:
+            return None
+        id, epoch, last = row
+        first = self._sql.execute(SQL["first"], _log_span(id, 0)).fetchone()
+        return RoomImage(room, epoch, last, first[0] if first else last + 1, dict(self._sql.execute(SQL["heads"], (id,))))
+
+    def events(self, room: str, after: int, limit: int, max_bytes: int) -> Read[list[Event]]:
+        found: list[Event] = []
+        size = 0
+        id = self._ids.get(room)
+        while id is not None and len(found) < limit and size < max_bytes:
+            batch = self._sql.execute(SQL["batch"], _log_span(id, after)).fetchone()
+            if batch is None:
+                break
+            for event in decode_events(batch[2]):
+                if event.seq > after:
+                    found.append(event)
+                    size += len(event.encoded)
+                    if len(found) >= limit or size >= max_bytes:
+                        break
+            after = found[-1].seq
+            yield
+        return found
+
+    def bodies(self, room: str, sequences: Sequence[int]) -> Read[dict[int, tuple[bytes | None, str | None]]]:
+        found: dict[int, tuple[bytes | None, str | None]] = {}
+        id = self._ids.get(room)
+        batch: tuple[int, int, bytes] | None = None
+        for sequence in sorted(sequences) if id is not None else ():
+            if batch is None or sequence > batch[0] & ((1 << SEQUENCE_BITS) - 1):
+                batch = self._sql.execute(SQL["batch"], _log_span(id or 0, sequence - 1)).fetchone()
+                if batch is None:
+                    break
+            if sequence >= batch[1]:
+                found[sequence] = _body(batch[2], sequence - batch[1])
+            yield
+        return found
+
+    def records(self, room: str, keys: Sequence[str]) -> Read[dict[str, bytes]]:
+        id = self._ids.get(room)
+        if id is None:
+            return {}
+
+        def read() -> Read[dict[str, bytes]]:
+            found: dict[str, bytes] = {}
+            for key in keys:
+                row = self._sql.execute(SQL["record"], (id, key)).fetchone()
+                if row is not None:
+                    found[key] = row[0]
+                yield
+            return found
+
+        return (yield from self._undivided(id, read))
+
+    def scan(
+        self, room: str, keys: KeyRange, reverse: bool, limit: int, bodies: bool, max_bytes: int
+    ) -> Read[list[tuple[str, bytes | None]]]:
+        id = self._ids.get(room)
+        if id is None or keys.empty:
+            return []
+        query = SQL[f"scan_{'' if bodies else 'keys_'}{'down' if reverse else 'up'}"]
+
+        def read() -> Read[list[tuple[str, bytes | None]]]:
+            found: list[tuple[str, bytes | None]] = []
+            low, high = keys.low, _TO_THE_END if keys.high is None else keys.high
+            size = piece = 0
+            while True:
+                wanted = min(PIECE_ROWS, limit - len(found))
+                before = len(found)
+                piece = 0
+                cursor = self._sql.execute(query, (id, low, high, wanted))
+                for row in cursor:
+                    found.append(row)
+                    piece += len(row[1] or b"")
+                    if piece >= PIECE_BYTES or size + piece >= max_bytes:
+                        break
+                else:
+                    if len(found) - before < wanted:
+                        return found
+                cursor.close()
+                size += piece
+                if len(found) >= limit or size >= max_bytes:
+                    return found
+                if reverse:
+                    high = found[-1][0]
+                else:
+                    low = found[-1][0] + "\0"
+                yield
+
+        return (yield from self._undivided(id, read))
+
+    def _undivided(self, id: int, read: Callable[[], Read[T]]) -> Read[T]:
+        """A read of rows that change, as if it were one moment's: begun again when a commit changed the room's records between
+        its pieces, and in the end not cut into pieces."""
+        for _ in range(3):
+            seen = self._changes[id]
+            pieces = read()
+            while self._changes[id] == seen:
+                try:
+                    next(pieces)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]
+                yield
+        return finish(read())
+
+
+def finish(read: Read[T]) -> T:
+    """Run a read to its end, without a stop."""
+    while True:
+        try:
+            next(read)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def _log_span(room: int, after: int) -> tuple[int, int]:
+    """Ids of a room's batches that hold anything after a sequence, both ends exclusive."""
+    return room << SEQUENCE_BITS | after, (room + 1) << SEQUENCE_BITS
+
+
+def _body(events: bytes, index: int) -> tuple[bytes | None, str | None]:
+    """Body and content type of one event of a batch; those before it are skipped, not decoded."""
+    unpacker = msgpack.Unpacker(raw=False, max_buffer_size=0)
+    unpacker.feed(events)
+    for _ in range(index):
+        unpacker.skip()
+    wire = unpacker.unpack()
+    return wire.get("body"), wire.get("ct")
+
+
+def _make_private(file: Path) -> None:
+    """The folder 0700 if we make it, the file 0600: bodies are other people's data."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _statements(script: str) -> Iterable[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def batches(events: Sequence[Event], limit: int) -> list[Batch]:
+    """Events as rows of the log: cut so that a row stays under `limit` bytes, unless one event alone is larger."""
+    rows: list[Batch] = []
+    parts: list[bytes] = []
+    size = 0
+    for event in events:
+        encoded = event.encoded
+        if parts and size + len(encoded) > limit:
+            rows.append((event.seq - len(parts), event.seq - 1, b"".join(parts)))
+            parts, size = [], 0
+        parts.append(encoded)
+        size += len(encoded)
+    if parts:
+        rows.append((events[-1].seq - len(parts) + 1, events[-1].seq, b"".join(parts)))
+    return rows
