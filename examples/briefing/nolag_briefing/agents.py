@@ -34,7 +34,8 @@ _FORMS = (
     (re.compile(r"^(explain|describe) (.+)$", re.IGNORECASE), "{} {{}}."),
 )
 _POINTER = re.compile(
-    r"^(?:see|for (?:more|full|further|details)|additional information|note:|changed in|added in|deprecated)\b|(?:as\s+follows|following)\.$",
+    r"^(?:see|for (?:more|full|further|details)|additional information|note:|changed in|added in|deprecated)\b"
+    r"|(?:as\s+follows|following)\.$",
     re.IGNORECASE,
 )
 _GENERIC = frozenset({"statement", "clause", "expression", "section", "type", "object", "introduction", "overview", "note", "example"})

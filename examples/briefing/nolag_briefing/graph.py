@@ -56,10 +56,10 @@ def build(agents: Agents, desk: Desk) -> StateGraph[State, None, State, State]:
     def assign(state: State) -> list[Send]:
         return [Send("research", {"sub_question": sub_question}) for sub_question in state["plan"]]
 
-    async def research(task: Research) -> dict[str, Any]:
-        index = task["sub_question"]["index"]
-        await desk.note("research.started", index=index, question=task["sub_question"]["text"])
-        quotations = await agents.research(task["sub_question"], desk)
+    async def research(state: Research) -> dict[str, Any]:
+        index = state["sub_question"]["index"]
+        await desk.note("research.started", index=index, question=state["sub_question"]["text"])
+        quotations = await agents.research(state["sub_question"], desk)
         await desk.share(f"findings/{index}", [{"document": q["document"], "text": q["text"]} for q in quotations])
         await desk.note("research.finished", index=index, quotations=len(quotations))
         return {"findings": [{"index": index, "quotations": quotations}]}
