@@ -1,0 +1,43 @@
+"""The figures as Markdown."""
+
+from __future__ import annotations
+
+from .contenders import CONTENDERS
+from .round_trip import Figure, Sample, Samples
+from .shapes import SHAPES
+
+
+def round_trips(samples: Samples) -> str:
+    """A table a shape: medians with min-max, and our ratio to each of the others."""
+    contenders = list(dict.fromkeys(key for key, _ in samples))
+    lines = []
+    for name, shape in SHAPES.items():
+        lines += [f"### {shape.title.capitalize()}", ""]
+        lines += ["| | durability | tasks/s | ours is | p50, ms | p99, ms | server CPU, µs a task |", "|---|---|---|---|---|---|---|"]
+        ours = samples.get(("nolag", name))
+        for key in contenders:
+            if (found := samples.get((key, name))) is not None:
+                ratio = f"{_median(ours, 'rate') / _median(found, 'rate'):.2f}×" if ours and key != "nolag" else ""
+                cells = [CONTENDERS[key].name, CONTENDERS[key].durability, _cell(found, "rate", 0), ratio]
+                cells += [_cell(found, "p50", 2), _cell(found, "p99", 2), _cell(found, "cpu", 0)]
+                lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def milliseconds(taken: dict[str, list[float]], what: str) -> str:
+    lines = [f"| {what} | ms, median (min-max) |", "|---|---|"]
+    lines += [f"| {name} | {figure(Figure.of(values), 2)} |" for name, values in taken.items()]
+    return "\n".join([*lines, ""])
+
+
+def figure(value: Figure, digits: int) -> str:
+    return f"{value.median:,.{digits}f} ({value.low:,.{digits}f}-{value.high:,.{digits}f})"
+
+
+def _cell(samples: list[Sample], field: str, digits: int) -> str:
+    return figure(Figure.of([getattr(sample, field) for sample in samples]), digits)
+
+
+def _median(samples: list[Sample], field: str) -> float:
+    return Figure.of([getattr(sample, field) for sample in samples]).median

@@ -1,0 +1,72 @@
+"""`make bench`: everything in turn, printed and written down. `--help` names the parts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from . import cold_start, remote_node, round_trip
+from .contenders import CONTENDERS
+from .machine import describe
+from .report import figure, milliseconds, round_trips
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="how often each contender has its turn")
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long each load lasts")
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="contenders of the round trip")
+    parser.add_argument("--parts", nargs="+", choices=("round_trip", "remote_node", "cold_start"), default=None)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/RESULTS.md"))
+    options = parser.parse_args()
+
+    # what the groups install for us (nats-server) stands beside the interpreter
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    folder = Path("build/bench").resolve()  # not a temporary directory: that may be memory
+    shutil.rmtree(folder, ignore_errors=True)
+    parts = options.parts or ("round_trip", "remote_node", "cold_start")
+
+    report = ["# Measured", "", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {describe()}.", ""]
+    if "round_trip" in parts:
+        report += _round_trip(options.only, options.rounds, options.seconds, folder)
+    if "remote_node" in parts:
+        taken = remote_node.measure(folder / "remote_node", runs=30)
+        overhead = statistics.median(taken["distributed"]) - statistics.median(taken["in process"])
+        report += [
+            "## A LangGraph node on another process",
+            "",
+            'Ten nodes in a row, `durability="sync"`, the same saver on SQLite; ms a node.',
+            "",
+        ]
+        report += [milliseconds(taken, "where the nodes run"), f"Overhead at the median: {overhead:.2f} ms a node.", ""]
+    if "cold_start" in parts:
+        report += ["## Cold start", "", milliseconds(cold_start.measure(folder, times=5), "what is started")]
+    text = "\n".join(report)
+    options.output.write_text(text)
+    print(f"\n{text}\nwritten to {options.output}")
+    shutil.rmtree(folder)
+
+
+def _round_trip(keys: list[str], rounds: int, seconds: float, folder: Path) -> list[str]:
+    left_out = {key: missing for key in keys if (missing := CONTENDERS[key].missing())}
+    present = [key for key in keys if key not in left_out]
+    samples, sync = round_trip.measure(present, rounds, seconds, folder, lambda line: print(line, flush=True))
+    return [
+        "## Durable task round trip",
+        "",
+        "1 KiB payload: dispatch, claim, complete, result at the dispatcher. One server, one worker and one dispatcher process each,",
+        f"in turn, {rounds} rounds of {seconds:g} s; medians with (min-max). One fdatasync of 4 KiB took {figure(sync, 2)} ms meanwhile.",
+        f"Versions: {'; '.join(dict.fromkeys(CONTENDERS[key].version() for key in present))}.",
+        *(f"Left out: {CONTENDERS[key].name}, there is no {missing}." for key, missing in left_out.items()),
+        "",
+        round_trips(samples),
+    ]
+
+
+if __name__ == "__main__":
+    main()
