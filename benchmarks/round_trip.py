@@ -58,7 +58,6 @@ def measure(contenders: list[str], rounds: int, seconds: float, folder: Path, sa
                 samples.setdefault((key, shape), []).append(sample)
                 title = f"round {number + 1}: {CONTENDERS[key].name}, {SHAPES[shape].title}"
                 say(f"{title}: {sample.rate:,.0f} tasks/s, p50 {sample.p50:.2f} ms")
-                )
             shutil.rmtree(place)
     return samples, Figure.of(syncs)
 
