@@ -1,0 +1,212 @@
+"""Every internal of LangGraph that we need, in one place.
+
+Running a node's body elsewhere needs what LangGraph puts into its configuration; there is no public name for it. The
+pin in pyproject and `check_version` keep us to releases that were tried.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from .errors import NotSupported
+
+SUPPORTED: Final = (1, 2)
+
+
+def check_version(installed: str) -> None:
+    """Refuse a LangGraph that was never tried.
+
+    Raises:
+        NotSupported: naming the version that is installed and the ones that work.
+    """
+    major, minor = (int(part) for part in installed.split(".")[:2])
+    if (major, minor) != SUPPORTED:
+        raise NotSupported(
+            f"langgraph {installed} is installed; langgraph-nolag works with langgraph>={SUPPORTED[0]}.{SUPPORTED[1]},"
+            f"<{SUPPORTED[0]}.{SUPPORTED[1] + 1}: install one of those"
+        )
+
+
+check_version(importlib.metadata.version("langgraph"))
+
+from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler  # noqa: E402
+from langgraph._internal._config import patch_configurable  # noqa: E402
+from langgraph._internal._constants import (  # noqa: E402
+    CONFIG_KEY_CALL,
+    CONFIG_KEY_CHECKPOINTER,
+    CONFIG_KEY_DURABILITY,
+    CONFIG_KEY_NODE_ERROR,
+    CONFIG_KEY_READ,
+    CONFIG_KEY_REPLAY_STATE,
+    CONFIG_KEY_RESUME_MAP,
+    CONFIG_KEY_RESUMING,
+    CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_SCRATCHPAD,
+    CONFIG_KEY_SEND,
+    CONFIG_KEY_STREAM,
+    CONFIG_KEY_STREAM_MESSAGES_V2,
+    CONFIG_KEY_STRICT_RESUME,
+    CONFIG_KEY_TASK_ID,
+)
+from langgraph._internal._replay import ReplayState  # noqa: E402
+from langgraph._internal._runnable import RunnableCallable, RunnableSeq  # noqa: E402
+from langgraph._internal._scratchpad import PregelScratchpad  # noqa: E402
+from langgraph._internal._serde import collect_allowlist_from_schemas  # noqa: E402
+from langgraph.checkpoint.serde.jsonplus import _create_msgpack_ext_hook as msgpack_ext_hook  # noqa: E402
+from langgraph.pregel import Pregel  # noqa: E402
+from langgraph.pregel._algo import LazyAtomicCounter  # noqa: E402
+from langgraph.pregel._read import DEFAULT_BOUND, PregelNode  # noqa: E402
+from langgraph.pregel.protocol import StreamProtocol  # noqa: E402
+
+__all__ = [
+    "CONFIG_KEY_CALL",
+    "CONFIG_KEY_CHECKPOINTER",
+    "CONFIG_KEY_DURABILITY",
+    "CONFIG_KEY_NODE_ERROR",
+    "CONFIG_KEY_READ",
+    "CONFIG_KEY_REPLAY_STATE",
+    "CONFIG_KEY_RESUME_MAP",
+    "CONFIG_KEY_RUN",
+    "CONFIG_KEY_RUNTIME",
+    "CONFIG_KEY_SCRATCHPAD",
+    "CONFIG_KEY_SEND",
+    "CONFIG_KEY_STREAM",
+    "CONFIG_KEY_TASK_ID",
+    "SHIPPED_KEYS",
+    "Pregel",
+    "PregelNode",
+    "PregelScratchpad",
+    "ReplayState",
+    "StreamProtocol",
+    "body_of",
+    "channels_of_read",
+    "collect_allowlist_from_schemas",
+    "has_body",
+    "msgpack_ext_hook",
+    "node_function",
+    "patch_configurable",
+    "read_through",
+    "replay_state",
+    "scratchpad",
+    "streaming_markers",
+    "visited",
+    "wants_stream_events",
+]
+
+# LangGraph takes keys with this prefix out of the configurations that it shows to users and savers.
+CONFIG_KEY_RUN: Final = "__pregel_nolag_run"
+
+SHIPPED_KEYS: Final = (
+    CONFIG_KEY_TASK_ID,
+    CONFIG_KEY_RESUMING,
+    CONFIG_KEY_DURABILITY,
+    CONFIG_KEY_RESUME_MAP,
+    CONFIG_KEY_STRICT_RESUME,
+    CONFIG_KEY_STREAM_MESSAGES_V2,
+)
+"""Keys whose values are plain data and cross the wire as they are."""
+
+
+def has_body(node: PregelNode) -> bool:
+    """False for nodes that only write channels (the start node): there is nothing to run elsewhere."""
+    return node.bound is not DEFAULT_BOUND
+
+
+def body_of(graph: Pregel[Any, Any, Any, Any], path: str) -> Runnable[Any, Any] | None:
+    """The runnable of the node at `outer/inner`; None when this graph has no such node.
+
+    Node names may contain slashes themselves, so the longest name that fits is tried first.
+    """
+    for name in sorted(graph.nodes, key=len, reverse=True):
+        bound: Any = graph.nodes[name].bound
+        if path == name:
+            return bound  # type: ignore[no-any-return]
+        if path.startswith(name + "/") and isinstance(bound, Pregel) and (found := body_of(bound, path[len(name) + 1 :])) is not None:
+            return found
+    return None
+
+
+def node_function(bound: Runnable[Any, Any]) -> Any:
+    """What the user wrote: the function inside LangGraph's wrappers, or the runnable itself."""
+    inner: Any = bound
+    while isinstance(inner, RunnableSeq):
+        inner = inner.steps[0]
+    if isinstance(inner, RunnableCallable):
+        inner = inner.func or inner.afunc
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    return inner
+
+
+def scratchpad(step: int, stop: int, resume: list[Any], get_null_resume: Callable[[bool], Any]) -> PregelScratchpad:
+    """A scratchpad like the one of the orchestrator's task, with counters of its own."""
+    return PregelScratchpad(
+        step=step,
+        stop=stop,
+        call_counter=LazyAtomicCounter(),
+        interrupt_counter=LazyAtomicCounter(),
+        get_null_resume=get_null_resume,
+        resume=resume,
+        subgraph_counter=LazyAtomicCounter(),
+    )
+
+
+def channels_of_read(read: Any) -> list[str] | None:
+    """The names of the channels behind a task's read function (`ToolNode` looks at them)."""
+    return list(read.args[1]) if isinstance(read, functools.partial) and len(read.args) > 1 else None
+
+
+def read_through(read: Callable[[Any, bool], Any], channels: Iterable[str]) -> Any:
+    """A read function of the shape that `ToolNode` expects: a partial whose second argument is the channel mapping."""
+
+    def local_read(_scratchpad: Any, _channels: Mapping[str, Any], _managed: Any, _task: Any, select: Any, fresh: bool = False) -> Any:
+        return read(select, fresh)
+
+    return functools.partial(local_read, None, dict.fromkeys(channels), {}, None)
+
+
+def replay_state(checkpoint_id: str, seen: Collection[str]) -> ReplayState:
+    state = ReplayState(checkpoint_id)
+    state._visited_ns.update(seen)
+    return state
+
+
+def visited(state: ReplayState) -> set[str]:
+    """The sub-graphs' namespaces that already loaded their checkpoint in this replay; shared, may be updated."""
+    return state._visited_ns
+
+
+def wants_stream_events(handlers: Sequence[Any]) -> int:
+    """Which kind of streaming the handlers ask models for: 0 none, 1 tokens, 2 content blocks."""
+    if any(isinstance(handler, _V2StreamingCallbackHandler) for handler in handlers):
+        return 2
+    return 1 if any(isinstance(handler, _StreamingCallbackHandler) for handler in handlers) else 0
+
+
+class _TokenMarker:
+    """What makes models stream: the protocol is recognised by its methods."""
+
+    def tap_output_aiter(self, run_id: Any, output: Any) -> Any:
+        return output
+
+    def tap_output_iter(self, run_id: Any, output: Any) -> Any:
+        return output
+
+
+class _BlockMarker(_TokenMarker, _V2StreamingCallbackHandler):
+    pass
+
+
+def streaming_markers(kind: int) -> tuple[type, ...]:
+    """Base classes for a handler that asks models for `wants_stream_events()`."""
+    return ((), (_TokenMarker,), (_BlockMarker,))[kind]
+
+
+def thread_id(config: RunnableConfig) -> str | None:
+    value = config.get("configurable", {}).get("thread_id")
+    return None if value is None else str(value)

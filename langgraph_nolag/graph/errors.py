@@ -1,0 +1,58 @@
+"""What can go wrong when a graph's nodes run elsewhere.
+
+    NoLagError
+      NotImportable ......... a class or node that other processes could not import
+      NotSupported .......... something of LangGraph that cannot be distributed (yet)
+      UntrustedType ......... a payload names a class that the graph does not use: nothing of it was executed
+      RemoteNodeError ....... a node raised an exception whose class does not exist in this process
+      ExecutionLost ......... this attempt at a node is not the current one any more
+    NoLagWarning ............ a UserWarning: works, but with less than one may think
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import NoLagError
+
+
+class NotImportable(NoLagError):
+    """Another process can't import what this graph needs. The message names it and says what to do."""
+
+    code = "not_importable"
+
+
+class NotSupported(NoLagError):
+    code = "not_supported"
+
+
+class UntrustedType(NoLagError):
+    """A payload names a class that is not on the allow-list. It was not imported, and none of its code ran."""
+
+    code = "untrusted_type"
+
+
+class RemoteNodeError(NoLagError):
+    """Stands for an exception of a remote node whose class is not known in this process.
+
+    Attributes:
+        error_type: `module:name` of the class on the worker.
+        error_message: its text.
+    """
+
+    code = "remote_node_error"
+
+    def __init__(self, message: str = "", *, error_type: str = "", error_message: str = "", **kwargs: Any) -> None:
+        super().__init__(message or f"{error_type}: {error_message}", **kwargs)
+        self.error_type = error_type
+        self.error_message = error_message
+
+
+class ExecutionLost(NoLagError):
+    """The room gave this execution to another worker, or it was cancelled; what it still does counts for nothing."""
+
+    code = "execution_lost"
+
+
+class NoLagWarning(UserWarning):
+    """It works, but promises less than one may think."""

@@ -1,0 +1,297 @@
+"""Values that cross processes: encoded strictly, rebuilt exactly.
+
+LangGraph's `JsonPlusSerializer` is made for checkpoints: it turns tuples into lists, exceptions into text and nested
+models into maps, and what it refuses it hands out as raw data. A node must get what it would have got in process, so
+this codec keeps every type, says loudly what it can't carry, and rebuilds nothing but inert data of classes on the
+graph's allow-list (`trust.py`), without calling their constructors. There is no pickle.
+
+Plain dicts, lists, strings and numbers take the C encoder's path and cost no Python call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import decimal
+import hashlib
+import ipaddress
+import pathlib
+import re
+import sys
+import uuid
+import zoneinfo
+from collections import ChainMap, deque
+from collections.abc import Callable, Mapping
+from enum import Enum, Flag
+from typing import Any, Final
+
+import msgpack
+from langgraph.store.base import Item, SearchItem
+from langgraph.types import Send
+from pydantic import BaseModel, SecretStr
+
+from ..errors import NoLagError, NotDecodable, NotEncodable
+from . import failures
+from .errors import UntrustedType
+from .trust import Trust, is_rebuilt
+
+_TUPLE, _COLLECTION, _OBJECT, _SCALAR, _EXCEPTION, _CLASS, _ARRAY = range(1, 8)
+_COLLECTIONS: Final[dict[str, type]] = {"set": set, "frozenset": frozenset, "deque": deque}
+_SLOTTED: Final[tuple[type, ...]] = (Send, Item, SearchItem)
+_ADDRESSES: Final = {
+    cls.__name__: cls
+    for cls in (
+        ipaddress.IPv4Address,
+        ipaddress.IPv6Address,
+        ipaddress.IPv4Network,
+        ipaddress.IPv6Network,
+        ipaddress.IPv4Interface,
+        ipaddress.IPv6Interface,
+    )
+}
+
+
+def _zone(zone: dt.tzinfo | None, moment: dt.datetime | None = None) -> Any:
+    """Named zones keep their name; any other is the fixed offset that it has at this moment."""
+    if zone is None or isinstance(zone, zoneinfo.ZoneInfo):
+        return None if zone is None else zone.key
+    offset = zone.utcoffset(moment)
+    return None if offset is None else offset / dt.timedelta(microseconds=1)
+
+
+def _to_zone(plain: Any) -> dt.tzinfo | None:
+    if plain is None:
+        return None
+    return zoneinfo.ZoneInfo(plain) if isinstance(plain, str) else dt.timezone(dt.timedelta(microseconds=plain))
+
+
+_SCALARS: Final[dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]]] = {
+    dt.datetime: (
+        "datetime",
+        lambda v: [v.replace(tzinfo=None).isoformat(), _zone(v.tzinfo, v), v.fold],
+        lambda p: dt.datetime.fromisoformat(p[0]).replace(tzinfo=_to_zone(p[1]), fold=p[2]),
+    ),
+    dt.date: ("date", dt.date.isoformat, dt.date.fromisoformat),
+    dt.time: (
+        "time",
+        lambda v: [v.replace(tzinfo=None).isoformat(), _zone(v.tzinfo), v.fold],
+        lambda p: dt.time.fromisoformat(p[0]).replace(tzinfo=_to_zone(p[1]), fold=p[2]),
+    ),
+    dt.timedelta: ("timedelta", lambda v: [v.days, v.seconds, v.microseconds], lambda p: dt.timedelta(p[0], p[1], p[2])),
+    dt.timezone: ("timezone", _zone, _to_zone),
+    zoneinfo.ZoneInfo: ("zone", _zone, _to_zone),
+    uuid.UUID: ("uuid", lambda v: v.bytes, lambda p: uuid.UUID(bytes=p)),
+    decimal.Decimal: ("decimal", str, decimal.Decimal),
+    pathlib.PurePath: ("path", str, pathlib.Path),
+    re.Pattern: ("pattern", lambda v: [v.pattern, v.flags], lambda p: re.compile(p[0], p[1])),
+    complex: ("complex", lambda v: [v.real, v.imag], lambda p: complex(*p)),
+    range: ("range", lambda v: [v.start, v.stop, v.step], lambda p: range(*p)),
+    SecretStr: ("secret", SecretStr.get_secret_value, SecretStr),
+    # subclasses of the plain types are what they hold, as in a checkpoint
+    str: ("str", str.__str__, str),
+    bytes: ("bytes", bytes, bytes),
+    float: ("float", float.__float__, float),
+    int: ("int", lambda v: hex(int.__index__(v)), lambda p: int(p, 16)),
+    **{cls: ("address", lambda v: [type(v).__name__, str(v)], lambda p: _ADDRESSES[p[0]](p[1])) for cls in _ADDRESSES.values()},
+}
+_FROM_SCALAR: Final = {name: load for name, _, load in _SCALARS.values()}
+
+
+class Codec:
+    """Encodes and decodes for one graph.
+
+    Args:
+        trust: the classes that may be named.
+    """
+
+    def __init__(self, trust: Trust) -> None:
+        self.trust = trust
+
+    def encode(self, value: Any, *, lax: bool = False, where: str = "value") -> bytes:
+        """Bytes of a value.
+
+        Args:
+            lax: what has no form of its own becomes its `repr`; for observers (callbacks, streams), never for state.
+            where: what the value is, for the error.
+
+        Raises:
+            NotEncodable: names the path to the part that has no form.
+            NotImportable, UntrustedType: the part is of a class that the other side can't import, or would refuse.
+        """
+        try:
+            return _pack(value, self._lax if lax else self._strict)
+        except NoLagError as error:
+            error.args = (f"{self._path(value, where)}: {error}",)
+            raise
+        except (ValueError, RecursionError, OverflowError, TypeError) as error:
+            raise NotEncodable(f"{self._path(value, where)}: {error}") from error
+
+    def decode(self, data: bytes, *, lax: bool = False) -> Any:
+        """The value again.
+
+        Args:
+            lax: what may not be rebuilt becomes a text that says so, instead of an error.
+
+        Raises:
+            UntrustedType: a class that is not on the allow-list; nothing of it was executed.
+            NotImportable: a class of the graph that this process can't import.
+            NotDecodable: these are not bytes of `encode`.
+        """
+        try:
+            return _unpack(data, self._load_lax if lax else self._load)
+        except NoLagError:
+            raise
+        except Exception as error:  # hostile bytes meet every constructor of the tables above
+            raise NotDecodable(f"not an encoded value: {type(error).__name__}: {error}") from error
+
+    def digest(self, value: Any) -> str:
+        """A short hash that is the same in every process, and for a value that went through a checkpoint meanwhile:
+        tuples count as lists, sets are sorted."""
+        return hashlib.sha256(msgpack.packb(value, default=self._lax, strict_types=False, unicode_errors="surrogatepass")).hexdigest()[:32]
+
+    # --- out ------------------------------------------------------------------------------------------------
+
+    def _strict(self, value: Any) -> Any:
+        return self._form(value, self._strict)
+
+    def _lax(self, value: Any) -> Any:
+        try:
+            return self._form(value, self._lax)
+        except (NoLagError, TypeError, ValueError, RecursionError, OverflowError):
+            return repr(value)
+
+    def _form(self, value: Any, again: Callable[[Any], Any]) -> Any:
+        """What stands for a value that MessagePack does not know; nested values go through `again`."""
+        cls = type(value)
+        if cls is tuple:
+            return msgpack.ExtType(_TUPLE, _pack(list(value), again))
+        if isinstance(value, BaseException):
+            return msgpack.ExtType(_EXCEPTION, _pack(failures.describe(value), self._lax))
+        if is_rebuilt(cls) or cls in _SLOTTED:
+            return msgpack.ExtType(_OBJECT, _pack([self.trust.check(cls), _fields(value)], again))
+        if isinstance(value, (set, frozenset, deque)):
+            name = next(name for name, known in _COLLECTIONS.items() if isinstance(value, known))
+            items = [_pack(item, again) for item in value]
+            if name != "deque":
+                items.sort()
+            return msgpack.ExtType(_COLLECTION, _pack([name, items, value.maxlen if isinstance(value, deque) else None], again))
+        if isinstance(value, (dict, ChainMap, Mapping)):
+            return dict(value)
+        if isinstance(value, list):
+            return list(value)
+        for base in cls.__mro__:
+            if base in _SCALARS:
+                name, save, _ = _SCALARS[base]
+                return msgpack.ExtType(_SCALAR, _pack([name, save(value)], again))
+        if isinstance(value, tuple):
+            return msgpack.ExtType(_TUPLE, _pack(list(value), again))
+        if isinstance(value, type):
+            return msgpack.ExtType(_CLASS, _pack(self.trust.check(value), again))
+        if (numpy := sys.modules.get("numpy")) is not None:
+            if isinstance(value, numpy.generic):
+                return value.item()
+            if isinstance(value, numpy.ndarray) and not value.dtype.hasobject:
+                return msgpack.ExtType(_ARRAY, _pack([value.dtype.str, value.shape, value.tobytes()], again))
+        raise NotEncodable(f"a {cls.__module__}.{cls.__qualname__} has no form that could cross processes")
+
+    def _path(self, value: Any, where: str, depth: int = 0) -> str:
+        """The way to the innermost part that can't be encoded."""
+        parts: list[tuple[str, Any]] = []
+        if isinstance(value, Mapping):
+            parts = [(f"{where}[{key!r}]", part) for key, part in value.items()]
+        elif isinstance(value, (list, tuple, set, frozenset, deque)):
+            parts = [(f"{where}[{index}]", part) for index, part in enumerate(value)]
+        elif is_rebuilt(type(value)) and isinstance(fields := _fields(value), dict):
+            inside = fields.get("__dict__", fields) if isinstance(value, BaseModel) else fields
+            parts = [(f"{where}.{name}", part) for name, part in inside.items()]
+        for name, part in parts if depth < 30 else ():
+            try:
+                _pack(part, self._strict)
+            except Exception:  # any reason will do: this is the branch to follow
+                return self._path(part, name, depth + 1)
+        return where
+
+    # --- in -------------------------------------------------------------------------------------------------
+
+    def _load(self, code: int, data: bytes) -> Any:
+        return self._rebuild(code, data, self._load)
+
+    def _load_lax(self, code: int, data: bytes) -> Any:
+        try:
+            return self._rebuild(code, data, self._load_lax)
+        except NoLagError as error:
+            return f"<{error}>"
+
+    def _rebuild(self, code: int, data: bytes, again: Callable[[int, bytes], Any]) -> Any:
+        if code == _EXCEPTION:
+            return failures.rebuild(_unpack(data, self._load_lax), self.trust)
+        plain = _unpack(data, again)
+        if code == _TUPLE:
+            return tuple(plain)
+        if code == _SCALAR:
+            return _FROM_SCALAR[plain[0]](plain[1])
+        if code == _COLLECTION:
+            items = [_unpack(item, again) for item in plain[1]]
+            return deque(items, plain[2]) if plain[0] == "deque" else _COLLECTIONS[plain[0]](items)
+        if code == _OBJECT:
+            return _filled(self.trust.load(plain[0]), plain[1])
+        if code == _CLASS:
+            return self.trust.load(plain)
+        if code == _ARRAY:
+            import numpy
+
+            return numpy.frombuffer(plain[2], dtype=numpy.dtype(plain[0])).reshape(plain[1]).copy()
+        raise NotDecodable(f"unknown kind of value {code}")
+
+
+def _pack(value: Any, default: Callable[[Any], Any]) -> bytes:
+    return msgpack.packb(value, default=default, strict_types=True, unicode_errors="surrogatepass")  # type: ignore[no-any-return]
+
+
+def _unpack(data: bytes, ext_hook: Callable[[int, bytes], Any]) -> Any:
+    return msgpack.unpackb(data, raw=False, strict_map_key=False, ext_hook=ext_hook, unicode_errors="surrogatepass")
+
+
+def _fields(value: Any) -> Any:
+    """What an object of a rebuilt class consists of."""
+    if isinstance(value, Enum):
+        return value.value if isinstance(value, Flag) else value.name
+    if isinstance(value, BaseModel):
+        state = BaseModel.__getstate__(value)
+        return {**state, "__pydantic_fields_set__": sorted(state["__pydantic_fields_set__"])}
+    if isinstance(value, tuple):
+        return list(value)
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if hasattr(value, field.name)}
+    return {name: getattr(value, name) for name in _slots(type(value))}
+
+
+def _slots(cls: type) -> list[str]:
+    return [name for base in cls.__mro__ for name in getattr(base, "__slots__", ()) if not name.startswith("__")]
+
+
+def _filled(cls: type, fields: Any) -> Any:
+    """An instance with these fields; the class's constructor and validators do not run.
+
+    Raises:
+        UntrustedType: the class is not one of plain data.
+    """
+    if issubclass(cls, Enum):
+        return cls(fields) if issubclass(cls, Flag) else cls[fields]
+    if issubclass(cls, BaseModel):
+        model = BaseModel.__new__(cls)
+        BaseModel.__setstate__(model, {**fields, "__pydantic_fields_set__": set(fields["__pydantic_fields_set__"])})
+        return model
+    if issubclass(cls, tuple) and is_rebuilt(cls):
+        return tuple.__new__(cls, fields)
+    if dataclasses.is_dataclass(cls):
+        names = [field.name for field in dataclasses.fields(cls)]
+    elif cls in _SLOTTED:
+        names = _slots(cls)
+    else:
+        raise UntrustedType(f"{cls.__module__}.{cls.__qualname__} is not a class of plain data")
+    made = object.__new__(cls)
+    for name in names:
+        if name in fields:
+            object.__setattr__(made, name, fields[name])
+    return made
