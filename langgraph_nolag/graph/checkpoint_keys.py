@@ -1,0 +1,81 @@
+"""Where checkpoints lie among a room's records: the whole layout, in one place.
+
+    checkpoint/<thread>/c/<ns>/<checkpoint id>                      a checkpoint without its channel values, and its metadata
+    checkpoint/<thread>/v/<ns>/<channel>/<version>                  a channel's value, shared by all checkpoints with this version
+    checkpoint/<thread>/w/<ns>/<checkpoint id>/<task id>/<index>    a pending write
+
+A thread is one prefix, so that deleting it is one range. Everything that is walked in order of time (the checkpoints of
+a namespace) lies side by side and holds nothing else. Segments are escaped by `segment`, which keeps the order of
+LangGraph's checkpoint ids (they rise with time) and of every other text without the characters it escapes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import unquote
+
+KIND: Final = "checkpoint"
+_EMPTY: Final = "%"  # an escape is never a lone percent sign
+_SPECIAL: Final = re.compile(r"[%/*]")
+
+
+def segment(text: str) -> str:
+    """Any text as one segment of a key: `%`, `/`, `*` and what can't be printed become percent escapes of their UTF-8 bytes."""
+    if text.isprintable() and not _SPECIAL.search(text):
+        return text or _EMPTY
+    return "".join(char if char.isprintable() and char not in "%/*" else _escaped(char) for char in text)
+
+
+def text(segment: str) -> str:
+    """The text that `segment` made this of."""
+    return "" if segment == _EMPTY else unquote(segment, errors="surrogatepass")
+
+
+def thread(thread_id: str) -> str:
+    """Prefix of all that belongs to a thread."""
+    return f"{KIND}/{segment(thread_id)}/"
+
+
+def checkpoints(thread_id: str, ns: str | None = None) -> str:
+    """Prefix of the checkpoints of one namespace, or of all of them."""
+    prefix = f"{thread(thread_id)}c/"
+    return prefix if ns is None else f"{prefix}{segment(ns)}/"
+
+
+def checkpoint(thread_id: str, ns: str, checkpoint_id: str) -> str:
+    return checkpoints(thread_id, ns) + segment(checkpoint_id)
+
+
+def values(thread_id: str, ns: str | None = None) -> str:
+    """Prefix of the channel values of one namespace, or of all of them."""
+    prefix = f"{thread(thread_id)}v/"
+    return prefix if ns is None else f"{prefix}{segment(ns)}/"
+
+
+def value(thread_id: str, ns: str, channel: str, version: str | int | float) -> str:
+    return f"{values(thread_id, ns)}{segment(channel)}/{segment(str(version))}"
+
+
+def writes(thread_id: str, ns: str, checkpoint_id: str) -> str:
+    """Prefix of the pending writes of one checkpoint."""
+    return f"{thread(thread_id)}w/{segment(ns)}/{segment(checkpoint_id)}/"
+
+
+def write(thread_id: str, ns: str, checkpoint_id: str, task_id: str, index: int) -> str:
+    return f"{writes(thread_id, ns, checkpoint_id)}{segment(task_id)}/{index}"
+
+
+def names(key: str) -> tuple[str, str, str]:
+    """Thread, namespace and id that the key of a checkpoint says."""
+    _, thread_id, _, ns, checkpoint_id = key.split("/")
+    return text(thread_id), text(ns), text(checkpoint_id)
+
+
+def parse_checkpoint(key: str) -> tuple[str, str, str] | None:
+    """The same for any key of this layout: None for those of values and writes."""
+    return names(key) if key.split("/", 3)[2] == "c" else None
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,53 @@
+"""Requests to a room written once, run from synchronous and from asynchronous code.
+
+A `Steps` generator yields the requests of one round trip (they are sent together) and is sent their responses; it holds
+the logic and does no I/O. `run` and `arun` are the two thin edges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from ..client.link import RoomLink
+
+T = TypeVar("T")
+Request = tuple[str, dict[str, Any]]
+"""An operation of the protocol and its fields."""
+Steps = Generator[Sequence[Request], Sequence[dict[str, Any]], T]
+
+TIMEOUT: Final = 30.0  # seconds for one round trip, reconnects included
+
+
+def run(link: RoomLink, steps: Steps[T]) -> T:
+    """Run to the end, blocking the calling thread.
+
+    Raises:
+        NoLagError: what the room refused; also on the SDK's own thread, which must not block.
+    """
+    try:
+        requests = next(steps)
+        while True:
+            *others, (op, fields) = requests
+            futures = [link.request(other, **its) for other, its in others]
+            last = link.call(op, timeout=TIMEOUT, **fields)
+            requests = steps.send([*(future.result(TIMEOUT) for future in futures), last])
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+async def arun(link: RoomLink, steps: Steps[T]) -> T:
+    """Run to the end on any event loop.
+
+    Raises:
+        NoLagError: what the room refused.
+    """
+    try:
+        requests = next(steps)
+        while True:
+            calls = [link.acall(op, timeout=TIMEOUT, **fields) for op, fields in requests]
+            requests = steps.send([await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls))
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
