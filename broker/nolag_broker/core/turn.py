@@ -56,13 +56,15 @@ BROKER = Caller(session="", actor="@broker", instance="", grants=Grants(()))
 
 @dataclass(slots=True)
 class Reply:
-    """The response to a request, to be sent once everything decided so far is durable. `seq` and `epoch` are added by
-    the node. `bodies` names fields of `ok` that hold a body's sequence and are to be filled in: see `BodyAt`."""
+    """The response to a request, to be sent once everything decided so far is durable. `epoch` is added by the node.
+    Values of `ok` may be `BodyAt`, `RecordAt` or `ScanAt`. `seq` is the room's sequence when it was decided: the one that the
+    answer reflects (None: the node takes the sequence at the end of the turn)."""
 
     session: str
     id: int
     ok: dict[str, Any] | None = None
     err: dict[str, Any] | None = None
+    seq: int | None = None
 
 
 @dataclass(slots=True)
