@@ -1,0 +1,71 @@
+"""Every Python block of README and docs runs as it stands; every command in their shell blocks exists."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMAND = Path(sys.executable).with_name("langgraph-nolag")
+PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+PRINTED = {
+    "README.md": [
+        "All about tea",
+        "{'steps': 2} revision 2",
+        "approved: True",
+        "3 articles about tea",
+        "approval.decided",
+        "'published': True",
+    ]
+}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_python_blocks_run(page: str, tmp_path: Path) -> None:
+    """A block whose first line is a comment with a file's name is that file; the others run, in order, beside them."""
+    scripts = []
+    for block in blocks(page, "python"):
+        if named := re.match(r"# (\S+\.py)\n", block):
+            file = tmp_path / named[1]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block, encoding="utf-8")
+        else:
+            scripts.append(tmp_path / f"script{len(scripts)}.py")
+            scripts[-1].write_text(block, encoding="utf-8")
+    printed = ""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONWARNINGS": "default"}
+    for script in scripts:
+        result = subprocess.run(
+            [sys.executable, script.name], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert result.returncode == 0, f"{page}:\n{script.read_text()}\n{result.stdout}\n{result.stderr}"
+        printed += result.stdout
+    assert [words for words in PRINTED.get(page, []) if words not in printed] == [], printed
+
+
+def test_commands_in_shell_blocks_exist() -> None:
+    lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
+    used = {line.split()[1] for line in lines if line.startswith("langgraph-nolag ")}
+    assert used
+    for name in used:
+        result = subprocess.run([COMMAND, name, "--help"], capture_output=True, text=True, timeout=60, check=False)
+        assert result.returncode == 0, f"{name}: {result.stderr}"
+    targets = {line.split()[1] for line in lines if line.startswith("make ")}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*PAGES, "CONTRIBUTING.md"]:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
+            assert (ROOT / page).parent.joinpath(target).exists(), f"{page} links to {target}"
