@@ -6,12 +6,15 @@ pin in pyproject and `check_version` keep us to releases that were tried.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.metadata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 
 from .errors import NotSupported
 
@@ -58,6 +61,7 @@ from langgraph._internal._runnable import RunnableCallable, RunnableSeq  # noqa:
 from langgraph._internal._scratchpad import PregelScratchpad  # noqa: E402
 from langgraph._internal._serde import collect_allowlist_from_schemas  # noqa: E402
 from langgraph.checkpoint.serde.jsonplus import _create_msgpack_ext_hook as msgpack_ext_hook  # noqa: E402
+from langgraph.config import get_config  # noqa: E402
 from langgraph.pregel import Pregel  # noqa: E402
 from langgraph.pregel._algo import LazyAtomicCounter  # noqa: E402
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode  # noqa: E402
@@ -87,6 +91,7 @@ __all__ = [
     "channels_of_read",
     "collect_allowlist_from_schemas",
     "has_body",
+    "interrupt_index",
     "msgpack_ext_hook",
     "node_function",
     "patch_configurable",
@@ -210,3 +215,17 @@ def streaming_markers(kind: int) -> tuple[type, ...]:
 def thread_id(config: RunnableConfig) -> str | None:
     value = config.get("configurable", {}).get("thread_id")
     return None if value is None else str(value)
+
+
+@contextmanager
+def interrupt_index() -> Iterator[int]:
+    """The place of the next `interrupt()` among those of this node execution, drawn ahead: the one inside the block has it."""
+    config = get_config()
+    pad: PregelScratchpad = config["configurable"][CONFIG_KEY_SCRATCHPAD]
+    index = pad.interrupt_counter()
+    drawn = dataclasses.replace(pad, interrupt_counter=lambda: index)
+    token = var_child_runnable_config.set(patch_configurable(config, {CONFIG_KEY_SCRATCHPAD: drawn}))
+    try:
+        yield index
+    finally:
+        var_child_runnable_config.reset(token)
