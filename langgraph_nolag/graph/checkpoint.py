@@ -33,7 +33,7 @@ from . import checkpoint_keys as keys
 from . import checkpoint_upkeep as upkeep
 from .checkpoint_record import Stored, StoredWrite, unpack_value
 from .steps import Steps, arun, run
-from .trust import StrictSerializer
+from .strict_serializer import StrictSerializer
 
 if TYPE_CHECKING:
     from ..client.link import RoomLink
