@@ -55,10 +55,10 @@ def test_the_sdk_imports_without_the_server(bin_folder: Path, empty: Path) -> No
     assert not loaded & {"nolag_broker.server", "nolag_broker.engine", "nolag_broker.core", "langgraph"}
 
 
-def test_both_packages_say_that_they_are_typed(bin_folder: Path, empty: Path) -> None:
-    code = "import langgraph_nolag, nolag_broker, pathlib; print(*(pathlib.Path(m.__file__).with_name('py.typed').exists() for m in (langgraph_nolag, nolag_broker)))"
-    assert run(bin_folder / "python", "-c", code, cwd=empty).split() == ["True", "True"]
+@pytest.mark.parametrize("package", ["langgraph_nolag", "nolag_broker"])
+def test_it_says_that_it_is_typed(bin_folder: Path, empty: Path, package: str) -> None:
+    run(bin_folder / "python", "-c", f"import importlib.resources as r; assert (r.files('{package}') / 'py.typed').is_file()", cwd=empty)
 
 
-def test_the_server_is_in_the_wheel_and_its_protocol_beside_it(bin_folder: Path, empty: Path) -> None:
+def test_the_broker_is_in_the_wheel(bin_folder: Path, empty: Path) -> None:
     run(bin_folder / "python", "-m", "nolag_broker", "--help", cwd=empty)
