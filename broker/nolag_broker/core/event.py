@@ -13,7 +13,7 @@ from ..wire.codec import pack
 class Event:
     """One fact of a room's log. See PROTOCOL.md, "The room's log", for the types and what their data holds."""
 
-    __slots__ = ("_encoded", "body", "ct", "data", "id", "parent", "sender", "seq", "subject", "time", "type")
+    __slots__ = ("_bare", "_encoded", "body", "ct", "data", "id", "parent", "sender", "seq", "subject", "time", "type")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Event:
         self.parent = parent
         self.id = id
         self._encoded: bytes | None = None
+        self._bare: bytes | None = None
 
     @property
     def encoded(self) -> bytes:
@@ -46,6 +47,13 @@ class Event:
         if self._encoded is None:
             self._encoded = pack(self.to_wire())
         return self._encoded
+
+    @property
+    def encoded_bare(self) -> bytes:
+        """The event as MessagePack, for those who do not want its body or may not have it."""
+        if self._bare is None:
+            self._bare = pack(self.to_wire(with_body=False))
+        return self._bare
 
     def to_wire(self, *, with_body: bool = True) -> dict[str, Any]:
         wire: dict[str, Any] = {"seq": self.seq, "type": self.type, "time": self.time, "sender": self.sender, "data": self.data}
