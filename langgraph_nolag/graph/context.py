@@ -7,7 +7,7 @@ namespace are LangGraph's to know (`langgraph.config.get_config()`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -30,6 +30,7 @@ class NodeContext:
         checkpoint_ns: LangGraph's namespace of the execution.
         remote: True on a worker, where the interrupt and the approvals are one commit.
         approvals: what this execution asks people for, as `approval.request` fields.
+        call_back: on a worker, asks the orchestrator (`Channel.call`), which answers `vote` with `approval.decide`.
     """
 
     link: RoomLink
@@ -40,6 +41,7 @@ class NodeContext:
     checkpoint_ns: str
     remote: bool
     approvals: list[dict[str, Any]] = field(default_factory=list)
+    call_back: Callable[..., Any] | None = None
 
     def add_approval(self, fields: Mapping[str, Any], body: bytes) -> None:
         """Ask people. Call it before `interrupt()`; the same approval id again changes nothing.
@@ -60,6 +62,21 @@ class NodeContext:
             self.link.call("approval.request", **{"follow": False, **request})
         if all(known["approval"] != request["approval"] for known in self.approvals):
             self.approvals.append(request)
+
+    def vote(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Cast a vote that came in as the answer to an interrupt. It is the vote of whoever runs the thread, never of the
+        worker that happens to hold the node: remote, it goes through the orchestrator.
+
+        Args:
+            fields: of `approval.decide`.
+
+        Raises:
+            NoLagError: the broker refuses the vote.
+        """
+        if self.call_back is not None:
+            answer: dict[str, Any] = self.call_back("vote", dict(fields))
+            return answer
+        return self.link.call("approval.decide", **fields)
 
 
 _current: ContextVar[NodeContext | None] = ContextVar("langgraph_nolag_node", default=None)
