@@ -52,7 +52,7 @@ def _explain(value: Any, error: Exception) -> str:
         return f"can't encode {what}: integers have at most 64 bits"
     if hasattr(culprit, "tzinfo"):
         return f"can't encode {what}: a datetime needs a time zone"
-    if isinstance(culprit, (dict, list, tuple)) or isinstance(culprit, _PLAIN):
+    if isinstance(culprit, (dict, list, tuple, *_PLAIN)):
         return f"can't encode {what}: {error}"
     return f"can't encode {what}: only plain values travel (None, bool, int, float, str, bytes, datetime, list, dict); convert it first"
 

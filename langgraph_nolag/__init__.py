@@ -1,0 +1,141 @@
+"""The coordination layer for multi-agent systems written with LangGraph.
+
+Names are loaded on first use: importing this package costs neither LangGraph nor the broker.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .client.body import decode, encode
+    from .client.rooms import RoomHandle, open_room
+    from .client.subscription import Gap
+    from .errors import (
+        AccessDenied,
+        ActorAmbiguous,
+        ActorMismatch,
+        AlreadyDecided,
+        ApprovalNotFound,
+        BadRequest,
+        BrokerDefect,
+        BrokerUnreachable,
+        BufferFull,
+        DecisionTimeout,
+        Disconnected,
+        KeyConflict,
+        MessageTooLarge,
+        NoLagError,
+        NotAuthenticated,
+        NotAuthorized,
+        NotDecodable,
+        NotEncodable,
+        NotJoined,
+        Overloaded,
+        PeerNotFound,
+        Permanent,
+        Refused,
+        RequestTimeout,
+        RevisionConflict,
+        RoomNotFound,
+        StaleLease,
+        StorageFailed,
+        SubscriptionConflict,
+        TaskCancelled,
+        TaskFailed,
+        TaskFinished,
+        TaskNotFound,
+        TaskTimeout,
+        ToolFailed,
+        ToolNotFound,
+        Unavailable,
+        UnknownOperation,
+        WrongThread,
+    )
+    from .graph.checkpoint import NoLagSaver
+    from .graph.distribute import distribute
+    from .graph.gate import await_decisions, gate
+    from .graph.tools import remote_tools
+    from .graph.worker import Worker
+    from .local import LocalBroker
+    from .patterns.agent import Client, connect
+    from .patterns.room import Room
+
+__version__ = "0.1.0"
+
+_ERRORS = (
+    "AccessDenied",
+    "ActorAmbiguous",
+    "ActorMismatch",
+    "AlreadyDecided",
+    "ApprovalNotFound",
+    "BadRequest",
+    "BrokerDefect",
+    "BrokerUnreachable",
+    "BufferFull",
+    "DecisionTimeout",
+    "Disconnected",
+    "KeyConflict",
+    "MessageTooLarge",
+    "NoLagError",
+    "NotAuthenticated",
+    "NotAuthorized",
+    "NotDecodable",
+    "NotEncodable",
+    "NotJoined",
+    "Overloaded",
+    "PeerNotFound",
+    "Permanent",
+    "Refused",
+    "RequestTimeout",
+    "RevisionConflict",
+    "RoomNotFound",
+    "StaleLease",
+    "StorageFailed",
+    "SubscriptionConflict",
+    "TaskCancelled",
+    "TaskFailed",
+    "TaskFinished",
+    "TaskNotFound",
+    "TaskTimeout",
+    "ToolFailed",
+    "ToolNotFound",
+    "Unavailable",
+    "UnknownOperation",
+    "WrongThread",
+)
+
+_WHERE = {
+    "Client": "patterns.agent",
+    "Gap": "client.subscription",
+    "LocalBroker": "local",
+    "NoLagSaver": "graph.checkpoint",
+    "Room": "patterns.room",
+    "RoomHandle": "client.rooms",
+    "Worker": "graph.worker",
+    "await_decisions": "graph.gate",
+    "connect": "patterns.agent",
+    "decode": "client.body",
+    "distribute": "graph.distribute",
+    "encode": "client.body",
+    "gate": "graph.gate",
+    "open_room": "client.rooms",
+    "remote_tools": "graph.tools",
+    **dict.fromkeys(_ERRORS, "errors"),
+}
+
+__all__ = sorted(_WHERE)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    where = _WHERE.get(name)
+    if where is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{where}", __name__), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,472 @@
+"""One connection to a broker, for as long as it is wanted: it comes back by itself and takes up where it was.
+
+Everything here runs on the I/O thread, but for what "An agent's side" holds, which may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nolag_broker.wire.codec import new_packer
+from nolag_broker.wire.codes import CLOSES, Refusal
+
+from ..errors import AccessDenied, ActorMismatch, BrokerUnreachable, Disconnected, MessageTooLarge, NoLagError, Refused, from_wire
+from .credentials import HOW_TO_START, Token
+from .io import hand_back, io_thread
+from .requests import Allowance, Answer, OnAnswer, Pending, Unanswered
+from .socket import Socket
+from .tokens import fresh, is_provider
+
+if TYPE_CHECKING:
+    from .link import RoomLink
+    from .subscription import Subscription
+
+log = logging.getLogger("langgraph_nolag")
+
+FIRST_RETRY = 0.05  # seconds; doubled with every failure in a row, full jitter
+LONGEST_RETRY = 30.0
+STEADY = 5.0  # a session that lasted so long ends a row of failures
+REQUEST_TIMEOUT = 30.0
+OVERHEAD = 256  # bytes a request counts beside its body
+
+
+class Connection:
+    """A connection that reconnects for ever, with capped and jittered backoff.
+
+    After every reconnect, in this order: authentication (with a fresh token from the provider), the rooms with their offers,
+    inboxes, subscriptions and followed tasks, then every request that has no answer yet, in its old order. Until then calls wait.
+    It ends, loudly, only when it is closed, when the broker says not to come back, or when the first attempt found no broker.
+
+    Args:
+        url: `ws://HOST:PORT`.
+        token: a token, or a provider of fresh ones.
+        actor: the actor that the token must be for; None: whichever.
+        connect_timeout: seconds to try before a first connect is given up; None: for ever.
+        max_buffer: bytes that may wait for the broker.
+        on_disconnected: told, on the I/O thread, when the connection ended for good.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: Token,
+        *,
+        actor: str | None = None,
+        connect_timeout: float | None = 10.0,
+        max_buffer: int = 64 << 20,
+        on_disconnected: Callable[[NoLagError], object] | None = None,
+    ) -> None:
+        self.url = url
+        self.instance = secrets.token_hex(16)
+        self.actor = actor or ""  # known once connected
+        self.roles: tuple[str, ...] = ()
+        self.io = io_thread()
+        self._token = token
+        self._expected_actor = actor
+        self._connect_timeout = connect_timeout
+        self._on_disconnected = on_disconnected
+        self._allowance = Allowance(max_buffer)
+        self._unanswered = Unanswered(self.io.loop, self._allowance)
+        self._pack = new_packer().pack
+        self._links: dict[str, RoomLink] = {}
+        self._subscriptions: dict[int, Subscription] = {}
+        self._numbers = 0
+        self._socket: Socket | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._first: list[Callable[[NoLagError | None], None]] = []  # who waits for the first session
+        self._ended: NoLagError | None = None
+        self._new_turn = True
+
+    # --- An agent's side: from any thread -------------------------------------------------------------------
+
+    def ask(
+        self,
+        frame: dict[str, Any],
+        on_answer: OnAnswer,
+        timeout: float | None = REQUEST_TIMEOUT,
+        size: int | None = None,
+        *,
+        insist: bool = False,
+    ) -> None:
+        """Send a request; `on_answer` is told once, on the I/O thread. The frame is ours from now on.
+
+        Args:
+            frame: the request, without an id.
+            on_answer: told the answer or the error.
+            timeout: seconds; None: it waits as long as the connection lives.
+            size: bytes of the bodies in the frame; None: they are counted.
+            insist: never `BufferFull`.
+
+        Raises:
+            BufferFull: nothing was sent.
+        """
+        cost = OVERHEAD + (_weigh(frame) if size is None else size)
+        self._allowance.take(cost, insist=insist)
+        self.io.post(self._ask, frame, on_answer, timeout, cost)
+
+    def tell(self, frame: dict[str, Any]) -> None:
+        """Send what has no answer. It is dropped while there is no connection.
+
+        Raises:
+            BufferFull: nothing was sent.
+        """
+        cost = OVERHEAD + _weigh(frame)
+        self._allowance.take(cost)
+        self.io.post(self._tell, frame, cost)
+
+    def request(self, op: str, *, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> concurrent.futures.Future[Answer]:
+        """Send a request; the future holds the answer or the typed error. Never blocks."""
+        return self.request_frame({"op": op, **fields}, timeout)
+
+    def request_frame(self, frame: dict[str, Any], timeout: float | None) -> concurrent.futures.Future[Answer]:
+        future: concurrent.futures.Future[Answer] = concurrent.futures.Future()
+
+        def on_answer(answer: Answer | None, error: NoLagError | None) -> None:
+            if future.set_running_or_notify_cancel():
+                if answer is not None:
+                    future.set_result(answer)
+                else:
+                    future.set_exception(error)
+
+        self.ask(frame, on_answer, timeout)
+        return future
+
+    def call(self, op: str, *, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
+        """Send a request and block for its answer.
+
+        Raises:
+            WrongThread: on the I/O thread.
+            NoLagError: the refusal, `RequestTimeout`, `Disconnected`, `BufferFull`.
+        """
+        self.io.check_may_block()
+        return self.request(op, timeout=timeout, **fields).result()
+
+    async def acall(self, op: str, *, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
+        """Send a request and await its answer, from any loop. Raises as `call` does."""
+        return await self.acall_frame({"op": op, **fields}, timeout)
+
+    async def acall_frame(self, frame: dict[str, Any], timeout: float | None) -> Answer:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self.ask(frame, lambda answer, error: hand_back(loop, settle, future, answer, error), timeout)
+        return await future
+
+    async def aopen(self) -> None:
+        """Wait for the first session. Raises `BrokerUnreachable`, `AccessDenied`, `ActorMismatch`."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        self.io.post(self._open, lambda error: hand_back(loop, settle, future, True if error is None else None, error))
+        await future
+
+    def open(self) -> None:
+        """Block for the first session. Raises as `aopen` does, and `WrongThread`."""
+        self.io.run(self.aopen())
+
+    async def aclose(self, timeout: float = 2.0) -> None:
+        """Leave the rooms and close; what has no answer after `timeout` seconds raises `Disconnected`."""
+        await asyncio.wrap_future(self.io.submit(self._close(timeout)))
+
+    def close(self, timeout: float = 2.0) -> None:
+        """The blocking form of `aclose`."""
+        self.io.run(self._close(timeout))
+
+    # --- For links and what is built on them: on the I/O thread ---------------------------------------------
+
+    @property
+    def is_live(self) -> bool:
+        return self._socket is not None
+
+    @property
+    def session(self) -> object:
+        """Something that differs from session to session; None between them."""
+        return self._socket
+
+    @property
+    def ended(self) -> NoLagError | None:
+        """Why the connection is over for good; None while it is not."""
+        return self._ended
+
+    def number(self) -> int:
+        """A number for an offer or a subscription, unique on this connection."""
+        self._numbers += 1
+        return self._numbers
+
+    def link(self, room: str, make: Callable[[Connection, str], RoomLink]) -> RoomLink:
+        """The one link to a room. From any thread."""
+        link = self._links.get(room)
+        return link if link is not None else self._links.setdefault(room, make(self, room))
+
+    def route(self, number: int, subscription: Subscription | None) -> None:
+        """Send the pushes of one subscription number somewhere; None: nowhere any more."""
+        if subscription is None:
+            self._subscriptions.pop(number, None)
+        else:
+            self._subscriptions[number] = subscription
+
+    def establish(self, frame: dict[str, Any], on_answer: OnAnswer) -> None:
+        """A request that is part of what each session begins with. Without a session nothing happens: the next one restores it."""
+        if self._ended is not None:
+            on_answer(None, self._ended)
+        elif self._socket is not None:
+            self._send(self._unanswered.add(frame, on_answer, None, 0, restores=True))
+        else:
+            self._start()
+
+    # --- Requests -------------------------------------------------------------------------------------------
+
+    def _ask(self, frame: dict[str, Any], on_answer: OnAnswer, timeout: float | None, size: int) -> None:
+        if self._ended is not None:
+            self._allowance.give_back(size)
+            on_answer(None, self._ended)
+            return
+        pending = self._unanswered.add(frame, on_answer, timeout, size)
+        if self._socket is not None:
+            self._send(pending)
+        else:
+            self._start()
+
+    def _tell(self, frame: dict[str, Any], size: int) -> None:
+        if self._socket is None:
+            self._allowance.give_back(size)
+        else:
+            self._socket.send(self._pack(frame), size)
+
+    def _send(self, pending: Pending) -> None:
+        socket = self._socket
+        if socket is None:
+            return
+        frame = pending.frame
+        if pending.sent:
+            frame["resent"] = True
+        if self._new_turn:
+            self._new_turn = False
+            self.io.loop.call_soon(self._turn_ended)
+            frame["done"] = self._unanswered.oldest()
+        try:
+            encoded = self._pack(frame)
+        except (TypeError, ValueError, OverflowError) as error:
+            self._unanswered.answer(pending.id, None, Refused(f"{frame.get('op')}: {error}", code="bad_request"))
+            return
+        if len(encoded) > socket.session.max_frame:
+            limit = socket.session.max_frame
+            reason = MessageTooLarge(f"{frame.get('op')}: {len(encoded)} bytes; the broker takes {limit}", detail={"max": limit})
+            self._unanswered.answer(pending.id, None, reason)
+            return
+        pending.sent = True
+        socket.send(encoded)
+
+    def _turn_ended(self) -> None:
+        self._new_turn = True
+
+    def _send_again(self, id: int) -> None:
+        pending = self._unanswered.get(id)
+        if pending is not None:
+            self._send(pending)
+
+    # --- What comes in --------------------------------------------------------------------------------------
+
+    def _on_frames(self, frames: Sequence[dict[str, Any]]) -> None:
+        for frame in frames:
+            try:
+                if "push" in frame:
+                    self._on_push(frame)
+                else:
+                    self._on_answer(frame)
+            except Exception:
+                log.exception("handling a frame of the broker failed")
+
+    def _on_answer(self, frame: dict[str, Any]) -> None:
+        ok = frame.get("ok")
+        if ok is not None:
+            self._unanswered.answer(frame["id"], Answer(ok, frame.get("seq", 0), frame.get("epoch", "")), None)
+            return
+        error = from_wire(frame["err"])
+        if error.code == "unavailable" and self._unanswered.get(frame["id"]) is not None:
+            # Stopping or recovering, nothing was accepted: as if it had not been asked, until its own timeout.
+            self.io.loop.call_later(random.uniform(0.1, 0.5), self._send_again, frame["id"])  # noqa: S311 - jitter
+            return
+        self._unanswered.answer(frame["id"], None, error)
+
+    def _on_push(self, frame: dict[str, Any]) -> None:
+        number = frame.get("sub")
+        if number is not None:
+            subscription = self._subscriptions.get(number)
+            if subscription is not None:
+                subscription.on_push(frame)
+            return
+        link = self._links.get(frame["room"])
+        if link is not None:
+            link.on_push(frame)
+
+    # --- Life -----------------------------------------------------------------------------------------------
+
+    def _open(self, on_open: Callable[[NoLagError | None], None]) -> None:
+        if self._ended is not None or self._socket is not None:
+            on_open(self._ended)
+            return
+        self._first.append(on_open)
+        self._start()
+
+    def _start(self) -> None:
+        if self._task is None:
+            self._task = self.io.loop.create_task(self._live())
+
+    async def _live(self) -> None:
+        loop = asyncio.get_running_loop()
+        give_up = None if self._connect_timeout is None else loop.time() + self._connect_timeout
+        failures = 0
+        while True:
+            try:
+                async with asyncio.timeout_at(give_up):
+                    socket = await self._connect()
+            except (AccessDenied, ActorMismatch) as error:
+                return self._end(error)
+            except Exception as error:
+                why = f"{type(error).__name__}: {error}".rstrip(": ")
+                if give_up is not None and loop.time() >= give_up:
+                    return self._not_found(why)
+                log.log(logging.WARNING if failures == 3 else logging.DEBUG, "no connection to %s yet: %s", self.url, why)
+            else:
+                give_up, began = None, loop.time()
+                code = await self._serve(socket)
+                close = CLOSES.get(code)
+                if close is not None and not close.reconnect:
+                    return self._end(Disconnected(f"the broker closed the connection for good: {close.reason} ({code})"))
+                log.info("the connection to %s ended (%s); reconnecting", self.url, code)
+                if loop.time() - began > STEADY:
+                    failures = 0
+            await asyncio.sleep(random.uniform(0, min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(failures, 16))))  # noqa: S311 - jitter
+            failures += 1
+
+    async def _connect(self) -> Socket:
+        socket = await Socket.open(self.url, await fresh(self._token), self.instance, self._allowance.give_back)
+        if self._expected_actor is not None and socket.session.actor != self._expected_actor:
+            await socket.close()
+            raise ActorMismatch(f"the token is for {socket.session.actor!r}, not for actor={self._expected_actor!r}")
+        return socket
+
+    async def _serve(self, socket: Socket) -> int:
+        """One session, from its restoration to its end."""
+        self.actor, self.roles = socket.session.actor, socket.session.roles
+        self._socket = socket
+        refresher = self._refresh_later(socket.session.expires)
+        waiting = list(self._unanswered)
+        for link in list(self._links.values()):
+            link.restore()
+        for pending in waiting:
+            self._send(pending)
+        for on_open in self._first:
+            on_open(None)
+        self._first.clear()
+        try:
+            return await socket.run(self._on_frames)
+        except Refusal:  # the broker sent what is not a frame
+            log.exception("the broker broke the protocol; reconnecting")
+            return 1006
+        finally:
+            self._socket = None
+            if refresher is not None:
+                refresher.cancel()
+            self._unanswered.drop_restores()
+
+    def _not_found(self, why: str) -> None:
+        """The first connect found nobody. The next call tries again."""
+        self._task = None
+        waited = f" within {self._connect_timeout:g} s" if self._connect_timeout else ""
+        self._release(BrokerUnreachable(f"no broker at {self.url}{waited} ({why}); {HOW_TO_START}"))
+
+    def _end(self, error: NoLagError) -> None:
+        """The connection is over for good: everybody who waits is told."""
+        if self._ended is not None:
+            return
+        self._ended = error
+        if not self._closed_here(error):
+            log.error("connection of %s to %s ended for good: %s", self.actor or "?", self.url, error)
+        self._release(error)
+        self._unanswered.close()
+        if self._on_disconnected is not None:
+            self._on_disconnected(error)
+
+    @staticmethod
+    def _closed_here(error: NoLagError) -> bool:
+        return error.detail.get("closed") is True
+
+    def _release(self, error: NoLagError) -> None:
+        for on_open in self._first:
+            on_open(error)
+        self._first.clear()
+
+        def explain(pending: Pending) -> NoLagError:
+            kind = type(error)
+            return kind(error.message, code=error.code, maybe_applied=pending.sent, detail=error.detail)
+
+        self._unanswered.fail_all(explain)
+        for link in list(self._links.values()):
+            link.on_ended(error)
+
+    async def _close(self, timeout: float) -> None:
+        if self._ended is not None:
+            return
+        loop = asyncio.get_running_loop()
+        if self._socket is not None:
+            for link in list(self._links.values()):
+                link.leave()
+            deadline = loop.time() + timeout
+            while len(self._unanswered) and self._socket is not None and loop.time() < deadline:  # noqa: ASYNC110 - at the end of a life
+                await asyncio.sleep(0.005)
+        socket, task = self._socket, self._task
+        self._end(Disconnected("the connection was closed", detail={"closed": True}))
+        if socket is not None:
+            try:
+                async with asyncio.timeout(timeout):
+                    await socket.close()
+            except Exception as error:
+                log.debug("closing was not polite: %s", error)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    # --- Fresh tokens ---------------------------------------------------------------------------------------
+
+    def _refresh_later(self, expires: float | None) -> asyncio.Task[None] | None:
+        if expires is None or not is_provider(self._token):
+            return None
+        return self.io.loop.create_task(self._keep_fresh(expires))
+
+    async def _keep_fresh(self, expires: float) -> None:
+        """Bring a new token before the old one expires, again and again."""
+        while True:
+            await asyncio.sleep(max(0.05, 0.8 * (expires - time.time())))
+            try:
+                answer = await self.acall("auth.refresh", token=await fresh(self._token))
+                expires = float(answer["expires"])
+            except Exception as error:  # the provider is the user's; the broker closes an expired session, and we come back
+                log.warning("the token could not be refreshed: %s: %s", type(error).__name__, error)
+                await asyncio.sleep(1.0)
+
+
+def settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    """Finish a future on its own loop, unless its owner gave up on it."""
+    if not future.done():
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+
+def _weigh(value: Any) -> int:
+    """Bytes of the bodies inside a frame."""
+    if isinstance(value, (bytes, bytearray, str)):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(_weigh(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return sum(_weigh(item) for item in value)
+    return 0

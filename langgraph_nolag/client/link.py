@@ -1,0 +1,383 @@
+"""One room on a connection: what patterns and graphs are built on."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import itertools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ..errors import NoLagError
+from .cause import add_parent
+from .connection import REQUEST_TIMEOUT, Connection
+from .follow import Followed, Follows, Progress, Result
+from .io import hand_back
+from .offer import Assigned, Offer, Offers
+from .requests import Answer
+from .subscription import Gap, Subscription, Subscriptions
+
+log = logging.getLogger("langgraph_nolag")
+
+
+class Part(Protocol):
+    """Something that must be asked for again in every new session. Lives on the I/O thread."""
+
+    phase: int  # parts of a lower phase are restored first
+
+    def restore(self) -> None:
+        """A session has begun."""
+
+    def on_ended(self, error: NoLagError) -> None:
+        """The connection is over for good, or the room is closed to us."""
+
+
+class RoomLink:
+    """One room, on one connection. From any thread; callbacks run on the I/O thread and must not block.
+
+    Attributes:
+        room: the room's name.
+        connection: the connection it lives on.
+    """
+
+    def __init__(self, connection: Connection, room: str) -> None:
+        self.room = room
+        self.connection = connection
+        self._ids = itertools.count(1)
+        self._holders = 0
+        # on the I/O thread
+        self._membership: dict[str, Any] | None = None
+        self._follows = Follows(self)
+        self._offers = Offers(self)
+        self.subscriptions = Subscriptions(self)
+        self._parts: list[Part] = [self._offers, self.subscriptions, self._follows]
+        self._routes: dict[str, Callable[[dict[str, Any]], None]] = {
+            "task": self._offers.on_task,
+            "cancel": self._offers.on_cancel,
+            "tell": self._offers.on_tell,
+            "result": self._follows.on_result,
+            "progress": self._follows.on_progress,
+        }
+
+    def __repr__(self) -> str:
+        return f"RoomLink({self.connection.url}/{self.room}, actor={self.actor!r})"
+
+    @property
+    def actor(self) -> str:
+        """The token's actor; empty before the first session."""
+        return self.connection.actor
+
+    @property
+    def instance(self) -> str:
+        """This connection's own id, the same over its reconnects."""
+        return self.connection.instance
+
+    # --- requests -------------------------------------------------------------------------------------------
+
+    def call(self, op: str, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
+        """Send a request of this room and block for its answer.
+
+        Args:
+            op: an operation of the protocol.
+            timeout: seconds; None: for ever.
+            fields: the operation's fields.
+
+        Raises:
+            WrongThread: on the I/O thread.
+            NoLagError: the refusal, `RequestTimeout`, `Disconnected`, `BufferFull`.
+        """
+        self.connection.io.check_may_block()
+        return self.request(op, timeout=timeout, **fields).result()
+
+    async def acall(self, op: str, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
+        """Send a request of this room and await its answer, from any loop. Raises as `call` does."""
+        return await self.connection.acall_frame(self.frame(op, fields), timeout)
+
+    def request(self, op: str, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> concurrent.futures.Future[Answer]:
+        """Send a request of this room; never blocks. The future holds the answer or the typed error.
+
+        Raises:
+            BufferFull: nothing was sent.
+        """
+        return self.connection.request_frame(self.frame(op, fields), timeout)
+
+    def send(self, op: str, **fields: Any) -> None:
+        """Send what has no answer. While there is no connection it is dropped.
+
+        Raises:
+            BufferFull: nothing was sent.
+        """
+        self.connection.tell(self.frame(op, fields))
+
+    def frame(self, op: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The frame of a request of this room: fields that are None are absent, and `parent` is filled in inside handlers."""
+        frame: dict[str, Any] = {"op": op, "room": self.room}
+        frame.update((name, value) for name, value in fields.items() if value is not None)
+        add_parent(frame, self.room)
+        return frame
+
+    def new_id(self) -> str:
+        """An id that is unique in the world: this connection's random half, and a number."""
+        return f"{self.connection.instance[:20]}-{next(self._ids):x}"
+
+    # --- presence -------------------------------------------------------------------------------------------
+
+    def join(
+        self,
+        capabilities: Sequence[str] = (),
+        max_concurrency: int = 1,
+        status: str = "available",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> concurrent.futures.Future[Answer]:
+        """Be present in the room, now and after every reconnect. The future tells when, or why not."""
+        membership = {
+            "capabilities": list(capabilities),
+            "max_concurrency": max_concurrency,
+            "status": status,
+            "metadata": dict(metadata or {}),
+        }
+        joined: concurrent.futures.Future[Answer] = concurrent.futures.Future()
+        self.connection.io.post(self._join, membership, joined)
+        return joined
+
+    def update_presence(self, **fields: Any) -> concurrent.futures.Future[Answer]:
+        """Change `status`, `metadata`, `capabilities` or `max_concurrency`, now and for later reconnects."""
+        fields = {name: value for name, value in fields.items() if value is not None}
+        self.connection.io.post(self._remember_presence, fields)
+        return self.request("presence.update", **fields)
+
+    def _join(self, membership: dict[str, Any], joined: concurrent.futures.Future[Answer]) -> None:
+        def on_answer(answer: Answer | None, error: NoLagError | None) -> None:
+            if error is not None:
+                self._membership = None
+            if joined.set_running_or_notify_cancel():
+                if answer is not None:
+                    joined.set_result(answer)
+                else:
+                    joined.set_exception(error)
+
+        self._membership = membership
+        size = 0
+        self.connection.ask({"op": "room.join", "room": self.room, **membership}, on_answer, size=size, insist=True)
+
+    def _remember_presence(self, fields: dict[str, Any]) -> None:
+        if self._membership is not None:
+            self._membership.update(fields)
+
+    # --- handed-off work ------------------------------------------------------------------------------------
+
+    def dispatch(
+        self,
+        fields: Mapping[str, Any],
+        body: bytes,
+        *,
+        on_end: Callable[[Result], None],
+        on_progress: Callable[[Progress], None] | None = None,
+        on_accepted: Callable[[Answer | None, NoLagError | None], None] | None = None,
+        timeout: float | None = REQUEST_TIMEOUT,
+    ) -> Followed:
+        """Dispatch a task and follow it to its end, over reconnects.
+
+        Args:
+            fields: of `task.dispatch`, without op, room and body; `task` (the id) is made up where it is absent.
+            body: the payload.
+            on_end: told once how the task ended; never when the dispatch itself was refused.
+            on_progress: told each piece of progress once, in order; what is missing is said by `Progress.gap`.
+            on_accepted: told when the dispatch is on disk, or was refused; without it `Followed.accepted` tells.
+            timeout: seconds until the dispatch must be accepted.
+
+        Raises:
+            BufferFull: nothing was sent.
+        """
+        frame = self.frame("task.dispatch", fields)
+        if "task" not in frame:
+            frame["task"] = self.new_id()
+        frame["body"] = body
+        followed = Followed(self._follows, frame["task"], on_end, on_progress, on_accepted)
+        self._follows.dispatch(followed, frame, timeout, len(body))
+        return followed
+
+    def follow(
+        self, task: str, *, on_end: Callable[[Result], None], on_progress: Callable[[Progress], None] | None = None
+    ) -> Followed:
+        """Follow a task that was dispatched before, by whomever. A task that the broker does not know ends with `TaskNotFound`."""
+        followed = Followed(self._follows, task, on_end, on_progress, None)
+        self._follows.follow(followed)
+        return followed
+
+    def serve(
+        self,
+        *,
+        kind: str = "handoff",
+        types: Sequence[str] | None = None,
+        capabilities: Sequence[str] = (),
+        slots: int = 1,
+        specs: Mapping[str, bytes] | None = None,
+        on_task: Callable[[Assigned], None],
+        on_cancel: Callable[[Assigned, str], None] | None = None,
+        on_tell: Callable[[Assigned, bytes], None] | None = None,
+        on_lost: Callable[[Assigned], None] | None = None,
+    ) -> Offer:
+        """Offer to run tasks, now and after every reconnect. The room is joined where it is not yet.
+
+        Args:
+            kind: the market: `handoff`, `tool` or `node`.
+            types: task types; None: every type of the kind.
+            capabilities: what this worker can do.
+            slots: tasks at a time.
+            specs: for tools, their descriptions.
+            on_task: a task is ours, until it is completed, failed, released or lost.
+            on_cancel: the task was cancelled (with the reason); finish it in any way.
+            on_tell: something was said to the task.
+            on_lost: the task is not ours any more; nothing of it counts.
+        """
+        offer = Offer(self._offers, kind, types, capabilities, slots, specs, on_task, on_cancel, on_tell, on_lost)
+        self.connection.io.post(self._offers.start, offer)
+        return offer
+
+    # --- the log --------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        types: str = "**",
+        *,
+        subject: str | None = None,
+        since: int | None = None,
+        epoch: str | None = None,
+        retained: bool = False,
+        bodies: bool = True,
+        on_events: Callable[[list[dict[str, Any]], int], None],
+        on_gap: Callable[[Gap], None] | None = None,
+        on_message: Callable[[dict[str, Any]], None] | None = None,
+        on_failed: Callable[[NoLagError], None] | None = None,
+    ) -> Subscription:
+        """Read the room's log from `since` (None: from now) and on, over reconnects, without a hole or a repeat.
+
+        Args:
+            types: pattern of event types.
+            subject: pattern of subjects.
+            since: everything after this sequence comes first.
+            epoch: the epoch that `since` belongs to.
+            retained: begin with the retained messages.
+            bodies: False: events without their bodies.
+            on_events: told matching events (as in the protocol), and the sequence that they reach to.
+            on_gap: told what can't be had any more.
+            on_message: told QoS 0 messages.
+            on_failed: told once that the subscription was refused or is over.
+        """
+        subscription = Subscription(
+            self,
+            types,
+            subject,
+            since,
+            epoch,
+            retained,
+            bodies,
+            on_events=on_events,
+            on_gap=on_gap,
+            on_message=on_message,
+            on_failed=on_failed,
+        )
+        self.connection.io.post(self.subscriptions.start, subscription)
+        return subscription
+
+    # --- for the parts, on the I/O thread -------------------------------------------------------------------
+
+    def attach(self, part: Part, routes: Mapping[str, Callable[[dict[str, Any]], None]]) -> None:
+        """Add a part of one's own, with the kinds of pushes that it takes. On the I/O thread."""
+        self._parts.append(part)
+        self._parts.sort(key=lambda part: part.phase)
+        self._routes.update(routes)
+
+    def establish(
+        self,
+        op: str,
+        fields: Mapping[str, Any],
+        on_answer: Callable[[Answer], None],
+        on_refused: Callable[[NoLagError], None],
+    ) -> None:
+        """Ask for something that a session must begin with. Busy brokers are asked again; other refusals are final."""
+        frame = {"op": op, "room": self.room, **fields}
+
+        def answered(answer: Answer | None, error: NoLagError | None) -> None:
+            if answer is not None:
+                on_answer(answer)
+            elif error is not None and error.retryable and self.connection.ended is None:
+                self.connection.io.loop.call_later(0.2, self.connection.establish, dict(frame), answered)
+            elif error is not None:
+                on_refused(error)
+
+        self.connection.establish(dict(frame), answered)
+
+    def ensure_joined(self) -> None:
+        """Serving needs membership: join with what is known, if nobody has."""
+        if self._membership is None:
+            self._membership = {"capabilities": [], "max_concurrency": 1, "status": "available", "metadata": {}}
+            self._restore_membership()
+
+    def restore(self) -> None:
+        """A session has begun: ask for everything again."""
+        self._restore_membership()
+        for part in list(self._parts):
+            part.restore()
+
+    def _restore_membership(self) -> None:
+        if self._membership is not None:
+            self.establish("room.join", self._membership, lambda answer: None, self._closed_to_us)
+
+    def _closed_to_us(self, error: NoLagError) -> None:
+        log.error("room %s is closed to %s: %s", self.room, self.actor, error)
+        self.on_ended(error)
+
+    def on_push(self, frame: dict[str, Any]) -> None:
+        route = self._routes.get(frame["push"])
+        if route is not None:
+            route(frame)
+
+    def on_ended(self, error: NoLagError) -> None:
+        """Everybody who waits in this room is told."""
+        self._membership = None
+        for part in list(self._parts):
+            part.on_ended(error)
+
+    def leave(self) -> None:
+        if self._membership is not None:
+            self._membership = None
+            self.connection.ask({"op": "room.leave", "room": self.room}, lambda answer, error: None, 2.0, 0, insist=True)
+
+    # --- holding --------------------------------------------------------------------------------------------
+
+    def hold(self) -> RoomLink:
+        """One more user of this link; see `close`."""
+        self._holders += 1
+        return self
+
+    def close(self) -> None:
+        """Let go. When the last user does, the room is left; the connection stays with whoever made it."""
+        self._holders -= 1
+        if self._holders <= 0:
+            self.connection.io.post(self.leave)
+
+
+async def settled(future: concurrent.futures.Future[Any]) -> Any:
+    """Await, from any loop, a future that the I/O thread settles."""
+    loop = asyncio.get_running_loop()
+    mine: asyncio.Future[Any] = loop.create_future()
+
+    def on_done(done: concurrent.futures.Future[Any]) -> None:
+        hand_back(loop, _copy, mine, done)
+
+    future.add_done_callback(on_done)
+    return await mine
+
+
+def _copy(mine: asyncio.Future[Any], done: concurrent.futures.Future[Any]) -> None:
+    if mine.done():
+        return
+    if done.cancelled():
+        mine.cancel()
+    elif (error := done.exception()) is not None:
+        mine.set_exception(error)
+    else:
+        mine.set_result(done.result())

@@ -1,0 +1,405 @@
+"""Offers to run tasks, and the tasks that were handed to us: held until they are completed, failed, released or lost."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import NoLagError, StaleLease
+from .requests import Answer, OnAnswer
+
+if TYPE_CHECKING:
+    from .link import RoomLink
+
+log = logging.getLogger("langgraph_nolag")
+
+KEPT_PROGRESS: Final = 1 << 20  # bytes a task, said again after a reconnect
+
+
+class Assigned:
+    """A task that is ours to run, under a fencing token.
+
+    Attributes:
+        room, task, type, kind: what it is.
+        attempt: 1 for the first hand-out.
+        token: the fencing token; rises with every hand-out.
+        deadline: when the task times out (seconds since 1970), or None.
+        seq: sequence of the event that dispatched it.
+        body, ct: the payload.
+        dispatcher: the actor who dispatched it.
+        tells: what was said to the task before it was handed out.
+        lost: True once it is not ours any more: it went to another worker, or it has ended.
+    """
+
+    __slots__ = (
+        *("attempt", "body", "ct", "deadline", "dispatcher", "kind", "room", "seq", "task", "tells", "token", "type"),
+        *("_kept", "_kept_bytes", "_n", "finishing", "lost", "offer"),
+    )
+
+    def __init__(self, offer: Offer, frame: Mapping[str, Any]) -> None:
+        self.offer = offer
+        self.room: str = frame["room"]
+        self.task: str = frame["task"]
+        self.type: str = frame["type"]
+        self.kind: str = frame["kind"]
+        self.attempt: int = frame["attempt"]
+        self.token: int = frame["token"]
+        self.deadline: float | None = frame.get("deadline")
+        self.seq: int = frame["seq"]
+        self.body: bytes = frame["body"]
+        self.ct: str | None = frame.get("ct")
+        self.dispatcher: str = frame["dispatcher"]
+        self.tells: list[bytes] = list(frame.get("tells", ()))
+        self.lost = False
+        self.finishing = False  # its end was sent, and has no answer yet
+        self._n = 0
+        self._kept: deque[dict[str, Any]] = deque()
+        self._kept_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"Assigned({self.task!r}, {self.type!r}, attempt={self.attempt}, token={self.token})"
+
+
+class Offer:
+    """One offer. From any thread; the ends of a task are sent once, and again after a reconnect until they are answered.
+
+    Attributes:
+        ready: done when the offer first stands in the room, or was refused.
+    """
+
+    def __init__(
+        self,
+        offers: Offers,
+        kind: str,
+        types: Sequence[str] | None,
+        capabilities: Sequence[str],
+        slots: int,
+        specs: Mapping[str, bytes] | None,
+        on_task: Callable[[Assigned], None],
+        on_cancel: Callable[[Assigned, str], None] | None,
+        on_tell: Callable[[Assigned, bytes], None] | None,
+        on_lost: Callable[[Assigned], None] | None,
+    ) -> None:
+        self.ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self.kind = kind
+        self.number = 0
+        self.fields: dict[str, Any] = {"kind": kind, "capabilities": list(capabilities), "slots": slots}
+        if types is not None:
+            self.fields["types"] = list(types)
+        if specs is not None:
+            self.fields["specs"] = dict(specs)
+        self.on_task = on_task
+        self.on_cancel = on_cancel
+        self.on_tell = on_tell
+        self.on_lost = on_lost
+        self.held: dict[str, Assigned] = {}
+        self.closing = False
+        self._offers = offers
+        self._idle: list[concurrent.futures.Future[None]] = []
+
+    def complete(
+        self,
+        task: Assigned,
+        body: bytes,
+        ct: str | None = None,
+        *,
+        approvals: Sequence[Mapping[str, Any]] | None = None,
+        on_answer: OnAnswer | None = None,
+    ) -> None:
+        """Record the result, whatever time it takes to reach the broker.
+
+        Args:
+            task: what was handed out.
+            body, ct: the result.
+            approvals: `approval.request` fields; requested in the same commit.
+            on_answer: told the answer, or why the result does not count (`StaleLease`, `TaskFinished`); without it that is logged.
+        """
+        fields: dict[str, Any] = {"body": body}
+        if ct is not None:
+            fields["ct"] = ct
+        if approvals:
+            fields["approvals"] = [dict(approval) for approval in approvals]
+        self._offers.finish(task, "task.complete", fields, on_answer)
+
+    def fail(
+        self,
+        task: Assigned,
+        error_type: str,
+        message: str,
+        *,
+        body: bytes | None = None,
+        ct: str | None = None,
+        retry: bool = True,
+        delay: float | None = None,
+        on_answer: OnAnswer | None = None,
+    ) -> None:
+        """Record that this attempt failed.
+
+        Args:
+            task: what was handed out.
+            error_type, message: name and text of the exception.
+            body, ct: more about the error.
+            retry: False: no further attempt, the task is a dead letter.
+            delay: seconds until the next attempt; None: the task's own policy.
+            on_answer: as for `complete`.
+        """
+        fields: dict[str, Any] = {"error": {"type": error_type, "message": message}, "retry": retry}
+        if body is not None:
+            fields["body"] = body
+        if ct is not None:
+            fields["ct"] = ct
+        if delay is not None:
+            fields["delay"] = delay
+        self._offers.finish(task, "task.fail", fields, on_answer)
+
+    def release(self, task: Assigned, *, on_answer: OnAnswer | None = None) -> None:
+        """Hand the task back; it does not count as an attempt."""
+        self._offers.finish(task, "task.release", {}, on_answer)
+
+    def progress(self, task: Assigned, body: bytes, ct: str | None = None, *, on_answer: OnAnswer | None = None) -> None:
+        """Say how far the task is. The last 1 MiB of a task is said again after a reconnect.
+
+        Args:
+            on_answer: told whether the task is still ours (`StaleLease`); without it the broker does not answer.
+
+        Raises:
+            BufferFull: nothing was said.
+        """
+        self._offers.progress(task, body, ct, on_answer)
+
+    def close(self, drain: bool = True) -> concurrent.futures.Future[None]:
+        """Take no new tasks. The future is done when none is held any more.
+
+        Args:
+            drain: False: hand back at once what is held and not finished.
+        """
+        idle: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._offers.link.connection.io.post(self._offers.stop, self, drain, idle)
+        return idle
+
+    def settle_idle(self) -> None:
+        if self.closing and not self.held:
+            idle, self._idle = self._idle, []
+            for future in idle:
+                if future.set_running_or_notify_cancel():
+                    future.set_result(None)
+
+    def wait_idle(self, future: concurrent.futures.Future[None]) -> None:
+        self._idle.append(future)
+        self.settle_idle()
+
+
+class Offers:
+    """All offers of a room. On the I/O thread, but for `finish` and `progress`."""
+
+    phase = 0
+
+    def __init__(self, link: RoomLink) -> None:
+        self.link = link
+        self._offers: dict[int, Offer] = {}
+        self._held: dict[str, Assigned] = {}
+
+    # --- from any thread ------------------------------------------------------------------------------------
+
+    def finish(self, task: Assigned, op: str, fields: dict[str, Any], on_answer: OnAnswer | None) -> None:
+        self.link.connection.io.post(self._finish, task, op, fields, on_answer)
+
+    def progress(self, task: Assigned, body: bytes, ct: str | None, on_answer: OnAnswer | None) -> None:
+        fields: dict[str, Any] = {"task": task.task, "token": task.token, "body": body}
+        if ct is not None:
+            fields["ct"] = ct
+        self.link.connection.io.post(self._progress, task, fields, on_answer)
+
+    # --- standing -------------------------------------------------------------------------------------------
+
+    def start(self, offer: Offer) -> None:
+        ended = self.link.connection.ended
+        if ended is not None:
+            _settle(offer.ready, ended)
+            return
+        offer.number = self.link.connection.number()
+        self._offers[offer.number] = offer
+        self.link.ensure_joined()
+        self._serve(offer)
+
+    def restore(self) -> None:
+        for offer in list(self._offers.values()):
+            self._serve(offer)
+        for task in list(self._held.values()):
+            for fields in task._kept:
+                self.link.send("task.progress", **fields)
+
+    def _serve(self, offer: Offer) -> None:
+        """Stand (again), with what is held: what this offer finished but has no answer for is still held."""
+        if offer.closing and not offer.held:
+            self._drop(offer)
+            return
+        fields = dict(offer.fields, offer=offer.number, holding=[[task.task, task.token] for task in offer.held.values()])
+        if offer.closing:
+            fields["slots"] = 0
+
+        def served(answer: Answer) -> None:
+            for id in answer.get("lost", ()):
+                self._lose(offer.held.get(id))
+            _settle(offer.ready, None)
+
+        self.link.establish("task.serve", fields, served, lambda error: self._refused(offer, error))
+
+    def _refused(self, offer: Offer, error: NoLagError) -> None:
+        log.error("the offer of %s in room %s was refused: %s", offer.kind, self.link.room, error)
+        self._offers.pop(offer.number, None)
+        for task in list(offer.held.values()):
+            self._lose(task, even_finishing=True)
+        if not _settle(offer.ready, error):
+            offer.closing = True
+        offer.settle_idle()
+
+    def stop(self, offer: Offer, drain: bool, idle: concurrent.futures.Future[None]) -> None:
+        if not offer.closing:
+            offer.closing = True
+            if self.link.connection.is_live and offer.number in self._offers:
+                frame = {"op": "task.unserve", "room": self.link.room, "offer": offer.number}
+                self.link.connection.ask(frame, _unheard, 30.0, 0, insist=True)
+        if not drain:
+            for task in list(offer.held.values()):
+                if not task.finishing:
+                    self._finish(task, "task.release", {}, None)
+        if not offer.held:
+            self._drop(offer)
+        offer.wait_idle(idle)
+
+    def _drop(self, offer: Offer) -> None:
+        self._offers.pop(offer.number, None)
+
+    def on_ended(self, error: NoLagError) -> None:
+        for offer in list(self._offers.values()):
+            self._offers.pop(offer.number, None)
+            offer.closing = True
+            for task in list(offer.held.values()):
+                self._lose(task, even_finishing=True)
+            _settle(offer.ready, error)
+            offer.settle_idle()
+
+    # --- tasks ----------------------------------------------------------------------------------------------
+
+    def on_task(self, frame: dict[str, Any]) -> None:
+        offer = self._offers.get(frame["offer"])
+        held = self._held.get(frame["task"])
+        if held is not None:
+            if held.token == frame["token"]:
+                return  # handed out again to a returning connection: we have it
+            self._lose(held, even_finishing=True)
+        if offer is None or offer.closing:
+            self.link.send("task.release", task=frame["task"], token=frame["token"])
+            return
+        task = Assigned(offer, frame)
+        offer.held[task.task] = self._held[task.task] = task
+        offer.on_task(task)
+
+    def on_cancel(self, frame: dict[str, Any]) -> None:
+        task = self._held.get(frame["task"])
+        if task is not None and task.token == frame["token"] and task.offer.on_cancel is not None:
+            task.offer.on_cancel(task, frame.get("reason") or "cancelled")
+
+    def on_tell(self, frame: dict[str, Any]) -> None:
+        task = self._held.get(frame["task"])
+        if task is not None and task.offer.on_tell is not None:
+            task.offer.on_tell(task, frame["body"])
+
+    def _progress(self, task: Assigned, fields: dict[str, Any], on_answer: OnAnswer | None) -> None:
+        if task.lost or task.finishing:
+            if on_answer is not None:
+                on_answer(None, StaleLease(f"task {task.task} is not ours any more"))
+            return
+        task._n += 1
+        fields["n"] = task._n
+        task._kept.append(fields)
+        task._kept_bytes += len(fields["body"])
+        while task._kept_bytes > KEPT_PROGRESS and len(task._kept) > 1:
+            task._kept_bytes -= len(task._kept.popleft()["body"])
+        if on_answer is None:
+            try:
+                self.link.send("task.progress", **fields)
+            except NoLagError as error:  # it is kept, and said again after a reconnect
+                log.debug("progress of task %s waits: %s", task.task, error)
+            return
+
+        def answered(answer: Answer | None, error: NoLagError | None) -> None:
+            if isinstance(error, StaleLease):
+                self._lose(task)
+            on_answer(answer, error)
+
+        self.link.connection.ask({"op": "task.progress", "room": self.link.room, **fields}, answered, insist=True)
+
+    def _finish(self, task: Assigned, op: str, fields: dict[str, Any], on_answer: OnAnswer | None) -> None:
+        if task.lost or task.finishing:
+            reason = StaleLease(f"task {task.task} is not ours any more")
+            if on_answer is not None:
+                on_answer(None, reason)
+            elif op != "task.release":
+                log.warning("the end of task %s (%s) does not count: it is not ours any more", task.task, task.type)
+            return
+        task.finishing = True
+        self._send_end(task, op, fields, on_answer, 0)
+
+    def _send_end(self, task: Assigned, op: str, fields: dict[str, Any], on_answer: OnAnswer | None, tries: int) -> None:
+        def answered(answer: Answer | None, error: NoLagError | None) -> None:
+            if error is not None and error.code == "overloaded":
+                delay = random.uniform(0.05, min(5.0, 0.1 * 2**tries))  # noqa: S311 - jitter
+                self.link.connection.io.loop.call_later(delay, self._send_end, task, op, fields, on_answer, tries + 1)
+                return
+            if error is not None and op == "task.complete" and error.code in ("message_too_large", "bad_request"):
+                # The result can't be stored: that is how the task failed, and trying again would not help.
+                self._send_end(task, "task.fail", _as_failure(error), on_answer, 0)
+                return
+            self._forget(task)
+            if on_answer is not None:
+                on_answer(answer, error)
+            elif error is not None and op != "task.release":
+                log.warning("the end of task %s (%s) does not count: %s: %s", task.task, task.type, error.code, error)
+
+        frame = {"op": op, "room": self.link.room, "task": task.task, "token": task.token, **fields}
+        self.link.connection.ask(frame, answered, None, insist=True)
+
+    def _lose(self, task: Assigned | None, *, even_finishing: bool = False) -> None:
+        """The task is not ours any more. While its end is under way, the answer to that will tell."""
+        if task is None or task.lost or (task.finishing and not even_finishing):
+            return
+        task.lost = True
+        self._forget(task)
+        if task.offer.on_lost is not None and not task.finishing:
+            task.offer.on_lost(task)
+
+    def _forget(self, task: Assigned) -> None:
+        task._kept.clear()
+        offer = task.offer
+        if offer.held.get(task.task) is task:
+            del offer.held[task.task]
+        if self._held.get(task.task) is task:
+            del self._held[task.task]
+        if offer.closing and not offer.held:
+            self._drop(offer)
+            offer.settle_idle()
+
+
+def _as_failure(error: NoLagError) -> dict[str, Any]:
+    return {"error": {"type": type(error).__name__, "message": str(error)}, "retry": False}
+
+
+def _settle(future: concurrent.futures.Future[None], error: NoLagError | None) -> bool:
+    """False when it was settled before."""
+    if future.done() or not future.set_running_or_notify_cancel():
+        return False
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+    return True
+
+
+def _unheard(answer: Answer | None, error: NoLagError | None) -> None:
+    """For requests whose answer changes nothing."""

@@ -1,0 +1,211 @@
+"""One live WebSocket: authenticated, heartbeating, one message a turn. It knows frames, not what they mean."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nolag_broker.wire.codec import DIALECT, pack, unpack
+from nolag_broker.wire.frames import batch
+
+from ..errors import AccessDenied, Disconnected, from_wire
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+log = logging.getLogger("langgraph_nolag")
+
+BATCH = 256 << 10  # bytes of frames that share a message; a larger frame travels alone, uncopied
+MAX_MESSAGE = 128 << 20
+CONNECT_TIMEOUT = 10.0  # seconds, for TCP, WebSocket and authentication together
+CLIENT = "langgraph-nolag"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the broker said at authentication. Times in seconds, sizes in bytes; `expires` counts from 1970."""
+
+    actor: str
+    roles: tuple[str, ...]
+    heartbeat: float
+    lease: float
+    max_frame: int
+    expires: float | None
+
+
+class Socket:
+    """An authenticated connection. All of it runs on the I/O thread.
+
+    Our own heartbeats tell both ends that the other lives (the library's pings are off: they would say it twice, and the
+    broker renews leases by ours).
+    """
+
+    def __init__(self, websocket: ClientConnection, session: Session, on_written: Callable[[int], None]) -> None:
+        self.session = session
+        self._websocket = websocket
+        self._on_written = on_written
+        self._loop = asyncio.get_running_loop()
+        self._out: list[bytes] = []
+        self._owed = 0  # bytes of the queue that were taken from the allowance and go back once written
+        self._beat_due = False
+        self._wake: asyncio.Future[None] | None = None
+        self._last_heard = self._loop.time()
+
+    @classmethod
+    async def open(cls, url: str, token: str, instance: str, on_written: Callable[[int], None]) -> Socket:
+        """Connect and authenticate.
+
+        Raises:
+            AccessDenied: the token was refused.
+            Refused: another refusal, for example `unavailable`.
+            OSError, TimeoutError, websockets.WebSocketException: not reachable, or not a broker.
+        """
+        from websockets.asyncio.client import connect
+
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            websocket = await connect(
+                url + "/ws",
+                compression=None,
+                ping_interval=None,
+                close_timeout=2,
+                max_size=MAX_MESSAGE,
+                write_limit=1 << 20,
+                open_timeout=None,
+                user_agent_header=CLIENT,
+            )
+            try:
+                await websocket.send(pack({"type": "auth", "dialect": DIALECT, "token": token, "instance": instance, "client": CLIENT}))
+                answer = unpack(await websocket.recv(decode=False))
+                return cls(websocket, _session(answer), on_written)
+            except BaseException:
+                websocket.transport.abort()
+                raise
+
+    def send(self, frame: bytes, owed: int = 0) -> None:
+        """Queue a frame; what is queued in a turn of the loop leaves as one message."""
+        self._out.append(frame)
+        self._owed += owed
+        self._rouse()
+
+    async def run(self, on_frames: Callable[[Sequence[dict[str, Any]]], None]) -> int:
+        """Read until the connection ends.
+
+        Returns:
+            The close code; 1006 when it broke without one.
+        """
+        from websockets.exceptions import ConnectionClosed
+
+        writer = self._loop.create_task(self._write())
+        writer.add_done_callback(self._writer_ended)
+        beat = self._loop.call_later(self._interval, self._beat)
+        try:
+            while True:
+                message = await self._websocket.recv(decode=False)
+                self._last_heard = self._loop.time()
+                if message:
+                    frames = unpack(message)
+                    on_frames(frames if isinstance(frames, list) else (frames,))
+        except ConnectionClosed:
+            return self._websocket.close_code or 1006
+        finally:
+            beat.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+            writer.cancel()
+            self._websocket.transport.abort()
+            self._on_written(self._owed)
+            self._owed = 0
+
+    async def close(self) -> None:
+        """Write what is queued and close politely, within a bound."""
+        if self._out:
+            frames, self._out = self._out, []
+            for message in messages(frames):
+                await self._websocket.send(message)
+        await self._websocket.close()
+
+    def abort(self) -> None:
+        self._websocket.transport.abort()
+
+    # --- writing --------------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        while True:
+            if not self._out and not self._beat_due:
+                self._wake = self._loop.create_future()
+                await self._wake
+            frames, self._out = self._out, []
+            owed, self._owed = self._owed, 0
+            try:
+                for message in messages(frames):
+                    await self._websocket.send(message)
+                if self._beat_due:
+                    self._beat_due = False
+                    await self._websocket.send(b"")
+            finally:
+                if owed:
+                    self._on_written(owed)
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _writer_ended(self, writer: asyncio.Task[None]) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        if writer.cancelled():
+            return
+        error = writer.exception()
+        if not isinstance(error, ConnectionClosed):
+            log.error("writing to the broker failed; reconnecting", exc_info=error)
+        self._websocket.transport.abort()
+
+    # --- heartbeats -----------------------------------------------------------------------------------------
+
+    _timer: asyncio.TimerHandle | None = None
+
+    @property
+    def _interval(self) -> float:
+        return self.session.heartbeat * 0.9
+
+    def _beat(self) -> None:
+        silence = self._loop.time() - self._last_heard
+        if silence > 2 * self.session.heartbeat + 5:
+            log.warning("the broker has been silent for %.1f s; reconnecting", silence)
+            self._websocket.transport.abort()
+            return
+        self._beat_due = True
+        self._rouse()
+        self._timer = self._loop.call_later(self._interval, self._beat)
+
+
+def messages(frames: Sequence[bytes]) -> list[bytes]:
+    """The WebSocket messages that carry these frames: batches up to `BATCH` bytes, in order."""
+    result: list[bytes] = []
+    start = size = 0
+    for index, frame in enumerate(frames):
+        if size and size + len(frame) > BATCH:
+            result.append(batch(frames[start:index]))
+            start, size = index, 0
+        size += len(frame)
+    if start < len(frames):
+        result.append(batch(frames[start:]))
+    return result
+
+
+def _session(answer: Any) -> Session:
+    if not isinstance(answer, dict) or answer.get("type") != "auth":
+        raise Disconnected("the other end does not speak our protocol")
+    if not answer.get("success"):
+        raise from_wire({"code": answer.get("error", AccessDenied.code), "message": answer.get("message", "the broker refused the token")})
+    return Session(
+        answer["actor"],
+        tuple(answer.get("roles", ())),
+        float(answer["heartbeat"]),
+        float(answer["lease"]),
+        int(answer["max_frame"]),
+        answer.get("expires"),
+    )

@@ -1,0 +1,102 @@
+"""An async iterator over a room's log, from any loop, with bounded memory."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from ..errors import NoLagError
+from .feed import Feed
+from .subscription import Gap, Subscription
+
+if TYPE_CHECKING:
+    from .link import RoomLink
+
+T = TypeVar("T")
+
+LIMIT = 8 << 20  # bytes that wait for a slow consumer; beyond, reading stops and is taken up again later
+OVERHEAD = 200  # bytes an event counts beside its body
+
+
+class Stream(Generic[T]):
+    """`async for` over what comes. It begins when it is made, not when the loop begins; leave the loop and it ends.
+
+    A consumer that is slow gets everything all the same: what does not fit is read from the log again later. Only QoS 0
+    messages are lost meanwhile.
+    """
+
+    def __init__(self, feed: Feed[Any], convert: Callable[[Any], T | None], close: Callable[[], None]) -> None:
+        self._feed = feed
+        self._convert = convert
+        self._finalizer = weakref.finalize(self, _quietly, close)
+        self._finalizer.atexit = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        """The next item. Raises what ended the stream: the refusal, `Disconnected`, or `StopAsyncIteration`."""
+        while True:
+            item = self._convert(await self._feed.get())
+            if item is not None:
+                return item
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._finalizer()
+        self._feed.end()
+
+    async def aclose(self) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _quietly(close: Callable[[], None]) -> None:
+    try:
+        close()
+    except NoLagError:  # the connection did not survive a fork, or is over: there is nothing to close
+        return
+
+
+def log_stream(
+    link: RoomLink,
+    types: str,
+    convert: Callable[[dict[str, Any] | Gap], T | None],
+    *,
+    subject: str | None = None,
+    since: int | None = None,
+    epoch: str | None = None,
+    retained: bool = False,
+    bodies: bool = True,
+    limit: int = LIMIT,
+) -> Stream[T]:
+    """A stream of the room's events, QoS 0 messages and gaps. `convert` runs in the consumer, for each; None: left out."""
+    holder: deque[Subscription] = deque()  # the subscription is made after the feed that it fills
+    feed: Feed[dict[str, Any] | Gap] = Feed(limit, lambda: holder[0].pause(), lambda: holder[0].resume())
+
+    def on_events(events: list[dict[str, Any]], through: int) -> None:
+        for event in events:
+            feed.put(event, OVERHEAD + len(event.get("body") or b""))
+
+    subscription = link.subscribe(
+        types,
+        subject=subject,
+        since=since,
+        epoch=epoch,
+        retained=retained,
+        bodies=bodies,
+        on_events=on_events,
+        on_gap=lambda gap: feed.put(gap, OVERHEAD),
+        on_message=lambda message: feed.put(message, OVERHEAD + len(message["body"])),
+        on_failed=feed.end,
+    )
+    holder.append(subscription)
+    return Stream(feed, convert, subscription.close)
