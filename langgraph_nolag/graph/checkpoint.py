@@ -27,7 +27,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..client.link import open_room
+from ..client.rooms import open_room
 from ..errors import NotDecodable
 from . import checkpoint_keys as keys
 from . import checkpoint_upkeep as upkeep
