@@ -32,7 +32,7 @@ from ..errors import NotDecodable
 from . import checkpoint_keys as keys
 from . import checkpoint_upkeep as upkeep
 from .checkpoint_record import Stored, StoredWrite, unpack_value
-from .steps import Steps, arun, run
+from .steps import Steps, arun, chunks, run
 from .strict_serializer import StrictSerializer
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         await arun(self.link, upkeep.copy_thread(source_thread_id, target_thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints that these runs made, in all threads of the room; one commit a thread."""
+        """Delete the checkpoints that these runs made, in all threads of the room. Needs a token for all threads."""
         run(self.link, upkeep.delete_for_runs(run_ids, self.serde))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
@@ -183,7 +183,7 @@ class NoLagSaver(BaseCheckpointSaver[str]):
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Keep the latest checkpoint of every namespace (`keep_latest`, with the ancestors that delta channels are rebuilt
-        from), or nothing (`delete`); one commit a thread.
+        from), or nothing (`delete`).
 
         Raises:
             ValueError: another strategy.
@@ -231,11 +231,12 @@ class NoLagSaver(BaseCheckpointSaver[str]):
             for (thread, ns, _), (_, stored) in zip(names, found, strict=True)
             for channel, version in stored.channels.items()
         }
-        *pages, read = yield [
+        answers = yield [
             *(("record.scan", {"prefix": keys.writes(*name), "limit": SCAN}) for name in names),
-            ("record.read", {"keys": list(value_keys)}),
+            *(("record.read", {"keys": chunk}) for chunk in chunks(list(value_keys))),
         ]
-        values = dict(zip(value_keys, read["bodies"], strict=True))
+        pages, reads = answers[: len(names)], answers[len(names) :]
+        values = dict(zip(value_keys, (body for read in reads for body in read["bodies"]), strict=True))
         tuples = []
         for (thread, ns, checkpoint_id), (_, stored), page in zip(names, found, pages, strict=True):
             items = list(page["items"])
@@ -286,7 +287,8 @@ class NoLagSaver(BaseCheckpointSaver[str]):
             if channel in values
         ]
         puts.append([keys.checkpoint(thread, ns, checkpoint["id"]), stored.pack(), False])
-        yield [self._write(puts)]
+        for chunk in chunks(puts):  # one, but for states of a thousand channels: there the checkpoint comes last
+            yield [self._write(chunk)]
         return _config(thread, ns, checkpoint["id"])
 
     def _put_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str) -> Steps[None]:
@@ -298,11 +300,11 @@ class NoLagSaver(BaseCheckpointSaver[str]):
             index = WRITES_IDX_MAP.get(channel, position)
             write = StoredWrite(task_id, task_path, index, channel, self.serde.dumps_typed(value))
             puts.append([keys.write(thread, ns, checkpoint_id, task_id, index), write.pack(), index >= 0])
-        if puts:
-            yield [self._write(puts)]
+        for chunk in chunks(puts):
+            yield [self._write(chunk)]
 
-    def _write(self, puts: list[list[Any]]) -> tuple[str, dict[str, Any]]:
-        fields: dict[str, Any] = {"puts": puts, "deletes": [], "delete_prefixes": []}
+    def _write(self, puts: Sequence[list[Any]]) -> tuple[str, dict[str, Any]]:
+        fields: dict[str, Any] = {"puts": list(puts), "deletes": [], "delete_prefixes": []}
         if self.lease is not None:
             fields["lease"] = list(self.lease)
         return "record.write", fields

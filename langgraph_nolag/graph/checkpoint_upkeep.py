@@ -10,7 +10,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from . import checkpoint_keys as keys
 from .checkpoint_record import Stored
-from .steps import Request, Steps
+from .steps import Request, Steps, chunks
 
 SCAN: Final = 500  # keys at once
 COPY: Final = 50  # records at once
@@ -95,9 +95,11 @@ def _drop(thread: str, known: Checkpoints, doomed: Collection[tuple[str, str]]) 
     values: defaultdict[bool, set[str]] = defaultdict(set)
     for name, stored in known.items():
         values[name in doomed].update(keys.value(thread, name[0], channel, version) for channel, version in stored.channels.items())
-    checkpoints = [keys.checkpoint(thread, ns, checkpoint_id) for ns, checkpoint_id in doomed]
-    writes = [keys.writes(thread, ns, checkpoint_id) for ns, checkpoint_id in doomed]
-    yield [_delete([*checkpoints, *sorted(values[True] - values[False])], writes)]
+    for chunk in chunks(sorted(doomed)):
+        checkpoints = [keys.checkpoint(thread, ns, checkpoint_id) for ns, checkpoint_id in chunk]
+        yield [_delete(checkpoints, [keys.writes(thread, ns, checkpoint_id) for ns, checkpoint_id in chunk])]
+    for unused in chunks(sorted(values[True] - values[False])):
+        yield [_delete(unused)]
 
 
 def _with_delta_ancestors(known: Checkpoints, ns: str, checkpoint_id: str, serde: SerializerProtocol) -> list[tuple[str, str]]:

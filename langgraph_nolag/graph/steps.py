@@ -7,7 +7,7 @@ the logic and does no I/O. `run` and `arun` are the two thin edges.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -18,7 +18,14 @@ Request = tuple[str, dict[str, Any]]
 """An operation of the protocol and its fields."""
 Steps = Generator[Sequence[Request], Sequence[dict[str, Any]], T]
 
+MANY: Final = 1000  # items that one list of a request may hold
 TIMEOUT: Final = 30.0  # seconds for one round trip, reconnects included
+
+
+def chunks(items: Sequence[T], size: int = MANY) -> Iterator[Sequence[T]]:
+    """Items in lists that a request can hold."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def run(link: RoomLink, steps: Steps[T]) -> T:
