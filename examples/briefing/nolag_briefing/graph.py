@@ -1,7 +1,7 @@
 """The team as a LangGraph graph: plan, research each sub-question, draft, review, ask a person, publish.
 
 An ordinary LangGraph module. It runs in one process as it stands; what spreads it over worker processes is
-worker.py and orchestrator.py. The one thing borrowed is `gate`, which without a room is a plain `interrupt`.
+worker.py and orchestrator.py. The one thing borrowed is `gate`.
 """
 
 from __future__ import annotations

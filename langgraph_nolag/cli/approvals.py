@@ -1,0 +1,252 @@
+"""`approvals`: what waits for a person, in every room the token covers, and the answers to it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import ApprovalNotFound, BadRequest
+from .output import Output, ago, span, table
+from .session import Access, AsJson, DataPath, Room, Session, Token, Url, with_broker
+
+app = typer.Typer(name="approvals", help="See and answer what waits for a person.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The approval; its first characters do, when no other begins so.")]
+Message = Annotated[str | None, typer.Option("--message", "-m", help="A word for whoever asked.", show_default=False)]
+By = Annotated[str | None, typer.Option("--by", help="A label beside the token's actor, for the audit trail.", show_default=False)]
+Args = Annotated[str | None, typer.Option("--args", metavar="JSON", help="The arguments, edited; - reads them from standard input.")]
+
+_EVERY_STATE = ["pending", "decided", "withdrawn"]
+
+
+@app.command("list")
+def list_(
+    everything: Annotated[bool, typer.Option("--all", help="The decided ones too.")] = False,
+    room: Room = None,
+    url: Url = None,
+    token: Token = None,
+    path: DataPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what waits for an answer."""
+
+    async def command(session: Session) -> None:
+        found = await _all(session, room, _EVERY_STATE if everything else ["pending"])
+        rows = [_row(approval) for approval in found]
+        columns = ("ID", "ROOM", "ACTION", "FROM", "ASKED", "STATE", "ANSWERS")
+        session.out.show(
+            {"approvals": [_value(approval) for approval in found]},
+            lambda screen: table(screen, columns, rows, "nothing waits for an answer"),
+        )
+
+    with_broker(Access(url, token, path), as_json, command)
+
+
+@app.command("show")
+def show(id: Id, room: Room = None, url: Url = None, token: Token = None, path: DataPath = None, as_json: AsJson = False) -> None:
+    """Show one: what is asked, of whom, and who answered what."""
+
+    async def command(session: Session) -> None:
+        approval = await _find(session, room, id)
+        session.out.show(_value(approval), lambda screen: _render(screen, approval))
+
+    with_broker(Access(url, token, path), as_json, command)
+
+
+@app.command("approve")
+def approve(
+    id: Id,
+    room: Room = None,
+    message: Message = None,
+    by: By = None,
+    url: Url = None,
+    token: Token = None,
+    path: DataPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say yes."""
+    _decide(Access(url, token, path), as_json, room, id, "approve", None, message, by)
+
+
+@app.command("edit")
+def edit(
+    id: Id,
+    args: Args,
+    room: Room = None,
+    message: Message = None,
+    by: By = None,
+    url: Url = None,
+    token: Token = None,
+    path: DataPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say yes, with other arguments."""
+    if args is None:
+        raise typer.BadParameter("edit needs the new arguments: --args JSON", param_hint="--args")
+    _decide(Access(url, token, path), as_json, room, id, "edit", args, message, by)
+
+
+@app.command("reject")
+def reject(
+    id: Id,
+    room: Room = None,
+    message: Message = None,
+    by: By = None,
+    url: Url = None,
+    token: Token = None,
+    path: DataPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say no."""
+    _decide(Access(url, token, path), as_json, room, id, "reject", None, message, by)
+
+
+@app.command("respond")
+def respond(
+    id: Id,
+    message: Message = None,
+    room: Room = None,
+    by: By = None,
+    url: Url = None,
+    token: Token = None,
+    path: DataPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer in words."""
+    if message is None:
+        raise typer.BadParameter("respond needs the words: --message TEXT", param_hint="--message")
+    _decide(Access(url, token, path), as_json, room, id, "respond", None, message, by)
+
+
+def _decide(
+    access: Access, as_json: bool, room: str | None, id: str, type: str, args: str | None, message: str | None, by: str | None
+) -> None:
+    edited = _parse(args) if args is not None else None
+
+    async def command(session: Session) -> None:
+        from ..client.body import encode
+
+        approval = await _find(session, room, id)
+        if type not in approval["allow"]:
+            raise BadRequest(f"{type} is not among the answers asked for: {', '.join(approval['allow'])}")
+        # the digest binds the answer to what was shown: had it changed since, the broker would refuse
+        fields: dict[str, Any] = {"approval": approval["approval"], "type": type, "digest": approval["digest"]}
+        fields |= {key: value for key, value in (("message", message), ("by", by)) if value is not None}
+        if edited is not None:
+            fields["body"] = encode(edited)
+        answer = await session.ask("approval.decide", approval["room"], **fields)
+        done = answer["state"] != "pending"
+        text = f"{type}: {approval['action']} ({approval['approval']})"
+        if not done:
+            text += f"; recorded, {len(approval['votes']) + 1} of {approval['quorum']} votes"
+        value = {
+            "approval": approval["approval"],
+            "room": approval["room"],
+            "action": approval["action"],
+            "type": type,
+            "state": answer["state"],
+        }
+        session.out.say(value, text)
+
+    with_broker(access, as_json, command)
+
+
+def _parse(args: str) -> Any:
+    text = typer.get_text_stream("stdin").read() if args == "-" else args
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="--args") from None
+
+
+async def _all(session: Session, room: str | None, states: list[str]) -> list[dict[str, Any]]:
+    found = []
+    for name in await session.rooms(room):
+        answer = await session.ask("approval.list", name, states=states, limit=1000)
+        found += [{**approval, "room": name} for approval in answer["approvals"]]
+    return sorted(found, key=lambda approval: float(approval["created"]))
+
+
+async def _find(session: Session, room: str | None, id: str) -> dict[str, Any]:
+    """The one approval whose id is, or begins with, `id`; one that waits goes before one that is decided."""
+    for states in (["pending"], _EVERY_STATE):
+        found = await _all(session, room, states)
+        exact = [approval for approval in found if approval["approval"] == id]
+        if matching := exact or [approval for approval in found if str(approval["approval"]).startswith(id)]:
+            if len(matching) > 1:
+                raise BadRequest(f"{len(matching)} approvals begin with {id!r}; give more of the id")
+            return matching[0]
+    raise ApprovalNotFound(f"no approval begins with {id!r}; `langgraph-nolag approvals list` shows what waits")
+
+
+def _shown(approval: dict[str, Any]) -> Any:
+    from ..client.body import decode
+
+    return decode(approval.get("body"), approval.get("ct"))
+
+
+def _value(approval: dict[str, Any]) -> dict[str, Any]:
+    value = {key: item for key, item in approval.items() if key not in ("body", "ct")}
+    decision = approval.get("decision")
+    if decision:
+        value["decision"] = {**{k: v for k, v in decision.items() if k not in ("body", "ct")}, "args": _shown(decision)}
+    return {**value, "args": _shown(approval)}
+
+
+def _row(approval: dict[str, Any]) -> tuple[str, ...]:
+    state = approval["state"]
+    if state == "pending" and approval["quorum"] > 1:
+        state = f"{len(approval['votes'])} of {approval['quorum']} votes"
+    if decision := approval.get("decision"):
+        state = f"{decision['type']} by {decision.get('actor') or decision.get('reason')}"
+    asked = ago(approval["created"])
+    return (approval["approval"], approval["room"], approval["action"], approval["requester"], asked, state, ", ".join(approval["allow"]))
+
+
+def _render(screen: Any, approval: dict[str, Any]) -> None:
+    facts = [
+        ("approval", approval["approval"]),
+        ("room", approval["room"]),
+        ("action", approval["action"]),
+        ("from", f"{approval['requester']}, {ago(approval['created'])}"),
+        ("state", approval["state"]),
+        ("answers", ", ".join(approval["allow"])),
+    ]
+    if approval.get("approvers"):
+        facts.append(("approvers", ", ".join(approval["approvers"]) if isinstance(approval["approvers"], list) else approval["approvers"]))
+    if approval["quorum"] > 1:
+        facts.append(("quorum", str(approval["quorum"])))
+    if approval.get("expires") and approval["state"] == "pending":
+        facts.append(("expires", f"in {span(approval['expires'] - time.time())}, as a no"))
+    facts += [("vote", _vote(vote)) for vote in approval["votes"]]
+    if decision := approval.get("decision"):
+        facts.append(("decision", _vote(decision)))
+    for name, text in facts:
+        screen.print(f"{name:<10} {text}", markup=False, soft_wrap=True)
+    screen.print()
+    _render_args(screen, _shown(approval))
+
+
+def _vote(vote: dict[str, Any]) -> str:
+    label = f" ({vote['by']})" if vote.get("by") else ""
+    message = f": {vote['message']}" if vote.get("message") else ""
+    return f"{vote['type']} by {vote.get('actor') or vote.get('reason')}{label}, {ago(vote['time'])}{message}"
+
+
+def _render_args(screen: Any, args: Any) -> None:
+    """What is to be approved. Long texts stand as they are, not as JSON strings."""
+    from .output import plain
+
+    if not isinstance(args, dict):
+        screen.print(args if isinstance(args, str) else json.dumps(plain(args), ensure_ascii=False, indent=2), markup=False, soft_wrap=True)
+        return
+    for key, value in args.items():
+        if isinstance(value, str) and "\n" in value:
+            screen.print(f"{key}:\n", markup=False)
+            screen.print(value, markup=False, soft_wrap=True)
+        else:
+            text = value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
+            screen.print(f"{key}: {text}", markup=False, soft_wrap=True)
