@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .output import Output
-from .session import DataPath, Token, Url, run
+from .session import DataPath, Token, Url
 
 
 def worker(

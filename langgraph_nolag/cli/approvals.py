@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import ApprovalNotFound, BadRequest
-from .output import Output, ago, span, table
+from .output import ago, span, table
 from .session import Access, AsJson, DataPath, Room, Session, Token, Url, with_broker
 
 app = typer.Typer(name="approvals", help="See and answer what waits for a person.", no_args_is_help=True)

@@ -51,9 +51,10 @@ def broker(
 
 async def _serve(out: Output, chosen: dict[str, Any]) -> None:
     from nolag_broker.server.broker import Broker
+    from pydantic import ValidationError
+
     from nolag_broker.server.errors import CannotStart
     from nolag_broker.settings import Settings
-    from pydantic import ValidationError
 
     try:
         settings = Settings(**chosen)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from nolag_briefing.corpus import python_reference
 
 PATIENCE = 120.0  # seconds for a whole run on a busy machine
@@ -119,7 +120,7 @@ def running(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
 def test_own_documents_and_a_gate_that_waits_for_the_printed_command(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     (docs / "teas").mkdir(parents=True)
-    green = "# Green tea\n\nGreen tea is made from leaves that were heated soon after the harvest.  Heating stops the oxidation (by steam, or in a pan).\n"
+    green = "# Green tea\n\nGreen tea is made from leaves that were heated soon after the harvest.  Heat stops\nthe oxidation (steam, or a pan).\n"
     black = (
         "Black tea\n=========\n\nBlack tea is made from leaves that were left to oxidise before they are dried.\nIts leaves turn brown.\n"
     )

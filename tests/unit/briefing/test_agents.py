@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models import FakeListChatModel
+
 from nolag_briefing.agents import MAX_SUB_QUESTIONS, RuleAgents, split_question
 from nolag_briefing.briefing import NOTHING_FOUND, Section, to_markdown
 from nolag_briefing.corpus import Corpus, python_reference

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from nolag_briefing.corpus import Corpus, CorpusError, passages, python_reference, read_folder, sentences, words
 
 
@@ -32,7 +33,8 @@ Smaller
 
 
 def test_fenced_code_is_left_out_however_long() -> None:
-    text = "# A\n\n```python\nprint('This looks like a sentence with more than eight words.')\n\nThis is inside of the fence, and not a paragraph.\n```\n\nThis one is outside of the fence, and a paragraph.\n"
+    fenced = "```python\nprint('This looks like a sentence of ten words.')\n\nThis is inside of the fence, and not a paragraph.\n```"
+    text = f"# A\n\n{fenced}\n\nThis one is outside of the fence, and a paragraph.\n"
     assert [passage.text for passage in passages("doc", text)] == ["This one is outside of the fence, and a paragraph."]
 
 
