@@ -33,7 +33,10 @@ from ..errors import AlreadyDecided, ApprovalNotFound, BadRequest
 from ..patterns.approve import Decision
 from . import approval_formats as formats
 from ._compat import interrupt_index
-from .rooms import node_room
+from .context import current
+from .errors import NotSupported
+from .execution import digest
+from .rooms import room_here
 
 _SCHEMAS = {"approve": formats.Approve, "edit": formats.Edit, "reject": formats.Reject, "respond": formats.Respond}
 
@@ -97,10 +100,9 @@ class _Gate:
         description: str | None,
         room: Any,
     ) -> None:
-        self.link, self.context = node_room(room)
-        configurable = get_config()["configurable"]
-        self.thread = str(configurable["thread_id"])
-        self.ns = str(configurable.get("checkpoint_ns", ""))
+        self.thread, self.ns = _place_of_node()
+        self.link, context = room_here(room), current()
+        self.context = context if context is not None and context.link is self.link else None
         self.action, self.args, self.allow, self.description = action, args, allow, description
         self.body = encode(args)
         self.fields: dict[str, Any] = {
@@ -194,13 +196,20 @@ class _Gate:
         return shown
 
 
+def _place_of_node() -> tuple[str, str]:
+    """Thread and namespace of the node execution."""
+    try:
+        configurable = get_config().get("configurable", {})
+    except RuntimeError:
+        configurable = {}
+    if configurable.get("thread_id") is None:
+        raise NotSupported("gate() waits with its thread: call it in a node of a graph that has a checkpointer and is run with a thread_id")
+    return str(configurable["thread_id"]), str(configurable.get("checkpoint_ns", ""))
+
+
 def approval_id(thread: str, ns: str, place: int) -> str:
     """The approval of the gate at `place` in one execution of a node. The same in every process and after every restart."""
-    digest = hashlib.sha256()
-    for part in (thread, ns, str(place)):
-        encoded = part.encode("utf-8", "surrogatepass")
-        digest.update(len(encoded).to_bytes(8, "big") + encoded)
-    return f"gate-{digest.hexdigest()[:32]}"
+    return digest("gate", thread, ns, str(place))
 
 
 def _abides(standing: Decision, answer: formats.Answer) -> bool:

@@ -1,4 +1,4 @@
-"""Which room code in a node speaks to, when nobody names one."""
+"""Which room the code in a node speaks to."""
 
 from __future__ import annotations
 
@@ -9,38 +9,32 @@ from langgraph.config import get_config
 from ..client.rooms import open_room
 from ._compat import CONFIG_KEY_CHECKPOINTER
 from .checkpoint import NoLagSaver
-from .context import NodeContext, current
+from .context import current
 from .errors import NotSupported
 
 if TYPE_CHECKING:
     from ..client.link import RoomLink
 
 
-def node_room(room: Any = None) -> tuple[RoomLink, NodeContext | None]:
-    """The room to use in the node that runs now: the named one, that of the distributed graph, or that of its `NoLagSaver`.
+def room_here(room: Any = None) -> RoomLink:
+    """The named room, else that of the distributed graph, else that of the graph's `NoLagSaver`.
 
-    Returns:
-        The link, and the context of the node where the room is its own.
+    In a node of a distributed graph, its room is always spoken to as the worker does: with the worker's token, on the worker's connection.
 
     Raises:
-        NotSupported: outside a node, in a graph without a checkpointer, or where no room is known; says what to do.
+        NotSupported: no room is known; says what to do.
     """
-    try:
-        configurable = get_config().get("configurable", {})
-    except RuntimeError:
-        configurable = {}
-    if configurable.get("thread_id") is None:
-        raise NotSupported(
-            "this waits and resumes with a thread: call it in a node of a graph that has a checkpointer, run with a thread_id"
-        )
     context = current()
     if room is not None:
         link = open_room(room)
-        if context is None or (link.room, link.connection.url) != (context.link.room, context.link.connection.url):
-            return link, None
+        same = context is not None and (link.room, link.connection.url) == (context.link.room, context.link.connection.url)
+        return context.link if same and context is not None else link
     if context is not None:
-        return context.link, context
-    saver = configurable.get(CONFIG_KEY_CHECKPOINTER)
+        return context.link
+    try:
+        saver = get_config().get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER)
+    except RuntimeError:  # not in a node
+        saver = None
     if isinstance(saver, NoLagSaver):
-        return saver.link, None
+        return saver.link
     raise NotSupported("no room is known here: pass room=, distribute the graph, or compile it with a NoLagSaver")

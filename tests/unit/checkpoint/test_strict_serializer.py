@@ -1,0 +1,122 @@
+"""What a checkpoint may bring back to life."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ormsgpack
+import pydantic
+import pytest
+from langchain_core.messages import AIMessage
+from langgraph.types import Send
+
+from langgraph_nolag.graph.errors import UntrustedType
+from langgraph_nolag.graph.strict_serializer import StrictSerializer
+
+
+@dataclasses.dataclass
+class Plan:
+    steps: list[str]
+
+
+class Model(pydantic.BaseModel):
+    plan: Plan
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Point(NamedTuple):
+    x: int
+
+
+class Machine:
+    """Not a data type."""
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"x",
+        {"a": [1, 2.5, None]},
+        AIMessage("hi", id="1"),
+        Plan(["a"]),
+        Model(plan=Plan(["a"])),
+        Colour.RED,
+        Point(1),
+        {1, 2},
+        Send("n", {"a": 1}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_data_comes_back_as_it_was(value: Any) -> None:
+    serializer = StrictSerializer()
+    restored = serializer.loads_typed(serializer.dumps_typed(value))
+    assert restored == value
+    assert type(restored) is type(value)
+
+
+def call(module: str, name: str, argument: Any) -> tuple[str, bytes]:
+    """Bytes that ask LangGraph's serializer to call `module.name(argument)`."""
+    return "msgpack", ormsgpack.packb(ormsgpack.Ext(0, ormsgpack.packb((module, name, argument))))
+
+
+def test_code_is_not_run(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    for payload in (
+        call("os", "system", f"touch {canary}"),
+        call("subprocess", "getoutput", f"touch {canary}"),
+        call("os", "mkdir", str(canary)),
+    ):
+        with pytest.raises(UntrustedType):
+            StrictSerializer().loads_typed(payload)
+    assert not canary.exists()
+
+
+def test_nothing_is_imported() -> None:
+    code = (
+        "import sys, ormsgpack\n"
+        "from langgraph_nolag.graph.strict_serializer import StrictSerializer\n"
+        "from langgraph_nolag.graph.errors import UntrustedType\n"
+        "assert 'antigravity' not in sys.modules\n"
+        "try:\n"
+        "    StrictSerializer().loads_typed(('msgpack', ormsgpack.packb(ormsgpack.Ext(0, ormsgpack.packb(('antigravity', 'fly', 1))))))\n"
+        "except UntrustedType as error:\n"
+        "    assert 'antigravity.fly' in str(error)\n"
+        "else:\n"
+        "    raise SystemExit('not refused')\n"
+        "assert 'antigravity' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_pickle_is_never_read(tmp_path: Path) -> None:
+    with pytest.raises(NotImplementedError):
+        StrictSerializer().loads_typed(("pickle", b"\x80\x04N."))
+
+
+def test_other_classes_only_when_named() -> None:
+    payload = call(Machine.__module__, "Machine", "x")
+    sys.modules.setdefault(Machine.__module__, sys.modules[__name__])
+    with pytest.raises(UntrustedType, match="Machine"):
+        StrictSerializer().loads_typed(payload)
+    for serializer in (StrictSerializer([Machine]), StrictSerializer().with_msgpack_allowlist([(Machine.__module__, "Machine")])):
+        assert serializer.loads_typed(payload).part == "x"
+        assert isinstance(serializer.loads_typed(serializer.dumps_typed(Plan(["a"]))), Plan)
+
+
+def test_a_refusal_is_not_remembered() -> None:
+    serializer = StrictSerializer()
+    with pytest.raises(UntrustedType):
+        serializer.loads_typed(call("os", "system", "true"))
+    assert serializer.loads_typed(serializer.dumps_typed([1])) == [1]
