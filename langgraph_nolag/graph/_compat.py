@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from typing import Any, Final
 
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import var_child_runnable_config
 
 from .errors import NotSupported
@@ -81,13 +81,14 @@ __all__ = [
     "CONFIG_KEY_SEND",
     "CONFIG_KEY_STREAM",
     "CONFIG_KEY_TASK_ID",
+    "INSTANCE_ATTRIBUTES",
     "SHIPPED_KEYS",
     "Pregel",
     "PregelNode",
     "PregelScratchpad",
     "ReplayState",
     "StreamProtocol",
-    "body_of",
+    "ambient_configurable",
     "channels_of_read",
     "collect_allowlist_from_schemas",
     "has_body",
@@ -117,23 +118,19 @@ SHIPPED_KEYS: Final = (
 """Keys whose values are plain data and cross the wire as they are."""
 
 
+INSTANCE_ATTRIBUTES: Final = ("_serde_allowlist", "_output_mapper", "_state_mapper")
+"""What `compile()` sets on a graph beyond its constructor's arguments."""
+
+
+def ambient_configurable() -> dict[str, Any]:
+    """The `configurable` of the node that calls, where one does."""
+    config = var_child_runnable_config.get()
+    return dict(config.get("configurable") or {}) if config else {}
+
+
 def has_body(node: PregelNode) -> bool:
     """False for nodes that only write channels (the start node): there is nothing to run elsewhere."""
     return node.bound is not DEFAULT_BOUND
-
-
-def body_of(graph: Pregel[Any, Any, Any, Any], path: str) -> Runnable[Any, Any] | None:
-    """The runnable of the node at `outer/inner`; None when this graph has no such node.
-
-    Node names may contain slashes themselves, so the longest name that fits is tried first.
-    """
-    for name in sorted(graph.nodes, key=len, reverse=True):
-        bound: Any = graph.nodes[name].bound
-        if path == name:
-            return bound  # type: ignore[no-any-return]
-        if path.startswith(name + "/") and isinstance(bound, Pregel) and (found := body_of(bound, path[len(name) + 1 :])) is not None:
-            return found
-    return None
 
 
 def node_function(bound: Runnable[Any, Any]) -> Any:
@@ -210,11 +207,6 @@ class _BlockMarker(_TokenMarker, _V2StreamingCallbackHandler):
 def streaming_markers(kind: int) -> tuple[type, ...]:
     """Base classes for a handler that asks models for `wants_stream_events()`."""
     return ((), (_TokenMarker,), (_BlockMarker,))[kind]
-
-
-def thread_id(config: RunnableConfig) -> str | None:
-    value = config.get("configurable", {}).get("thread_id")
-    return None if value is None else str(value)
 
 
 @contextmanager

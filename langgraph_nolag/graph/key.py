@@ -12,6 +12,7 @@ little different once a checkpoint has carried it, and must still attach.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -57,14 +58,16 @@ def _structure(graph: Pregel[Any, Any, Any, Any]) -> dict[str, Any]:
     structure["edges"] = sorted(list(edge) for edge in builder.edges)
     structure["joins"] = sorted([sorted(sources), target] for sources, target in builder.waiting_edges)
     structure["branches"] = sorted(
-        [source, name, sorted(map(str, (branch.ends or {}).values()))] for source, branches in builder.branches.items() for name, branch in branches.items()
+        [source, name, sorted(map(str, (branch.ends or {}).values()))]
+        for source, branches in builder.branches.items()
+        for name, branch in branches.items()
     )
     return structure
 
 
 def _fields(schema: type) -> list[str]:
     """The field names of a TypedDict, dataclass or model, inherited ones too."""
-    return sorted({name for base in schema.__mro__ for name in base.__dict__.get("__annotations__", {})} | set(getattr(schema, "__annotations__", {})))
+    return sorted({name for base in schema.__mro__ for name in inspect.get_annotations(base)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,165 @@
+"""One hand-out of a node's task: the worker's side of an execution."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import set_config_context
+from langgraph.errors import GraphInterrupt
+
+from ..client.cause import cause
+from ..client.link import RoomLink
+from ..client.offer import Assigned
+from ..errors import NoLagError
+from .channel import Channel
+from .context import NodeContext, running
+from .envelope import ASYNC, Call, Seat, config_for
+from .errors import ExecutionLost
+from .outcome import Outcome
+from .serde import Codec
+
+log = logging.getLogger("langgraph_nolag")
+
+
+class Attempt:
+    """Runs one body, to its outcome or until the room takes it away.
+
+    `start`, `told`, `cancel` and `lose` are called on the I/O thread and do not block.
+    """
+
+    def __init__(
+        self,
+        link: RoomLink,
+        graph: str,
+        node: str,
+        body: Runnable[Any, Any],
+        codec: Codec,
+        task: Assigned,
+        on_finished: Callable[[Assigned], None],
+    ) -> None:
+        self._on_finished = on_finished
+        self._link = link
+        self._graph = graph
+        self._node = node
+        self._body = body
+        self._codec = codec
+        self._task = task
+        self._channel: Channel | None = None
+        self._running: asyncio.Task[Any] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._gone: str | None = None  # why nobody waits for this attempt any more
+
+    def start(self, threads: concurrent.futures.ThreadPoolExecutor, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin, on a thread or on the loop, as the orchestrator asked."""
+        if self._task.body[:1] == ASYNC:
+            self._loop = loop
+            asyncio.run_coroutine_threadsafe(self._run_async(), loop).add_done_callback(self._done)
+        else:
+            threads.submit(self._run_sync).add_done_callback(self._done)
+
+    def _done(self, done: concurrent.futures.Future[Any]) -> None:
+        self._on_finished(self._task)
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.error("running a node failed in langgraph-nolag itself", exc_info=error)
+
+    def told(self, frame: bytes) -> None:
+        if self._channel is not None:
+            self._channel.told(frame)
+
+    def cancel(self, reason: str) -> None:
+        """Stop: an async body is cancelled, a sync one meets an error at its next call."""
+        self._gone = reason
+        if self._channel is not None:
+            self._channel.close(ExecutionLost(f"node {self._node!r}: {reason}"))
+        if self._loop is not None and self._running is not None:
+            self._loop.call_soon_threadsafe(self._running.cancel)
+
+    # --- the body -------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> tuple[Call, RunnableConfig, Seat, NodeContext] | None:
+        """Everything that the body needs; None when the task can't be read here, which is then how it failed."""
+        task = self._task
+        try:
+            call = Call.decode(self._codec, task.body)
+            self._channel = Channel(self._codec, call.nonce, task.attempt, lambda frame: task.offer.progress(task, frame))
+            if self._gone is not None:
+                self._channel.close(ExecutionLost(self._gone))
+            config, seat = config_for(call, self._codec, self._channel)
+        except NoLagError as error:
+            log.error("node %r of %s can't run here: %s", self._node, self._graph, error)
+            task.offer.fail(task, error.code, str(error), body=self._codec.encode(error), retry=False)
+            return None
+        context = NodeContext(
+            link=self._link,
+            graph=self._graph,
+            node=self._node,
+            thread_id=call.thread_id,
+            task_id=call.task_id,
+            checkpoint_ns=call.checkpoint_ns,
+            remote=True,
+            call_back=self._channel.call,
+        )
+        for frame in task.tells:
+            self._channel.told(frame)
+        return call, config, seat, context
+
+    def _run_sync(self) -> None:
+        if (prepared := self._prepare()) is None:
+            return
+        call, config, seat, context = prepared
+
+        def body() -> Any:
+            cause.set((self._task.room, self._task.seq))
+            with running(context):
+                return self._body.invoke(call.input, config)
+
+        try:
+            with set_config_context(config) as where:
+                outcome = Outcome("value", where.run(body))
+        except GraphInterrupt as interrupt:
+            outcome = Outcome("interrupt", interrupt.args[0])
+        except BaseException as error:  # whatever a body raises is raised on the orchestrator
+            outcome = Outcome("error", error)
+        self._end(outcome, seat, context)
+
+    async def _run_async(self) -> None:
+        if (prepared := self._prepare()) is None:
+            return
+        call, config, seat, context = prepared
+
+        async def body() -> Any:
+            cause.set((self._task.room, self._task.seq))
+            with running(context):
+                return await self._body.ainvoke(call.input, config)
+
+        try:
+            with set_config_context(config) as where:
+                self._running = asyncio.get_running_loop().create_task(body(), context=where)
+                if self._gone is not None:
+                    self._running.cancel()
+                outcome = Outcome("value", await self._running)
+        except GraphInterrupt as interrupt:
+            outcome = Outcome("interrupt", interrupt.args[0])
+        except BaseException as error:
+            outcome = Outcome("error", error)
+        self._end(outcome, seat, context)
+
+    def _end(self, outcome: Outcome, seat: Seat, context: NodeContext) -> None:
+        task = self._task
+        if self._channel is not None:
+            self._channel.close()
+        if self._gone is not None:
+            task.offer.release(task)  # it has ended already, or is another worker's: this only lets go of it
+            return
+        whole = Outcome(outcome.kind, outcome.value, seat.writes, None if seat.visited is None else sorted(seat.visited))
+        try:
+            body = whole.encode(self._codec, self._node)
+        except NoLagError as error:
+            whole = Outcome("error", error)
+            body = whole.encode(self._codec, self._node)
+        task.offer.complete(task, body, approvals=context.approvals if whole.kind == "interrupt" else None)

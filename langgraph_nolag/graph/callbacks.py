@@ -1,0 +1,120 @@
+"""LangChain's callbacks, from a remote body to the handlers on the orchestrator.
+
+The worker's only handler forwards every event; the orchestrator hands it to its own handlers, so that tracers, token
+streams and `astream_events` see one run tree. Run ids of the orchestrator never reach the worker: there, events have a
+placeholder as their parent, and an orchestrator that attaches after a crash puts its own id in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, CallbackManager
+from langchain_core.callbacks.manager import ahandle_event, handle_event
+
+from ._compat import streaming_markers, wants_stream_events
+
+PARENT: Final = UUID("6e6f6c61-6700-4000-8000-000000000001")
+
+IGNORED_BY: Final[dict[str, str | None]] = {
+    "on_llm_start": "ignore_llm",
+    "on_chat_model_start": "ignore_chat_model",
+    "on_llm_new_token": "ignore_llm",
+    "on_llm_end": "ignore_llm",
+    "on_llm_error": "ignore_llm",
+    "on_stream_event": "ignore_llm",
+    "on_chain_start": "ignore_chain",
+    "on_chain_end": "ignore_chain",
+    "on_chain_error": "ignore_chain",
+    "on_tool_start": "ignore_agent",
+    "on_tool_end": "ignore_agent",
+    "on_tool_error": "ignore_agent",
+    "on_agent_action": "ignore_agent",
+    "on_agent_finish": "ignore_agent",
+    "on_retriever_start": "ignore_retriever",
+    "on_retriever_end": "ignore_retriever",
+    "on_retriever_error": "ignore_retriever",
+    "on_retry": "ignore_retry",
+    "on_text": None,
+    "on_custom_event": "ignore_custom_event",
+}
+"""Every event, and the attribute by which a handler says that it does not want it."""
+
+Emit = Callable[[Any], None]
+
+
+class Forwarder(BaseCallbackHandler):
+    """Sends every event away; in the order they happen, so it never runs in a pool."""
+
+    run_inline = True
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+
+
+def _forwarding(event: str) -> Callable[..., None]:
+    def forward(self: Forwarder, *args: Any, **kwargs: Any) -> None:
+        self._emit([event, list(args), kwargs])
+
+    forward.__name__ = event
+    return forward
+
+
+for _event in IGNORED_BY:
+    setattr(Forwarder, _event, _forwarding(_event))
+
+_FORWARDERS: Final = tuple(type(f"Forwarder{kind}", (Forwarder, *streaming_markers(kind)), {}) for kind in range(3))
+
+
+def handlers_of(callbacks: Any) -> list[BaseCallbackHandler]:
+    """The handlers in a config's `callbacks`."""
+    return list(callbacks.handlers) if isinstance(callbacks, BaseCallbackManager) else list(callbacks or [])
+
+
+def describe(callbacks: Any) -> dict[str, Any] | None:
+    """What the worker needs to know of the orchestrator's callbacks; None when nobody listens."""
+    handlers = handlers_of(callbacks)
+    if not handlers:
+        return None
+    facts: dict[str, Any] = {"streaming": wants_stream_events(handlers)}
+    for name in ("tags", "inheritable_tags", "metadata", "inheritable_metadata"):
+        value = getattr(callbacks, name, None)
+        facts[name] = dict(value or {}) if name.endswith("metadata") else list(value or ())
+    return facts
+
+
+def forwarding_manager(facts: dict[str, Any] | None, emit: Emit) -> CallbackManager:
+    """The callback manager of a remote body."""
+    if facts is None:
+        return CallbackManager([])
+    handler: BaseCallbackHandler = _FORWARDERS[facts["streaming"]](emit)
+    return CallbackManager(
+        [handler],
+        [handler],
+        parent_run_id=PARENT,
+        tags=facts["tags"],
+        inheritable_tags=facts["inheritable_tags"],
+        metadata=facts["metadata"],
+        inheritable_metadata=facts["inheritable_metadata"],
+    )
+
+
+def _adopted(kwargs: dict[str, Any], callbacks: Any) -> dict[str, Any]:
+    parent = getattr(callbacks, "parent_run_id", None)
+    return {**kwargs, "parent_run_id": parent} if kwargs.get("parent_run_id") == PARENT else kwargs
+
+
+def replay(callbacks: Any, event: Sequence[Any]) -> None:
+    """Hand one forwarded event to the orchestrator's handlers."""
+    name, args, kwargs = event
+    if name in IGNORED_BY:
+        handle_event(handlers_of(callbacks), name, IGNORED_BY[name], *args, **_adopted(kwargs, callbacks))
+
+
+async def areplay(callbacks: Any, event: Sequence[Any]) -> None:
+    """The same, in an event loop."""
+    name, args, kwargs = event
+    if name in IGNORED_BY:
+        await ahandle_event(handlers_of(callbacks), name, IGNORED_BY[name], *args, **_adopted(kwargs, callbacks))

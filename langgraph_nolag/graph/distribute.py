@@ -1,0 +1,211 @@
+"""`distribute()`: the same graph, with its nodes' bodies on worker processes.
+
+Only the bodies leave. Edges, reducers, writers, retries, caches, timeouts and checkpoints stay in LangGraph's own loop,
+in the process that invokes the graph.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.store.base import BaseStore
+
+from ..client.rooms import open_room
+from ._compat import CONFIG_KEY_RUN, INSTANCE_ATTRIBUTES, Pregel, ambient_configurable, has_body, node_function
+from .errors import NoLagWarning, NotImportable, NotSupported
+from .key import graph_name
+from .nodes_of import bodies, check_names, under
+from .proxy import LocalNode, Place, RemoteNode
+from .run import Run
+from .serde import Codec
+from .trust import schemas_of, trust_of, unimportable, values_of
+
+if TYPE_CHECKING:
+    from ..client.link import RoomLink
+    from ..client.rooms import RoomHandle
+    from ..patterns.room import Room
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """What a distributed graph knows beyond LangGraph's own.
+
+    Attributes:
+        link: the room.
+        name: `name@fingerprint`, as in the type of its tasks.
+        original: the graph that was distributed.
+    """
+
+    link: RoomLink
+    name: str
+    original: CompiledStateGraph[Any, Any, Any, Any]
+
+
+class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
+    """A compiled graph whose nodes' bodies run on workers; used like any other."""
+
+    _warned = False
+
+    def __init__(self, *, distribution: Distribution, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.distribution = distribution
+
+    def copy(self, update: dict[str, Any] | None = None) -> DistributedGraph:
+        made: DistributedGraph = _with_attributes_of(self, super().copy(update))
+        return made
+
+    def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Any:
+        return self.distribution.original.get_graph(config, xray=xray)
+
+    async def aget_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Any:
+        return await self.distribution.original.aget_graph(config, xray=xray)
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+        run, config = self._begin(config, kwargs)
+        try:
+            yield from super().stream(input, config, **kwargs)
+        finally:
+            if run is not None:
+                run.end()
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        run, config = self._begin(config, kwargs)
+        try:
+            async with aclosing(super().astream(input, config, **kwargs)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            if run is not None:
+                await run.aend()
+
+    def _begin(self, config: RunnableConfig | None, options: Mapping[str, Any]) -> tuple[Run | None, RunnableConfig]:
+        """The run that begins, and a config through which its nodes find it. Without a thread nothing outlives a crash."""
+        given: dict[str, Any] = {**((self.config or {}).get("configurable") or {}), **((config or {}).get("configurable") or {})}
+        conf = given if given.get("thread_id") is not None else {**ambient_configurable(), **given}
+        thread, run = conf.get("thread_id"), None
+        if thread is not None:
+            run = Run(self.distribution.link, f"{self.distribution.name}/{thread}/{conf.get('checkpoint_ns', '')}")
+            self._warn_of_durability(options.get("durability"))
+        configurable = {**((config or {}).get("configurable") or {}), CONFIG_KEY_RUN: run}
+        return run, {**(config or {}), "configurable": configurable}
+
+    def _warn_of_durability(self, durability: str | None) -> None:
+        saver = self.checkpointer
+        survives = isinstance(saver, BaseCheckpointSaver) and not isinstance(saver, InMemorySaver)
+        if durability == "sync" or DistributedGraph._warned or not survives:
+            return
+        DistributedGraph._warned = True
+        warnings.warn(
+            f"durability={durability or 'async'!r}: if this process dies, nodes that had finished may run again; "
+            "pass durability='sync' to run each node once",
+            NoLagWarning,
+            stacklevel=4,
+        )
+
+
+def _with_attributes_of(graph: CompiledStateGraph[Any, Any, Any, Any], made: Any) -> Any:
+    """`copy()` hands constructor arguments on and loses what compile() sets afterwards."""
+    for name in INSTANCE_ATTRIBUTES:
+        setattr(made, name, getattr(graph, name))
+    return made
+
+
+def distribute(
+    graph: CompiledStateGraph[Any, Any, Any, Any],
+    room: RoomHandle | Room | RoomLink | str,
+    *,
+    pools: Mapping[str, Sequence[str]] | None = None,
+    local: Collection[str] = (),
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+    store: BaseStore | None = None,
+    name: str | None = None,
+    allow: Iterable[type] = (),
+) -> DistributedGraph:
+    """A copy of a compiled graph whose nodes run on the room's workers.
+
+    Workers serve it with `Worker.graph(graph)`; a task reaches only those that have this version of the graph. With a
+    checkpointer and `durability="sync"` a node that has finished never runs again, whoever dies: a process that invokes
+    the thread after a crash finds what runs or is done.
+
+    Args:
+        graph: as `compile()` gives it; it stays as it is.
+        room: where the workers are.
+        pools: by node (or sub-graph): the capabilities that a worker must have to run it.
+        local: nodes (or sub-graphs) that stay in this process. Others, also those of sub-graphs as `outer/inner`, run on workers.
+        checkpointer: instead of the graph's own.
+        store: instead of the graph's own.
+        name: of the graph, for its workers; give `Worker.graph` the same. None: the graph's own, or its module.
+        allow: further classes that nodes exchange, where the schemas do not name them.
+
+    Raises:
+        NotImportable: a node or a class of the state is defined where no worker can import it.
+        NotSupported: this is not a compiled StateGraph.
+        ValueError: `pools` or `local` name no node of this graph.
+    """
+    if isinstance(graph, StateGraph):
+        raise NotSupported("distribute() takes a compiled graph: call builder.compile() first")
+    if not isinstance(graph, CompiledStateGraph):
+        what = type(graph).__name__
+        raise NotSupported(f"distribute() takes a compiled StateGraph, not {what}; the functional API can't be distributed yet")
+    pools = pools or {}
+    check_names(graph, pools, "pools=")
+    check_names(graph, local, "local=")
+    remote = [(path, body) for path, body in bodies(graph) if under(path, local) is None]
+    check_importable(graph, remote)
+    link = open_room(room)
+    distribution = Distribution(link, graph_name(graph, name), graph)
+    codec = Codec(trust_of(graph, allow))
+
+    def place(path: str) -> Place:
+        pool = under(path, pools)
+        return Place(link, distribution.name, path, tuple(pools[pool]) if pool is not None else (), codec)
+
+    attributes = {key: value for key, value in vars(graph).items() if key not in ("__orig_class__", "distribution")}
+    attributes["nodes"] = _nodes(graph, "", local, place)
+    if checkpointer is not None:
+        attributes["checkpointer"] = checkpointer
+    if store is not None:
+        attributes["store"] = store
+    made: DistributedGraph = _with_attributes_of(graph, DistributedGraph(distribution=distribution, **attributes))
+    return made
+
+
+def _nodes(graph: Pregel[Any, Any, Any, Any], prefix: str, local: Collection[str], place: Any) -> dict[str, Any]:
+    nodes: dict[str, Any] = {}
+    for name, node in graph.nodes.items():
+        path = prefix + name
+        if not has_body(node):
+            nodes[name] = node
+        elif under(path, local) is not None:
+            nodes[name] = node.copy({"bound": LocalNode(place(path), node.bound)})
+        elif isinstance(node.bound, Pregel):
+            inner = node.bound.copy({"nodes": _nodes(node.bound, f"{path}/", local, place)})
+            if isinstance(node.bound, CompiledStateGraph):
+                _with_attributes_of(node.bound, inner)
+            nodes[name] = node.copy({"bound": inner, "subgraphs": [inner]})
+        else:
+            nodes[name] = node.copy({"bound": RemoteNode(place(path), node.bound)})
+    return nodes
+
+
+def check_importable(graph: Pregel[Any, Any, Any, Any], remote: Sequence[tuple[str, Any]]) -> None:
+    """Raises: NotImportable: naming the node or class, and what to do."""
+    if not remote:
+        return
+    for path, body in remote:
+        if getattr(node_function(body), "__module__", None) == "__main__":
+            raise NotImportable(f"{unimportable(f'node {path!r}', node_function(body))}, or keep it here with local=[{path!r}]")
+    for schema in schemas_of(graph):
+        for cls in values_of(schema):
+            if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
+                nodes = ", ".join(path for path, _ in remote)
+                raise NotImportable(f"{unimportable(f'the class {cls.__qualname__} in the state of nodes {nodes}', cls)}")

@@ -1,0 +1,35 @@
+"""The bodies of a graph and its sub-graphs, by path."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from langchain_core.runnables import Runnable
+
+from ._compat import Pregel, has_body
+
+
+def bodies(graph: Pregel[Any, Any, Any, Any], prefix: str = "") -> Iterator[tuple[str, Runnable[Any, Any]]]:
+    """Every body that can run elsewhere: the nodes, and the nodes of graphs that are nodes, as `outer/inner`."""
+    for name, node in graph.nodes.items():
+        if not has_body(node):
+            continue
+        if isinstance(node.bound, Pregel):
+            yield from bodies(node.bound, f"{prefix}{name}/")
+        else:
+            yield prefix + name, node.bound
+
+
+def under(path: str, names: Collection[str]) -> str | None:
+    """The longest of `names` that is the path or leads to it."""
+    found = [name for name in names if path == name or path.startswith(name + "/")]
+    return max(found, key=len, default=None)
+
+
+def check_names(graph: Pregel[Any, Any, Any, Any], names: Collection[str], what: str) -> None:
+    """Raises: ValueError: for a name that is no node of the graph; lists those that are."""
+    known = [path for path, _ in bodies(graph)]
+    for name in names:
+        if not any(under(path, [name]) for path in known):
+            raise ValueError(f"{what} names {name!r}, which is no node of this graph; its nodes are {', '.join(known)}")

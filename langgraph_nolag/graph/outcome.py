@@ -1,0 +1,58 @@
+"""How a body ended, as the result of its task.
+
+Whatever the body did is a *completed* task: a value, an interrupt and an exception are all answers of the node, which
+LangGraph's own loop deals with. A task fails only where the answer could not be had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from langgraph.errors import GraphInterrupt
+
+from .serde import Codec
+
+Kind = Literal["value", "interrupt", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One ended body.
+
+    Attributes:
+        kind: how it ended.
+        value: what it returned, the interrupts it asked, or the exception.
+        writes: to LangGraph's reserved channels (answers that interrupts took), in order.
+        visited: sub-graphs that loaded their checkpoint in this replay; None outside of replays.
+    """
+
+    kind: Kind
+    value: Any
+    writes: Sequence[Any] = ()
+    visited: Sequence[str] | None = None
+
+    def encode(self, codec: Codec, node: str) -> bytes:
+        """Raises: NotEncodable, NotImportable, UntrustedType: the node's result can't cross."""
+        return codec.encode(
+            [
+                self.kind,
+                codec.encode(self.value, where=f"result of node {node!r}"),
+                codec.encode([list(self.writes), self.visited], where=f"answers of node {node!r}"),
+            ]
+        )
+
+    @classmethod
+    def decode(cls, codec: Codec, data: bytes) -> Outcome:
+        kind, value, rest = codec.decode(data)
+        writes, visited = codec.decode(rest)
+        return cls(cast(Kind, kind), codec.decode(value), writes, visited)
+
+    def give(self) -> Any:
+        """Return or raise, as the body did."""
+        if self.kind == "value":
+            return self.value
+        if self.kind == "interrupt":
+            raise GraphInterrupt(self.value)
+        raise self.value

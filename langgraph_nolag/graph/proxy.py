@@ -1,0 +1,334 @@
+"""What stands in a distributed graph where a node's body was."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ensure_config, set_config_context
+
+from ..client.follow import Followed, Progress, Result
+from ..client.io import hand_back
+from ..errors import NoLagError, TaskCancelled, TaskFailed
+from . import callbacks, channel
+from ._compat import (
+    CONFIG_KEY_CHECKPOINTER,
+    CONFIG_KEY_DURABILITY,
+    CONFIG_KEY_REPLAY_STATE,
+    CONFIG_KEY_RESUME_MAP,
+    CONFIG_KEY_RUN,
+    CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_SCRATCHPAD,
+    CONFIG_KEY_SEND,
+    CONFIG_KEY_STREAM,
+    CONFIG_KEY_TASK_ID,
+    patch_configurable,
+    visited,
+)
+from .answers import Answers, answering_threads
+from .context import NodeContext, running
+from .envelope import ASYNC, SYNC, describe
+from .key import identity
+from .outcome import Outcome
+from .run import Run
+from .serde import Codec
+
+if TYPE_CHECKING:
+    from ..client.link import RoomLink
+
+HAND_OUTS: Final = 5  # lost workers until a node's task is given up
+CANCEL_TIMEOUT: Final = 5.0  # seconds to hear that a cancellation was taken
+
+Item = tuple[str, Any]  # "frame": progress, "end": Result, "refused": error
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node's body runs.
+
+    Attributes:
+        link: the room.
+        graph: `name@fingerprint`.
+        node: path of the node.
+        capabilities: what a worker must have.
+        codec: of the graph.
+    """
+
+    link: RoomLink
+    graph: str
+    node: str
+    capabilities: tuple[str, ...]
+    codec: Codec
+
+
+class Execution:
+    """One execution of a remote body, as the orchestrator sees it.
+
+    Args:
+        put: hands an item to whoever waits; called on the I/O thread.
+        blocking: whether the waiter has no event loop: then all calls are answered on threads.
+    """
+
+    def __init__(
+        self, place: Place, input: Any, config: RunnableConfig, mode: bytes, put: Callable[[Item], None], *, blocking: bool
+    ) -> None:
+        self.place = place
+        self.config = config
+        self.conf = config.get("configurable", {})
+        self._put = put
+        self._blocking = blocking
+        nonce = secrets.token_hex(8)
+        self.answers = Answers(place, self.conf, nonce)
+        body = describe(place.codec, input, config, node=place.node, mode=mode, nonce=nonce)
+        self._run: Run | None = self.conf.get(CONFIG_KEY_RUN) if self.conf.get(CONFIG_KEY_CHECKPOINTER) else None
+        self._namespace = str(self.conf.get("checkpoint_ns", "")).rpartition("|")[0]
+        self._step = int((config.get("metadata") or {}).get("langgraph_step", 0))
+        self._handle: int | None = None
+        task = place.link.new_id()
+        fields = {
+            "task": task,
+            "kind": "node",
+            "type": f"{place.graph}/{place.node}",
+            "capabilities": list(place.capabilities),
+            "max_attempts": HAND_OUTS,
+            **self._identity(),
+        }
+        if self._run is not None:
+            if self.conf.get(CONFIG_KEY_DURABILITY) == "sync":
+                self._run.stored_before(self._namespace, self._step)
+            self._handle = self._run.dispatched(task)
+        self.followed: Followed = place.link.dispatch(
+            fields, body, on_progress=self._on_progress, on_end=self._on_end, on_accepted=self._on_accepted, timeout=None
+        )
+
+    def _identity(self) -> dict[str, str]:
+        """What makes a crashed orchestrator's successor find this execution; nothing where nothing survives a crash."""
+        thread = self.conf.get("thread_id")
+        if self._run is None or thread is None:
+            return {}
+        pad, resume_map = self.conf.get(CONFIG_KEY_SCRATCHPAD), self.conf.get(CONFIG_KEY_RESUME_MAP)
+        answers = [] if pad is None else [*pad.resume, pad.get_null_resume(False)]
+        who = identity(
+            graph=self.place.graph,
+            node=self.place.node,
+            thread=str(thread),
+            group=self._run.group,
+            task_id=self.conf[CONFIG_KEY_TASK_ID],
+            answers=[answers, sorted(resume_map.items()) if resume_map else None],
+            codec=self.place.codec,
+        )
+        return {"key": who.key, "slot": who.slot, "group": who.group, "digest": who.digest}
+
+    # --- on the I/O thread ----------------------------------------------------------------------------------
+
+    def _on_accepted(self, answer: dict[str, Any] | None, error: NoLagError | None) -> None:
+        if error is not None:
+            self._put(("refused", error))
+        elif answer is not None and self._run is not None and self._handle is not None:
+            self._run.moved(self._handle, answer["task"])
+
+    def _on_progress(self, progress: Progress) -> None:
+        frame = progress.body
+        if frame is None:
+            return
+        kind = frame[:1]
+        if kind not in (channel.CALL, channel.BLOCKING_CALL):
+            self._put(("frame", frame))
+            return
+        call, reply = self.answers.sort(progress.attempt, frame)
+        if reply is not None:
+            self.followed.tell(reply)
+        if call is None:
+            return
+        if kind == channel.BLOCKING_CALL or self._blocking:
+            answering_threads().submit(self._carry_out, call)
+        else:
+            self._put(("call", call))
+
+    def _carry_out(self, call: tuple[int, str, bytes]) -> None:
+        self.followed.tell(self.answers.carry_out(*call))
+
+    def _on_end(self, result: Result) -> None:
+        self._put(("end", result))
+
+    # --- where the node waits -------------------------------------------------------------------------------
+
+    def show(self, frame: bytes) -> Any:
+        """Do what a frame says, and return a callback event, if it is one, for the caller to hand on."""
+        kind = frame[:1]
+        if kind == channel.BEAT:
+            self.conf[CONFIG_KEY_RUNTIME].heartbeat()
+            return None
+        value = self.place.codec.decode(frame[1:], lax=True)
+        if kind == channel.EVENT:
+            return value
+        if kind == channel.CUSTOM:
+            with set_config_context(patch_configurable(self.config, {"checkpoint_ns": value[0]})) as context:
+                context.run(self.conf[CONFIG_KEY_RUNTIME].stream_writer, value[1])
+        elif kind == channel.STREAM and (stream := self.conf.get(CONFIG_KEY_STREAM)) is not None:
+            stream((tuple(value[0]), value[1], value[2]))
+        return None
+
+    def settle(self, result: Result) -> Any:
+        """The node's return value, or raise what it raised.
+
+        Raises:
+            TaskFailed: no worker could finish the node, or its task could not be read by a worker.
+            TaskCancelled: somebody else ended it: an administrator, or another run of the same thread.
+        """
+        if result.state != "completed" or result.body is None:
+            self.drop()
+            raise self._not_had(result)
+        outcome = Outcome.decode(self.place.codec, result.body)
+        if outcome.writes:
+            self.conf[CONFIG_KEY_SEND](outcome.writes)
+        if outcome.visited is not None and (replaying := self.conf.get(CONFIG_KEY_REPLAY_STATE)) is not None:
+            visited(replaying).update(outcome.visited)
+        if outcome.kind == "value" and self._run is not None and self._handle is not None:
+            self._run.read(self._handle, self._namespace, self._step)
+        else:
+            self.drop()
+        return outcome.give()
+
+    def _not_had(self, result: Result) -> BaseException:
+        if result.reason is not None:
+            return result.reason
+        error = result.error or {}
+        what = f"node {self.place.node!r}"
+        if result.state == "failed":
+            if result.body is not None and isinstance(raised := self.place.codec.decode(result.body, lax=True), BaseException):
+                return raised
+            return TaskFailed(
+                f"{what}: {error.get('message') or 'its workers were lost'} (attempt {result.attempt})",
+                error_type=error.get("type", ""),
+                error_message=error.get("message", ""),
+                task=result.task,
+            )
+        return TaskCancelled(f"{what} was ended from outside: {error.get('reason') or result.state}")
+
+    def drop(self) -> None:
+        """The room need not keep this task any more."""
+        if self._run is not None and self._handle is not None:
+            self._run.dropped(self._handle)
+        else:
+            self.followed.ack()
+
+    def abandon(self) -> Any:
+        """Nobody waits any more: stop the body. Returns the future of the request."""
+        cancelled = self.followed.cancel("abandoned by its orchestrator")
+        self.drop()
+        self.followed.close()
+        return cancelled
+
+
+class RemoteNode(Runnable[Any, Any]):
+    """Runs a node's body on a worker."""
+
+    def __init__(self, place: Place, body: Runnable[Any, Any]) -> None:
+        self.place = place
+        self.body = body
+        self.name = getattr(body, "name", None)
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        self.place.link.connection.io.check_may_block()
+        items: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        execution = Execution(self.place, input, ensure_config(config), SYNC, items.put, blocking=True)
+        try:
+            while True:
+                what, item = items.get()
+                if what == "end":
+                    result: Result = item
+                    break
+                if what == "refused":
+                    raise item
+                event = execution.show(item)
+                if event is not None:
+                    callbacks.replay(execution.config.get("callbacks"), event)
+        except BaseException:
+            execution.abandon()
+            raise
+        return execution.settle(result)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        items: asyncio.Queue[Item] = asyncio.Queue()
+
+        def put(item: Item) -> None:
+            hand_back(loop, items.put_nowait, item)
+
+        answering: set[asyncio.Task[None]] = set()
+        execution = Execution(self.place, input, ensure_config(config), ASYNC, put, blocking=False)
+        try:
+            while True:
+                what, item = await items.get()
+                if what == "end":
+                    result: Result = item
+                    break
+                if what == "refused":
+                    raise item
+                if what == "call":
+                    task = asyncio.create_task(_answer(execution, item))
+                    answering.add(task)
+                    task.add_done_callback(answering.discard)
+                    continue
+                event = execution.show(item)
+                if event is not None:
+                    await callbacks.areplay(execution.config.get("callbacks"), event)
+        except BaseException:
+            cancelled = asyncio.wrap_future(execution.abandon())
+            await asyncio.wait({cancelled}, timeout=CANCEL_TIMEOUT)
+            if cancelled.done() and not cancelled.cancelled():
+                cancelled.exception()  # that the task has ended by itself is no news
+            raise
+        finally:
+            for task in answering:
+                task.cancel()
+        return execution.settle(result)
+
+
+async def _answer(execution: Execution, call: tuple[int, str, bytes]) -> None:
+    execution.followed.tell(await execution.answers.acarry_out(*call))
+
+
+class LocalNode(Runnable[Any, Any]):
+    """Runs a node's body here, inside a context in which gates find their room."""
+
+    def __init__(self, place: Place, body: Runnable[Any, Any]) -> None:
+        self.place = place
+        self.body = body
+        self.name = getattr(body, "name", None)
+
+    def _context(self, config: RunnableConfig | None) -> NodeContext:
+        conf = (config or {}).get("configurable", {})
+        thread = conf.get("thread_id")
+        return NodeContext(
+            link=self.place.link,
+            graph=self.place.graph,
+            node=self.place.node,
+            thread_id=None if thread is None else str(thread),
+            task_id=str(conf.get(CONFIG_KEY_TASK_ID, "")),
+            checkpoint_ns=str(conf.get("checkpoint_ns", "")),
+            remote=False,
+        )
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        with running(self._context(config)):
+            return self.body.invoke(input, config, **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        with running(self._context(config)):
+            return await self.body.ainvoke(input, config, **kwargs)
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+        with running(self._context(config)):
+            yield from self.body.stream(input, config, **kwargs)
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        with running(self._context(config)):
+            async for chunk in self.body.astream(input, config, **kwargs):
+                yield chunk

@@ -1,0 +1,353 @@
+"""A worker process: serves nodes of graphs, tools, and handlers of handed-off tasks.
+
+Bodies run away from the thread that keeps the worker's leases alive: sync ones on threads, async ones on an event loop
+of their own. A body that blocks starves nobody but its like.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.runnables import Runnable
+from langgraph.graph.state import CompiledStateGraph
+
+from ..client.connection import Connection
+from ..client.credentials import Token, parse_address, resolve
+from ..client.link import RoomLink, settled
+from ..client.offer import Assigned, Offer
+from ..client.rooms import RoomHandle
+from ..errors import NoLagError, Refused
+from .attempt import Attempt
+from .distribute import DistributedGraph
+from .errors import NotSupported
+from .key import graph_name
+from .nodes_of import bodies, check_names, under
+from .serde import Codec
+from .trust import trust_of
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+log = logging.getLogger("langgraph_nolag")
+
+BODY_THREADS: Final = "nolag-body"  # how the names of threads that run bodies begin
+TOKEN_TTL: Final = 3600.0  # seconds; of the token a worker mints for itself
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One node that this worker can run."""
+
+    graph: str
+    node: str
+    runnable: Runnable[Any, Any]
+    codec: Codec
+
+
+class Worker:
+    """What one process does for a room. Declare it in a module, and run it with `langgraph-nolag worker module:app`.
+
+    Args:
+        room: the room's name, its address `ws://HOST:PORT/ROOM`, or a handle.
+        capabilities: what this worker can do.
+        concurrency: how many bodies, tool calls and tasks run at a time: so many of each kind.
+        url: the broker; None: from the environment, or the credentials of a broker on this machine.
+        token: a token or a provider of them; None: likewise. Where it may, the worker mints itself one as `<actor>/<suffix>`, so
+            that every process is an actor of its own.
+        actor: whose token it must be; None: any.
+        drain_timeout: seconds that running work has to finish when the worker is asked to stop.
+    """
+
+    def __init__(
+        self,
+        room: str | RoomHandle,
+        capabilities: Sequence[str] = (),
+        concurrency: int = 5,
+        *,
+        url: str | None = None,
+        token: Token | None = None,
+        actor: str | None = None,
+        drain_timeout: float = 30.0,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError("concurrency must be at least 1")
+        self.room = room
+        self.capabilities = list(capabilities)
+        self.concurrency = concurrency
+        self.url = url
+        self.token = token
+        self.actor = actor
+        self.drain_timeout = drain_timeout
+        self._bodies: dict[str, Body] = {}
+        self._tools: list[BaseTool | Callable[..., Any]] = []
+        self._handlers: dict[str, Callable[..., Any]] = {}
+
+    # --- what it serves -------------------------------------------------------------------------------------
+
+    def graph(
+        self,
+        graph: CompiledStateGraph[Any, Any, Any, Any],
+        nodes: Collection[str] | None = None,
+        *,
+        name: str | None = None,
+        allow: Iterable[type] = (),
+    ) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """Serve a graph's nodes, for whoever distributes this version of it.
+
+        Args:
+            graph: the compiled graph.
+            nodes: only these nodes or sub-graphs; None: all.
+            name, allow: as given to `distribute`.
+
+        Raises:
+            ValueError: `nodes` names no node of the graph.
+        """
+        if isinstance(graph, DistributedGraph):
+            graph = graph.distribution.original
+        if not isinstance(graph, CompiledStateGraph):
+            raise NotSupported(f"a worker serves compiled StateGraphs, not {type(graph).__name__}")
+        if nodes is not None:
+            check_names(graph, nodes, "nodes=")
+        called, codec = graph_name(graph, name), Codec(trust_of(graph, allow))
+        for path, runnable in bodies(graph):
+            if nodes is None or under(path, nodes) is not None:
+                self._bodies[f"{called}/{path}"] = Body(called, path, runnable, codec)
+        return graph
+
+    def tool(self, tool: Any) -> Any:
+        """Serve a LangChain tool, or a function as one; also a decorator."""
+        self._tools.append(tool)
+        return tool
+
+    def task(self, type: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Serve tasks of a type with `handler(task) -> result`; also a decorator."""
+
+        def register(handler: Callable[..., Any]) -> Callable[..., Any]:
+            self._handlers[type] = handler
+            return handler
+
+        return register
+
+    # --- running --------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        *,
+        url: str | None = None,
+        token: Token | None = None,
+        concurrency: int | None = None,
+        on_ready: Callable[[str], None] | None = None,
+    ) -> None:
+        """Serve until SIGTERM or SIGINT, then finish what runs; a second signal ends the process at once.
+
+        Args:
+            url, token, concurrency: instead of the worker's own.
+            on_ready: told one line when the worker serves.
+
+        Raises:
+            NoLagError: the broker can't be reached, or refuses the worker.
+        """
+
+        async def main() -> None:
+            stop = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, _stop_or_exit, stop, number)
+            await self.arun(url=url, token=token, concurrency=concurrency, on_ready=on_ready, stop=stop)
+
+        asyncio.run(main())
+        if any(thread.name.startswith(BODY_THREADS) for thread in threading.enumerate() if not thread.daemon):
+            os._exit(0)  # bodies that were handed back still run: their threads would keep the process
+
+    async def arun(
+        self,
+        *,
+        url: str | None = None,
+        token: Token | None = None,
+        concurrency: int | None = None,
+        on_ready: Callable[[str], None] | None = None,
+        stop: asyncio.Event | None = None,
+    ) -> None:
+        """Serve until `stop` is set or the caller is cancelled, then finish what runs within `drain_timeout`. As `run` otherwise."""
+        if not (self._bodies or self._tools or self._handlers):
+            raise NotSupported("this worker serves nothing: give it a graph, a tool or a task handler")
+        serving = _Serving(self, concurrency or self.concurrency)
+        async with AsyncExitStack() as stack:
+            link = await self._join(stack, url or self.url, token or self.token, concurrency or self.concurrency)
+            try:
+                await serving.start(link, stack)
+                line = self._ready_line(link)
+                log.info("%s", line)
+                if on_ready is not None:
+                    on_ready(line)
+                await serving.until((stop or asyncio.Event()).wait())
+            finally:
+                await asyncio.shield(serving.stop(self.drain_timeout))
+
+    def _ready_line(self, link: RoomLink) -> str:
+        graphs = sorted({body.graph for body in self._bodies.values()})
+        served = [f"{len(self._bodies)} nodes of {', '.join(graphs)}"] if graphs else []
+        served += [f"{len(self._tools)} tools"] if self._tools else []
+        served += [f"tasks {', '.join(sorted(self._handlers))}"] if self._handlers else []
+        return f"worker ready: {link.actor} in room {link.room}: {'; '.join(served)}"
+
+    async def _join(self, stack: AsyncExitStack, url: str | None, token: Token | None, concurrency: int) -> RoomLink:
+        """The room, joined as an actor of this process's own where the token allows that."""
+        name = self.room
+        if isinstance(name, RoomHandle):
+            url, token, name = url or name.url, token or name.token, name.name
+        elif "://" in name:
+            address = parse_address(name)
+            url, name = url or address.url, address.room or ""
+        credentials = resolve(url, token)
+        base = Connection(credentials.url, credentials.token, actor=self.actor)
+        stack.push_async_callback(base.aclose)
+        await base.aopen()
+        connection = await self._own_connection(stack, base)
+        link = connection.link(name, RoomLink).hold()
+        await settled(link.join(self.capabilities, concurrency, metadata={"kind": "worker", "pid": os.getpid()}))
+        return link
+
+    async def _own_connection(self, stack: AsyncExitStack, base: Connection) -> Connection:
+        actor = f"{base.actor}/{base.instance[:8]}"
+
+        async def mint() -> str:
+            answer = await base.acall("token.mint", actor=actor, ttl=TOKEN_TTL)
+            return str(answer["token"])
+
+        try:
+            await mint()
+        except Refused:
+            return base
+        own = Connection(base.url, mint)
+        stack.push_async_callback(own.aclose)
+        await own.aopen()
+        return own
+
+
+def _stop_or_exit(stop: asyncio.Event, number: int) -> None:
+    if stop.is_set():
+        os._exit(128 + number)
+    stop.set()
+
+
+class _Serving:
+    """A worker while it runs: its offers, its threads and what runs on them."""
+
+    def __init__(self, worker: Worker, concurrency: int) -> None:
+        self._worker = worker
+        self._concurrency = concurrency
+        self._bodies: Mapping[str, Body] = worker._bodies
+        self._attempts: dict[Assigned, Attempt] = {}  # on the I/O thread
+        self._threads = concurrent.futures.ThreadPoolExecutor(concurrency, thread_name_prefix=BODY_THREADS)
+        self._loop = _UserLoop(concurrency)
+        self._link: RoomLink | None = None
+        self._nodes: Offer | None = None
+        self._others: AsyncExitStack = AsyncExitStack()
+        self._ended: concurrent.futures.Future[NoLagError] = concurrent.futures.Future()
+
+    async def start(self, link: RoomLink, stack: AsyncExitStack) -> None:
+        """Stand in the room. Raises: NoLagError: an offer was refused."""
+        self._link = link
+        if self._bodies:
+            self._nodes = link.serve(
+                kind="node",
+                types=sorted(self._bodies),
+                capabilities=self._worker.capabilities,
+                slots=self._concurrency,
+                on_task=self._on_task,
+                on_cancel=lambda task, reason: self._stop_attempt(task, reason),
+                on_tell=self._on_tell,
+                on_lost=lambda task: self._stop_attempt(task, "another worker has it now"),
+            )
+            await settled(self._nodes.ready)
+        if self._worker._tools or self._worker._handlers:
+            from ..patterns.room import Room
+
+            room = Room(link)
+            if self._worker._tools:
+                await self._others.enter_async_context(room.tools.serve(self._worker._tools, concurrency=self._concurrency))
+            for type, handler in self._worker._handlers.items():
+                await self._others.enter_async_context(
+                    room.handoff.serve(handler, types=[type], capabilities=self._worker.capabilities, concurrency=self._concurrency)
+                )
+
+    # --- on the I/O thread ----------------------------------------------------------------------------------
+
+    def _on_task(self, task: Assigned) -> None:
+        body = self._bodies.get(task.type)
+        if body is None or self._link is None:
+            task.offer.fail(task, "not_served", f"this worker does not serve {task.type}")
+            return
+        attempt = Attempt(self._link, body.graph, body.node, body.runnable, body.codec, task, self._finished)
+        self._attempts[task] = attempt
+        attempt.start(self._threads, self._loop.loop)
+
+    def _on_tell(self, task: Assigned, frame: bytes) -> None:
+        if (attempt := self._attempts.get(task)) is not None:
+            attempt.told(frame)
+
+    def _stop_attempt(self, task: Assigned, reason: str) -> None:
+        if (attempt := self._attempts.get(task)) is not None:
+            attempt.cancel(reason)
+
+    def _finished(self, task: Assigned) -> None:
+        """From any thread."""
+        self._attempts.pop(task, None)
+
+    # --- life -----------------------------------------------------------------------------------------------
+
+    async def until(self, stop: Any) -> None:
+        """Wait for the sign to stop, or for the connection to end for good, which is raised."""
+        assert self._link is not None
+        stopping = asyncio.ensure_future(stop)
+        try:
+            while not stopping.done():
+                await asyncio.wait({stopping}, timeout=1.0)
+                if (ended := self._link.connection.ended) is not None:
+                    raise ended
+        finally:
+            stopping.cancel()
+
+    async def stop(self, drain_timeout: float) -> None:
+        """Take nothing new, finish what runs, hand back what takes too long."""
+        try:
+            async with asyncio.timeout(drain_timeout):
+                if self._nodes is not None:
+                    await settled(self._nodes.close(drain=True))
+                await self._others.aclose()
+        except TimeoutError:
+            log.warning("handing back %d running nodes: they did not finish within %s s", len(self._attempts), drain_timeout)
+            if self._nodes is not None:
+                self._nodes.close(drain=False)
+            for attempt in list(self._attempts.values()):
+                attempt.cancel("the worker stops")
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._loop.stop()
+
+
+class _UserLoop:
+    """An event loop on a thread of its own, for async bodies."""
+
+    def __init__(self, concurrency: int) -> None:
+        self.loop = asyncio.new_event_loop()
+        # LangChain runs the sync parts of async bodies there; a body may need several at a time.
+        self.loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(max(32, 4 * concurrency), thread_name_prefix=BODY_THREADS))
+        self._thread = threading.Thread(target=self._main, name="nolag-async", daemon=True)
+        self._thread.start()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
