@@ -31,5 +31,10 @@ class Settings(BaseModel):
     keep_keys: float = Field(7 * 86400, gt=0)  # finished tasks that have an idempotency key
 
     @property
+    def max_frame(self) -> int:
+        """Of a WebSocket message: a body and everything around it."""
+        return self.max_body + (1 << 20)
+
+    @property
     def heartbeat(self) -> float:
         return self.lease / 3

@@ -1,0 +1,36 @@
+"""`python -m nolag_broker`: run a broker."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .settings import Settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m nolag_broker", description="Run a broker until it is stopped.")
+    parser.add_argument("--path", type=Path, default=Path(".nolag"), help="folder of its data (default: .nolag)")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=7420, help="0 takes a free one")
+    parser.add_argument("--engine", choices=("sqlite", "memory"), default="sqlite")
+    parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS")
+    parser.add_argument("--lease", type=float, default=10.0, help="seconds that the tasks of a silent process stay its own")
+    rooms = parser.add_mutually_exclusive_group()
+    rooms.add_argument(
+        "--open-rooms", action="store_true", default=None, help="whoever may act in a room may open it (default on loopback)"
+    )
+    rooms.add_argument("--closed-rooms", action="store_false", dest="open_rooms", help="only an admin opens rooms")
+    options = parser.parse_args(arguments)
+    try:
+        settings = Settings(**vars(options))
+    except ValueError as error:
+        parser.error(str(error))
+    from .server.broker import run
+
+    return run(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

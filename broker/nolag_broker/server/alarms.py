@@ -1,0 +1,55 @@
+"""One timer for the deadlines of all rooms."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+
+from .hosted import HostedRoom
+
+
+class Alarms:
+    """Calls `ring` with every room whose time has come. A deadline that moved away rings once for nothing; the room
+    is then set again: that is cheaper than following every renewal of a lease."""
+
+    def __init__(self, ring: Callable[[list[HostedRoom]], None]) -> None:
+        self._ring = ring
+        self._loop = asyncio.get_running_loop()
+        self._heap: list[tuple[float, int, HostedRoom]] = []
+        self._order = count()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, hosted: HostedRoom) -> None:
+        """Look at the room's next deadline, and ring then at the latest."""
+        deadline = None if hosted.room is None else hosted.room.next_deadline()
+        if deadline is None or (hosted.alarm is not None and hosted.alarm <= deadline):
+            return
+        hosted.alarm = deadline
+        heappush(self._heap, (deadline, next(self._order), hosted))
+        if self._heap[0][2] is hosted:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._heap[0][0], self._due) if self._heap else None
+
+    def _due(self) -> None:
+        now = self._loop.time()
+        due: list[HostedRoom] = []
+        while self._heap and self._heap[0][0] <= now:
+            deadline, _, hosted = heappop(self._heap)
+            if hosted.alarm == deadline:  # otherwise an earlier one was set, and rang
+                hosted.alarm = None
+                due.append(hosted)
+        self._timer = None
+        self._arm()
+        if due:
+            self._ring(due)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._heap.clear()

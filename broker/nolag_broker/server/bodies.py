@@ -1,0 +1,128 @@
+"""Frames whose bodies are elsewhere: a placeholder becomes bytes while the frame is encoded.
+
+The room keeps no bodies; it says `BodyAt(seq)`. Nearly always the body is in the turn just written or in the cache, and then the encoder's
+hook for unknown types fills it in: no frame is ever walked. Only what is really missing is looked for and fetched.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgpack
+
+from ..core.event import Event
+from ..core.turn import BodyAt, RecordAt, ScanAt
+from ..engine.base import Engine
+
+SCAN_BYTES: Final = 8 << 20  # of values in the answer to one scan
+_OVERHEAD: Final = 100  # bytes an entry of the cache costs beside its body
+
+
+class NotHere(Exception):
+    """A placeholder's value has to be fetched first."""
+
+
+class BodyCache:
+    """Bodies used lately, least recently used out first, bounded in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._bodies: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+
+    def put(self, room: str, seq: int, body: bytes) -> None:
+        key = (room, seq)
+        if key in self._bodies or len(body) > self._limit // 8:
+            return
+        self._bodies[key] = body
+        self._size += len(body) + _OVERHEAD
+        while self._size > self._limit:
+            _, old = self._bodies.popitem(last=False)
+            self._size -= len(old) + _OVERHEAD
+
+    def get(self, room: str, seq: int) -> bytes | None:
+        body = self._bodies.get((room, seq))
+        if body is not None:
+            self._bodies.move_to_end((room, seq))
+        return body
+
+
+class Encoder:
+    """Encodes the frames of the room's effects."""
+
+    def __init__(self, engine: Engine, cache: BodyCache) -> None:
+        self._engine = engine
+        self._cache = cache
+        self._pack = msgpack.Packer(use_bin_type=True, autoreset=True, default=self._value).pack
+        self._room = ""
+        self._events: Sequence[Event] = ()
+        self._fetched: dict[Any, Any] = {}
+
+    def focus(self, room: str, events: Sequence[Event], fetched: dict[Any, Any]) -> None:
+        """What the next frames may refer to: the events just written and what `fetch` found."""
+        self._room = room
+        self._events = events
+        self._fetched = fetched
+
+    def encode(self, frame: dict[str, Any]) -> bytes:
+        """Raises `NotHere` when something has to be fetched first."""
+        return self._pack(frame)  # type: ignore[no-any-return]
+
+    def _value(self, placeholder: Any) -> Any:
+        if type(placeholder) is BodyAt:
+            seq, events = placeholder.seq, self._events
+            if events and 0 <= seq - events[0].seq < len(events):
+                return events[seq - events[0].seq].body
+            body = self._cache.get(self._room, seq)
+            if body is not None:
+                return body
+        elif type(placeholder) not in (RecordAt, ScanAt):
+            raise TypeError(f"a {type(placeholder).__name__} in a frame")
+        try:
+            return self._fetched[placeholder]
+        except KeyError:
+            raise NotHere from None
+
+    async def fetch(self, room: str, frames: Iterable[dict[str, Any]]) -> dict[Any, Any]:
+        """The values of all placeholders in these frames that are not in the cache."""
+        wanted = {placeholder for frame in frames for placeholder in _placeholders(frame)}
+        found: dict[Any, Any] = {}
+        missing = [item.seq for item in wanted if isinstance(item, BodyAt)]
+        if missing:
+            bodies = await self._engine.bodies(room, missing)
+            for seq in missing:
+                body = bodies.get(seq, (None, None))[0]
+                found[BodyAt(seq)] = body
+                if body is not None:
+                    self._cache.put(room, seq, body)
+        keys = [item.key for item in wanted if isinstance(item, RecordAt)]
+        if keys:
+            records = await self._engine.records(room, keys)
+            found.update((RecordAt(key), records.get(key)) for key in keys)
+        for scan in wanted:
+            if isinstance(scan, ScanAt):
+                found[scan] = await self._engine.scan(
+                    room,
+                    scan.prefix,
+                    after=scan.after,
+                    before=scan.before,
+                    reverse=scan.reverse,
+                    limit=scan.limit,
+                    bodies=scan.bodies,
+                    max_bytes=SCAN_BYTES,
+                )
+        return found
+
+
+def _placeholders(value: Any) -> Iterator[Any]:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+        elif isinstance(item, (BodyAt, RecordAt, ScanAt)):
+            yield item

@@ -1,0 +1,218 @@
+"""The broker: everything put together, started and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from ..engine.base import DatabaseInUse, DatabaseTooNew, Engine, StorageFailed
+from ..engine.memory import MemoryEngine
+from ..engine.sqlite import SqliteEngine
+from ..settings import Settings
+from .auth import EVERYTHING, Authority, Revocations, load_key, new_key
+from .context import Context
+from .errors import CannotStart
+from .handshake import welcome
+from .node import Node
+from .operations import SERVER, load_revocations
+from .sessions import Sessions
+from .transport import Transport, is_loopback
+from .writer import Connection
+
+log = structlog.get_logger("nolag.broker")
+
+STOP_WITHIN: Final = 5.0  # seconds
+ADMIN_TTL: Final = 365 * 86400.0  # of the token in credentials.json, made anew at every start
+TOKEN_TTL: Final = 30 * 86400.0
+
+
+class Broker:
+    """A broker in this process, on the running event loop.
+
+    Example:
+        broker = Broker(Settings(engine="memory", port=0))
+        await broker.start()
+        ... broker.url, broker.mint("planner") ...
+        await broker.stop()
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.url = ""
+        self.failure: BaseException | None = None
+        self._engine: Engine = MemoryEngine() if settings.engine == "memory" else SqliteEngine(settings.path)
+        self._transport: Transport | None = None
+        self._context: Context
+        self._status = "starting"
+        self._ended: asyncio.Event = asyncio.Event()
+
+    async def start(self) -> None:
+        """Open the storage and listen.
+
+        Raises:
+            CannotStart, DatabaseInUse, DatabaseTooNew, StorageFailed: the message says what to do.
+        """
+        settings = self.settings
+        await self._engine.open()
+        try:
+            # The key is read after the database is ours: two brokers that start at once can't both make one.
+            key = new_key() if settings.engine == "memory" else load_key(settings.path / "secret.key")
+            revocations = Revocations()
+            await load_revocations(self._engine, revocations)
+            node = Node(self._engine, settings, on_failure=self._failed, on_lost=lambda ids: self._context.sessions.close_lost(ids))
+            self._context = Context(
+                settings=settings,
+                node=node,
+                authority=Authority(key, revocations),
+                revocations=revocations,
+                sessions=Sessions(2 * settings.heartbeat + 5, revocations),
+                open_rooms=is_loopback(settings.host) if settings.open_rooms is None else settings.open_rooms,
+            )
+            self._transport = Transport(settings, self._serve, self._health)
+            port = await self._transport.start()
+        except BaseException:
+            await self._engine.close()
+            raise
+        self.url = f"ws://{_for_url(settings.host)}:{port}"
+        self._status = "ok"
+        if settings.engine != "memory":
+            _write_credentials(settings.path, self.url, self.mint("admin", EVERYTHING, ttl=ADMIN_TTL))
+
+    def mint(self, actor: str, grants: Sequence[Mapping[str, Any]] | None = None, roles: Iterable[str] = (), ttl: float = TOKEN_TTL) -> str:
+        """A token for one actor, good for `ttl` seconds; without grants it covers every room and every verb but `admin`.
+
+        Raises:
+            Refusal: `bad_request`.
+        """
+        return self._context.authority.mint(actor, grants, roles, ttl)
+
+    async def stop(self) -> None:
+        """Take nothing more, store what is decided, close every connection (1012), close the storage. Bounded."""
+        if self._transport is None or self._status == "stopped":
+            return
+        self._status = "stopping"
+        self._transport.refuse_new()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WITHIN):
+                await self._context.node.drain()
+        await self._transport.stop(STOP_WITHIN)
+        self._context.sessions.stop()
+        await self._context.node.stop()
+        await self._engine.close()
+        if self.settings.engine != "memory":
+            (self.settings.path / "credentials.json").unlink(missing_ok=True)
+        self._status = "stopped"
+        self._ended.set()
+
+    async def failed(self) -> BaseException:
+        """Wait until the broker can't go on; why. (Stop it then.)"""
+        while self.failure is None:
+            await self._ended.wait()
+            self._ended.clear()
+        return self.failure
+
+    async def _serve(self, connection: Connection) -> None:
+        session = await welcome(self._context, connection)
+        if session is not None:
+            await session.run()
+
+    def _health(self) -> dict[str, Any]:
+        if self._status != "ok":
+            return {"status": self._status, "server": SERVER}
+        context = self._context
+        return {
+            "status": "ok",
+            "server": SERVER,
+            "durability": self._engine.durability,
+            "rooms": context.node.room_count,
+            "connections": len(context.sessions),
+        }
+
+    def _failed(self, error: BaseException) -> None:
+        self._status = "failed"
+        self.failure = error
+        self._ended.set()
+
+
+def _for_url(host: str) -> str:
+    if ":" in host:
+        return f"[{host}]"
+    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - the address to connect to, not to listen at
+
+
+def _write_credentials(folder: Path, url: str, token: str) -> None:
+    """The address and an admin token, for commands on this machine; mode 0600, there as long as the broker runs."""
+    file, fresh = folder / "credentials.json", folder / f".credentials.{os.getpid()}"
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+        json.dump({"url": url, "token": token}, out)
+    fresh.replace(file)
+
+
+async def _run(settings: Settings) -> int:
+    broker = Broker(settings)
+    await broker.start()
+    print(f"listening on {broker.url}", flush=True)  # noqa: T201 - the first line of the output is the address
+    loop = asyncio.get_running_loop()
+    signalled = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled.set)
+    waiting = [loop.create_task(signalled.wait()), loop.create_task(broker.failed())]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    await broker.stop()
+    if broker.failure is not None:
+        _say(f"stopped: {broker.failure}")
+        return 1
+    return 0
+
+
+def run(settings: Settings) -> int:
+    """Run a broker until SIGTERM or SIGINT; the exit code: 0, or 1 when it could not start or could not go on.
+
+    The first line printed is `listening on ws://HOST:PORT`; logs and what went wrong go to stderr, one line each.
+    """
+    _log_to_stderr()
+    # The storage thread gives up the interpreter lock at every statement and must win it back from a busy event loop: with the
+    # usual 5 ms that made commits ten times slower.
+    sys.setswitchinterval(0.0005)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_run(settings))
+    except (CannotStart, DatabaseInUse, DatabaseTooNew, StorageFailed) as error:
+        _say(str(error))
+        return 1
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)  # noqa: T201 - for people, where a traceback would not help
+
+
+def _log_to_stderr() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,26 @@
+"""What every session of a broker shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..settings import Settings
+from .auth import SYSTEM, Authority, Identity, Revocations
+from .node import Node
+
+if TYPE_CHECKING:
+    from .sessions import Sessions
+
+
+@dataclass(slots=True)
+class Context:
+    settings: Settings
+    node: Node
+    authority: Authority
+    revocations: Revocations
+    sessions: Sessions
+    open_rooms: bool  # whoever may do anything in a room may open it
+
+    def may_open(self, identity: Identity, room: str) -> bool:
+        return room != SYSTEM and (self.open_rooms or identity.grants.is_admin(room))

@@ -1,0 +1,85 @@
+"""One room on this node: what waits to be decided, what is being written, what is to be said."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..core.event import Event
+from ..core.room import Room
+from ..core.turn import Caller, Env, Reply, Turn
+from .fanout import Feed
+
+Call = Callable[["HostedRoom", Env], None]
+"""Something the server does in a room, in order with the commands of the room."""
+
+Work = tuple[Any, Caller, int | None, bool]
+"""A command, who asks, the request's id, and whether the caller may open the room. For a `Call`, it is in the command's place."""
+
+
+class HostedRoom:
+    """The queues of one room, in the order a command passes them: `inbox` -> (the room) -> `turn` -> `in_flight` -> `unsaid`."""
+
+    def __init__(self, name: str, feed: Feed) -> None:
+        self.name = name
+        self.feed = feed
+        self.room: Room | None = None  # None: being loaded
+        self.inbox: list[Work] = []
+        self.blocked = False  # something is fetched for the first of the inbox
+        self.turn: Turn | None = None  # decided, not yet handed to the engine
+        self.in_flight: Turn | None = None
+        self.unsaid: deque[Said] = deque()  # stored, but the first of them waits for bodies
+        self.when_stored: list[tuple[int, Callable[[], None]]] = []  # done once this sequence is stored
+        self.sessions: set[str] = set()  # connections that asked for anything here
+        self.alarm: float | None = None  # when the node looks at the room's deadlines at the latest
+
+    def collect(self) -> Turn:
+        """Everything decided and not yet handed to the engine, as one turn."""
+        assert self.room is not None
+        turn = self.room.take()
+        self.turn = turn if self.turn is None else absorb(self.turn, turn)
+        return self.turn
+
+    def unstored(self, keys: list[str]) -> dict[str, bytes | None]:
+        """Values of cold rows that the room has handed over but that are not stored yet: the engine does not know them."""
+        found: dict[str, bytes | None] = {}
+        for turn in (self.in_flight, self.turn):
+            if turn is None:
+                continue
+            for prefix in turn.deleted_prefixes:
+                found.update((key, None) for key in keys if key.startswith(prefix))
+            found.update((key, turn.records[key]) for key in keys if key in turn.records)
+        return found
+
+    def waiting(self) -> list[tuple[str, int]]:
+        """Session and request of all who wait for something that is not stored: for when it never will be."""
+        turns = (self.in_flight, self.collect() if self.room is not None else None)
+        found = [(e.session, e.id) for turn in turns if turn is not None for e in turn.effects if isinstance(e, Reply)]
+        found.extend((caller.session, request) for _, caller, request, _ in self.inbox if request is not None)
+        return found
+
+
+class Said:
+    """What a stored turn has to say: effects, then events. A batch of it waits when bodies have to be fetched."""
+
+    __slots__ = ("effects", "events", "last", "next")
+
+    def __init__(self, turn: Turn) -> None:
+        self.effects = turn.effects
+        self.events: list[Event] = turn.events
+        self.last = turn.events[-1].seq if turn.events else turn.expected_sequence
+        self.next = 0  # the first effect that was not carried out yet
+
+
+def absorb(turn: Turn, later: Turn) -> Turn:
+    """Two turns of a room, one after the other, as one."""
+    if later.deleted_prefixes:
+        prefixes = tuple(later.deleted_prefixes)
+        turn.records = {key: value for key, value in turn.records.items() if not key.startswith(prefixes)}
+        turn.deleted_prefixes.extend(later.deleted_prefixes)
+    turn.events.extend(later.events)
+    turn.heads.update(later.heads)
+    turn.records.update(later.records)
+    turn.effects.extend(later.effects)
+    return turn

@@ -1,0 +1,110 @@
+"""The operations on a room's log: `log.subscribe`, `log.unsubscribe`, `log.read`. They take their turn among the room's commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ..core.fields import MAX_INT, integer, read_bool, read_name, read_pattern
+from ..core.turn import Env
+from ..wire.codec import pack
+from ..wire.codes import Refusal
+from .fanout import Subscription, View, read_page
+from .hosted import HostedRoom
+
+if TYPE_CHECKING:
+    from .session import Session
+
+LogOperation = Callable[["Session", str, "int | None", dict[str, Any]], None]
+MAX_SUBSCRIPTIONS: Final = 1000  # of a connection
+
+_read_number = integer(0, MAX_INT)
+_read_limit = integer(1, 1000)
+
+
+def _field(frame: dict[str, Any], name: str, read: Callable[[Any, str], Any], default: Any) -> Any:
+    value = frame.get(name)
+    return default if value is None else read(value, name)
+
+
+def _view(session: Session, room: str, frame: dict[str, Any]) -> View:
+    types = _field(frame, "types", read_pattern, "**")
+    return View(room, session, types, _field(frame, "subject", read_pattern, None), _field(frame, "bodies", read_bool, True))
+
+
+def _number(frame: dict[str, Any]) -> int:
+    if frame.get("sub") is None:
+        raise Refusal("bad_request", "the request needs sub, a number chosen by the client", detail={"field": "sub"})
+    return _read_number(frame["sub"], "sub")  # type: ignore[no-any-return]
+
+
+def subscribe(session: Session, room: str, request: int | None, frame: dict[str, Any]) -> None:
+    number, view = _number(frame), _view(session, room, frame)
+    since, epoch = _field(frame, "since", _read_number, None), _field(frame, "epoch", read_name, None)
+    retained = _field(frame, "retained", read_bool, False)
+    if number in session.subscriptions:
+        raise Refusal("subscription_conflict", f"the number {number} is in use on this connection")
+    if len(session.subscriptions) >= MAX_SUBSCRIPTIONS:
+        raise Refusal("overloaded", f"a connection can have {MAX_SUBSCRIPTIONS} subscriptions")
+    subscription = session.subscriptions[number] = Subscription(number, session, view)
+
+    def begin(hosted: HostedRoom, env: Env) -> None:
+        if session.subscriptions.get(number) is not subscription:
+            return  # unsubscribed, or gone, before its turn came
+        subscription.feed = feed = hosted.feed
+        assert hosted.room is not None
+        now = hosted.room.seq
+        if since is None:
+            feed.follow(subscription, now)
+
+        def confirm() -> None:
+            session.reply(request, {"since": now if since is None else since, "epoch": feed.epoch}, seq=now, epoch=feed.epoch)
+            if retained:
+                _send_retained(session, hosted, subscription, now)
+            if since is not None and session.subscriptions.get(number) is subscription:
+                feed.catch_up(subscription, since, epoch)
+
+        hosted.when_stored.append((now, confirm))
+
+    _call(session, room, request, begin)
+
+
+def _send_retained(session: Session, hosted: HostedRoom, subscription: Subscription, through: int) -> None: ...
+
+
+def unsubscribe(session: Session, room: str, request: int | None, frame: dict[str, Any]) -> None:
+    subscription = session.subscriptions.pop(_number(frame), None)
+    if subscription is not None:
+        subscription.leave()
+    session.reply(request, {})
+
+
+def read(session: Session, room: str, request: int | None, frame: dict[str, Any]) -> None:
+    view = _view(session, room, frame)
+    after, limit = _field(frame, "after", _read_number, 0), _field(frame, "limit", _read_limit, 100)
+
+    def begin(hosted: HostedRoom, env: Env) -> None:
+        assert hosted.room is not None
+        until = hosted.room.seq
+
+        async def answer() -> None:
+            page = await read_page(session.context.node.engine, view, after, until, limit)
+            head = b"\x84" + pack("id") + pack(request) + pack("seq") + pack(until) + pack("epoch") + pack(hosted.feed.epoch)
+            session.send(head + pack("ok") + page)
+
+        if request is not None:
+            hosted.when_stored.append((until, lambda: _spawn(session, answer())))
+
+    _call(session, room, request, begin)
+
+
+def _spawn(session: Session, work: Any) -> None:
+    session.context.node.spawn(work)
+
+
+def _call(session: Session, room: str, request: int | None, begin: Callable[[HostedRoom, Env], None]) -> None:
+    may_open = session.context.may_open(session.identity, room)
+    session.context.node.call(room, begin, session.caller, may_open=may_open, request=request)
+
+
+LOG_OPERATIONS: Final[dict[str, LogOperation]] = {"log.subscribe": subscribe, "log.unsubscribe": unsubscribe, "log.read": read}

@@ -1,0 +1,379 @@
+"""The node owns rooms: it takes commands from sessions, has them decided, stores what changed, and then lets it be said.
+
+One commit is under way at most; what is decided meanwhile, in all rooms, is the next one. So commits grow with the load by themselves, and
+nothing ever waits for a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
+
+import structlog
+
+from ..core.command import parse
+from ..core.limits import Limits
+from ..core.room import Room
+from ..core.turn import BROKER, Caller, Env, Turn
+from ..engine.base import Engine, SequenceConflict, StorageFailed
+from ..settings import Settings
+from ..wire.codec import pack, unpack
+from ..wire.codes import Refusal
+from ..wire.grants import Grants
+from .alarms import Alarms
+from .auth import EVERYTHING
+from .bodies import BodyCache, Encoder
+from .fanout import Feed
+from .hosted import Call, HostedRoom, Work
+from .speaker import Speaker
+
+log = structlog.get_logger("nolag.node")
+
+MAX_WAITING: Final = 32 << 20  # bytes of requests decided or to be decided for the next commit; past it, connections are not read
+OURSELVES: Final = Caller(session="@node", actor="@broker", instance="", grants=Grants.parse(EVERYTHING))
+
+
+class Node:
+    """Rooms, and the commits of all of them.
+
+    Args:
+        on_failure: called once, when storage failed: nothing is accepted any more and the broker has to stop.
+        on_lost: called with the ids of sessions whose room was thrown away and has to be joined again.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        *,
+        on_failure: Callable[[BaseException], None],
+        on_lost: Callable[[set[str]], None],
+    ) -> None:
+        self.engine = engine
+        cache = BodyCache(settings.body_cache)
+        self._speaker = Speaker(Encoder(engine, cache), cache, self.spawn)
+        self.sinks = self._speaker.sinks
+        self._on_failure = on_failure
+        self._on_lost = on_lost
+        self._limits = Limits(
+            lease=settings.lease, disconnect_grace=settings.disconnect_grace, keep=settings.keep_keys, backlog=settings.max_backlog
+        )
+        self._loop = asyncio.get_running_loop()
+        self._rooms: dict[str, HostedRoom] = {}
+        self._ready: dict[str, HostedRoom] = {}  # rooms with something to decide in the next turn
+        self._changed: dict[str, HostedRoom] = {}  # rooms with something for the next commit
+        self._scheduled = False
+        self._committing: asyncio.Task[None] | None = None
+        self._alarms = Alarms(self._ring)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting_bytes = 0
+        self._relief: asyncio.Future[None] | None = None
+        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._last_asked = 0
+        self.failure: BaseException | None = None
+        self.sinks[OURSELVES.session] = self._answered
+
+    # -- what others ask
+
+    def submit(self, room: str, command: Any, caller: Caller, request: int | None, *, may_open: bool, size: int = 0) -> None:
+        """Queue one command. Its reply, or its refusal, goes to the caller's session."""
+        self._waiting_bytes += size
+        self._put(room, (command, caller, request, may_open))
+
+    def call(self, room: str, call: Call, caller: Caller, *, may_open: bool, request: int | None) -> None:
+        """Queue something the server does in a room itself, in order with the commands. `request` is refused if there is no such room."""
+        self._put(room, (call, caller, request, may_open))
+
+    def _put(self, name: str, work: Work) -> None:
+        if self.failure is not None:
+            if work[2] is not None:
+                self._answer(work[1].session, work[2], self._refusal())
+            return
+        hosted = self._rooms.get(name)
+        if hosted is None:
+            hosted = self._rooms[name] = HostedRoom(name, Feed(name, self.engine, self.spawn))
+            self.spawn(self._open(hosted))
+        hosted.inbox.append(work)
+        if work[1].session:
+            hosted.sessions.add(work[1].session)
+        self._wake(hosted)
+
+    async def ask(self, room: str, **frame: Any) -> dict[str, Any]:
+        """A request of the broker itself. Raises `Refusal`."""
+        self._last_asked += 1
+        answer: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self._asked[self._last_asked] = answer
+        self.submit(room, parse(frame), OURSELVES, self._last_asked, may_open=True)
+        return await answer
+
+    def _answered(self, encoded: bytes) -> None:
+        frame = unpack(encoded)
+        answer = self._asked.pop(frame.get("id", 0), None)
+        if answer is None or answer.done():
+            return
+        if (err := frame.get("err")) is not None:
+            answer.set_exception(Refusal(err["code"], err["message"], detail=err["detail"], maybe_applied=err["maybe_applied"]))
+        else:
+            answer.set_result(frame["ok"])
+
+    def heartbeat(self, session: str, rooms: set[str]) -> None:
+        """A sign of life of a connection, in the rooms where it is."""
+        env = self._env()
+        for name in rooms:
+            hosted = self._rooms.get(name)
+            if hosted is not None and hosted.room is not None:
+                hosted.room.heartbeat(session, env)
+
+    def disconnected(self, session: str, rooms: set[str]) -> None:
+        """A connection is gone; said in order with what it asked before."""
+        self.sinks.pop(session, None)
+
+        def leave(hosted: HostedRoom, env: Env) -> None:
+            assert hosted.room is not None
+            hosted.sessions.discard(session)
+            hosted.room.disconnected(session, env)
+
+        for name in rooms & self._rooms.keys():
+            self.call(name, leave, BROKER, may_open=False, request=None)
+
+    @property
+    def overloaded(self) -> bool:
+        return self._waiting_bytes > MAX_WAITING
+
+    async def relief(self) -> None:
+        """Until the next commit has taken what waits."""
+        if self._relief is None:
+            self._relief = self._loop.create_future()
+        await asyncio.shield(self._relief)
+
+    @property
+    def room_count(self) -> int:
+        return len(self._rooms)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task whose failure is not overlooked."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    # -- opening a room
+
+    async def _open(self, hosted: HostedRoom) -> None:
+        image = await self.engine.load(hosted.name)
+        if image is None:
+            if not any(may_open for _, _, _, may_open in hosted.inbox):
+                self._refuse(hosted, Refusal("room_not_found", f"there is no room {hosted.name!r}, and this token can't open one"))
+                del self._rooms[hosted.name]
+                return
+            await self.engine.create(hosted.name, secrets.token_hex(8))
+            image = await self.engine.load(hosted.name)
+            assert image is not None
+        hosted.feed.epoch, hosted.feed.through, hosted.feed.first = image.epoch, image.sequence, image.first_sequence
+        hosted.room = Room.recover(image.name, image.epoch, image.sequence, image.heads, self._env(), self._limits)
+        self._wake(hosted)
+
+    # -- deciding
+
+    def _wake(self, hosted: HostedRoom) -> None:
+        if hosted.room is None or hosted.blocked:
+            return
+        self._ready[hosted.name] = hosted
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Decide what has come, in all rooms."""
+        self._scheduled = False
+        ready, self._ready = self._ready, {}
+        env = self._env()
+        for hosted in ready.values():
+            try:
+                self._decide(hosted, env)
+            except Exception as error:  # a defect in the core: what the room holds in memory is not to be trusted
+                log.exception("a room broke", room=hosted.name)
+                self._throw_away(hosted, Refusal("internal", f"a defect in the broker: {type(error).__name__}", maybe_applied=True))
+        self._commit_soon()
+
+    def _decide(self, hosted: HostedRoom, env: Env) -> None:
+        room = hosted.room
+        if room is None or hosted.blocked:
+            return
+        if any(room.needs(command) for command, _, _, _ in hosted.inbox if not callable(command)):
+            hosted.blocked = True
+            self.spawn(self._decide_with(hosted, room))
+        else:
+            inbox, hosted.inbox = hosted.inbox, []
+            self._decide_all(hosted, room, inbox, {}, env)
+
+    async def _decide_with(self, hosted: HostedRoom, room: Room) -> None:
+        """Decide what is in the inbox by now, with the cold rows it needs; nothing of the room is decided while they are read."""
+        count = len(hosted.inbox)
+        hosted.collect()  # before `needs`, which does not ask for what the room has not yet handed over
+        self._mark(hosted)
+        keys = list(dict.fromkeys(key for command, _, _, _ in hosted.inbox if not callable(command) for key in room.needs(command)))
+        cold: dict[str, bytes | None] = dict.fromkeys(keys)
+        unstored = hosted.unstored(keys)
+        cold.update(await self.engine.records(hosted.name, [key for key in keys if key not in unstored]))
+        cold.update(unstored)
+        hosted.blocked = False
+        if hosted.room is None:
+            return
+        inbox, hosted.inbox = hosted.inbox[:count], hosted.inbox[count:]
+        self._decide_all(hosted, room, inbox, cold, self._env())
+        if hosted.inbox:
+            self._wake(hosted)
+        self._commit_soon()
+
+    def _decide_all(self, hosted: HostedRoom, room: Room, inbox: list[Any], cold: Mapping[str, bytes | None], env: Env) -> None:
+        for command, caller, request, _ in inbox:
+            if callable(command):
+                command(hosted, env)
+            else:
+                room.decide(command, caller, request, cold, env)
+        self._decided(hosted)
+
+    def _decided(self, hosted: HostedRoom) -> None:
+        """Say at once what needs no writing and follows nothing unwritten; the rest is for the next commit."""
+        self._alarms.set(hosted)
+        if hosted.in_flight is None and hosted.turn is None:
+            turn = hosted.collect()
+            if not turn.writes:
+                hosted.turn = None
+                self._speaker.say(hosted, turn)
+                return
+        self._changed[hosted.name] = hosted
+
+    def _mark(self, hosted: HostedRoom) -> None:
+        if hosted.turn is not None:
+            self._changed[hosted.name] = hosted
+            self._commit_soon()
+
+    def _ring(self, due: list[HostedRoom]) -> None:
+        """Deadlines: after everything that came before them was decided."""
+        for hosted in due:
+            self.call(hosted.name, _tick, BROKER, may_open=False, request=None)
+
+    def _env(self) -> Env:
+        return Env(self._loop.time(), time.time(), random.random, _new_id)
+
+    # -- committing
+
+    def _commit_soon(self) -> None:
+        if self._committing is None:
+            if self._changed:
+                self._committing = self.spawn(self._commit())
+            else:
+                self._relieve()
+
+    async def _commit(self) -> None:
+        """Commit after commit, as long as there is something to store."""
+        while self._changed and self.failure is None:
+            changed, self._changed = self._changed, {}
+            self._relieve()
+            writing: list[tuple[str, Turn]] = []
+            for hosted in changed.values():
+                if hosted.room is None:
+                    continue
+                turn, hosted.turn = hosted.collect(), None
+                if turn.writes:
+                    hosted.in_flight = turn
+                    writing.append((hosted.name, turn))
+                else:
+                    self._speaker.say(hosted, turn)
+            if not writing:
+                continue
+            conflicts = await self.engine.commit(writing)
+            for (name, turn), conflict in zip(writing, conflicts, strict=True):
+                hosted = changed[name]
+                if hosted.room is None:  # thrown away meanwhile, and everybody told
+                    continue
+                if conflict is None:
+                    hosted.in_flight = None
+                    self._speaker.say(hosted, turn)
+                else:
+                    self._lost(hosted, conflict)
+        self._committing = None
+
+    def _relieve(self) -> None:
+        self._waiting_bytes = 0
+        if self._relief is not None:
+            self._relief.set_result(None)
+            self._relief = None
+
+    # -- when it goes wrong
+
+    def _lost(self, hosted: HostedRoom, conflict: SequenceConflict) -> None:
+        log.error("another owner wrote to the room; it is loaded again", room=hosted.name, reason=str(conflict))
+        self._throw_away(hosted, Refusal("unavailable", "the room is being loaded again; ask again", maybe_applied=True))
+
+    def _throw_away(self, hosted: HostedRoom, refusal: Refusal) -> None:
+        """Forget what the room holds in memory. Its connections are closed: they come back, join and ask again."""
+        self._refuse(hosted, refusal)
+        hosted.room = None
+        hosted.in_flight = hosted.turn = None
+        self._changed.pop(hosted.name, None)
+        self._rooms.pop(hosted.name, None)
+        hosted.feed.close()
+        self._on_lost(hosted.sessions)
+
+    def _refuse(self, hosted: HostedRoom, refusal: Refusal) -> None:
+        for session, request in hosted.waiting():
+            self._answer(session, request, refusal)
+        hosted.inbox = []
+
+    def _answer(self, session: str, request: int, refusal: Refusal) -> None:
+        if (send := self.sinks.get(session)) is not None:
+            send(pack({"id": request, "err": refusal.to_wire()}))
+
+    def _refusal(self) -> Refusal:
+        if isinstance(self.failure, StorageFailed):
+            return Refusal("storage_failed", "the broker could not write to its storage and stops", maybe_applied=True)
+        return Refusal("internal", "a defect in the broker; it stops", maybe_applied=True)
+
+    def _fail(self, error: BaseException) -> None:
+        """Fail-stop: everybody who waits is told, nothing more is accepted, and the broker is stopped."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        for hosted in list(self._rooms.values()):
+            self._refuse(hosted, self._refusal())
+        self._relieve()
+        self._on_failure(error)
+
+    # -- the end
+
+    async def drain(self) -> None:
+        """Until everything decided is stored and said."""
+        while self._committing is not None or self._scheduled or self._changed:
+            if self.failure is not None:
+                return
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        self._alarms.stop()
+        for hosted in self._rooms.values():
+            hosted.feed.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _tick(hosted: HostedRoom, env: Env) -> None:
+    assert hosted.room is not None
+    hosted.room.tick(env)
+
+
+def _new_id() -> str:
+    return secrets.token_hex(16)

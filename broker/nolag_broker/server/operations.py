@@ -1,0 +1,136 @@
+"""The operations that belong to no room."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from .. import __version__
+from ..engine.base import Engine, StorageFailed
+from ..wire.codec import pack, unpack
+from ..wire.codes import Refusal
+from ..wire.topics import check_name
+from .auth import SYSTEM, Revocations
+from .node import Node
+
+if TYPE_CHECKING:
+    from .session import Session
+
+log = structlog.get_logger("nolag.operations")
+
+Operation = Callable[["Session", "int | None", dict[str, Any]], None]
+SERVER: Final = f"nolag-broker/{__version__}"
+REVOCATION: Final = "revocation"  # the kind of a revocation's record
+
+
+def ping(session: Session, request: int | None, frame: dict[str, Any]) -> None:
+    session.reply(request, {"time": time.time(), "server": SERVER})
+
+
+def refresh(session: Session, request: int | None, frame: dict[str, Any]) -> None:
+    """A newer token of the same actor; what it may see is judged anew from here on."""
+    identity = session.context.authority.verify(frame.get("token"))
+    if identity.actor != session.actor:
+        raise Refusal("access_denied", "the token is not valid for this broker")
+    session.assume(identity)
+    for subscription in session.subscriptions.values():
+        subscription.change_view(subscription.view.under(session))
+    session.reply(request, {"expires": identity.expires})
+
+
+def mint(session: Session, request: int | None, frame: dict[str, Any]) -> None:
+    wanted = (frame.get(name) for name in ("actor", "grants", "roles", "ttl"))
+    session.reply(request, {"token": session.context.authority.mint_for(session.identity, *wanted)})
+
+
+async def list_rooms(session: Session, frame: dict[str, Any]) -> dict[str, Any]:
+    rooms = await session.context.node.engine.rooms()
+    return {"rooms": [{"name": name, "seq": seq} for name, seq in sorted(rooms.items()) if name != SYSTEM and session.grants.touches(name)]}
+
+
+async def create_room(session: Session, frame: dict[str, Any]) -> dict[str, Any]:
+    name = frame.get("name")
+    if not isinstance(name, str):
+        raise Refusal("bad_request", "room.create needs name, a string", detail={"field": "name"})
+    if check_name(name, "room") == SYSTEM or not session.grants.is_admin(name):
+        raise Refusal("not_authorized", f"creating the room {name!r} needs the verb admin")
+    await session.context.node.ask(name, op="room.info")
+    return {}
+
+
+async def revoke(session: Session, frame: dict[str, Any]) -> dict[str, Any]:
+    _admin_only(session)
+    kinds = [kind for kind in ("actor", "jti") if frame.get(kind) is not None]
+    if len(kinds) != 1 or not isinstance(frame[kinds[0]], str):
+        raise Refusal("bad_request", "token.revoke needs actor or jti, a string")
+    context, kind, now = session.context, kinds[0], time.time()
+    name = check_name(frame[kind], kind)
+    key = f"{REVOCATION}/{kind}/{hashlib.sha256(name.encode()).hexdigest()}"
+    await context.node.ask(SYSTEM, op="record.write", puts=[[key, pack([kind, name, now]), False]])
+    context.revocations.add(kind, name, now)
+    context.sessions.close_revoked()
+    return {}
+
+
+async def load_revocations(engine: Engine, revocations: Revocations) -> None:
+    """Those that were made before this start."""
+    after: str | None = None
+    while page := await engine.scan(SYSTEM, f"{REVOCATION}/", after=after, limit=1000):
+        for _, value in page:
+            revocations.add(*unpack(value or b""))
+        after = page[-1][0]
+
+
+async def info(session: Session, frame: dict[str, Any]) -> dict[str, Any]:
+    _admin_only(session)
+    context = session.context
+    rooms = await context.node.engine.rooms()
+    durability = context.node.engine.durability
+    return {
+        "version": __version__,
+        "engine": context.settings.engine,
+        "durability": durability,
+        "rooms": len(rooms),
+        "connections": len(context.sessions),
+    }
+
+
+def _admin_only(session: Session) -> None:
+    if not session.identity.is_admin:
+        raise Refusal("not_authorized", "this needs the verb admin on all rooms")
+
+
+def _later(work: Callable[[Session, dict[str, Any]], Awaitable[dict[str, Any]]]) -> Operation:
+    """An operation that has to wait for something: its answer comes when it comes."""
+
+    async def run(session: Session, request: int | None, frame: dict[str, Any]) -> None:
+        try:
+            session.reply(request, await work(session, frame))
+        except Refusal as refusal:
+            session.refuse(request, refusal)
+        except StorageFailed:
+            raise
+        except Exception as error:
+            log.exception("an operation broke", op=work.__name__)
+            session.refuse(request, Refusal("internal", f"a defect in the broker: {type(error).__name__}", maybe_applied=True))
+
+    def start(session: Session, request: int | None, frame: dict[str, Any]) -> None:
+        node: Node = session.context.node
+        node.spawn(run(session, request, frame))
+
+    return start
+
+
+OPERATIONS: Final[dict[str, Operation]] = {
+    "ping": ping,
+    "auth.refresh": refresh,
+    "token.mint": mint,
+    "token.revoke": _later(revoke),
+    "rooms.list": _later(list_rooms),
+    "room.create": _later(create_room),
+    "broker.info": _later(info),
+}

@@ -1,0 +1,189 @@
+"""One connection: who is on it, what it asks, and the end of it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from websockets.exceptions import ConnectionClosed
+
+from ..core.command import COMMANDS, parse
+from ..core.turn import Caller
+from ..wire.codec import pack, unpack
+from ..wire.codes import Close, Closes, Refusal
+from ..wire.topics import check_name
+from .auth import SYSTEM, Identity
+from .fanout import Subscription
+from .log_ops import LOG_OPERATIONS
+from .operations import OPERATIONS
+from .writer import Connection, Writer
+
+if TYPE_CHECKING:
+    from .context import Context
+
+log = structlog.get_logger("nolag.session")
+
+MAX_ROOMS: Final = 1000  # of a connection
+
+
+class Session:
+    """A connection that said who it is. `run` ends when the connection does."""
+
+    def __init__(self, context: Context, connection: Connection, identity: Identity, instance: str) -> None:
+        self.id = secrets.token_hex(8)
+        self.context = context
+        self.instance = instance
+        self.rooms: set[str] = set()
+        self.subscriptions: dict[int, Subscription] = {}
+        self.last_heard = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
+        self._writer = Writer(connection, context.settings.max_send_queue, self._evict)
+        self._last_renewed = 0.0
+        self._renew_every = context.settings.lease / 10
+        self._closing: asyncio.Task[None] | None = None
+        self.send = self._writer.send
+        self.room_for_replay = self._writer.room_for_replay
+        self.assume(identity)
+
+    def assume(self, identity: Identity) -> None:
+        """Be this identity from now on: at the start, and when a token is refreshed."""
+        self.identity = identity
+        self.actor = identity.actor
+        self.grants = identity.grants
+        self.caller = Caller(self.id, identity.actor, self.instance, identity.grants, identity.roles)
+        self._covered: set[str] = set()  # rooms that these grants speak of, as far as they were asked for
+
+    @property
+    def behind(self) -> bool:
+        return self._connection.held
+
+    async def run(self) -> None:
+        """Take messages until the connection ends."""
+        node, connection = self.context.node, self._connection
+        node.sinks[self.id] = self.send
+        self.context.sessions.add(self)
+        self.last_heard = self._loop.time()
+        try:
+            while self._closing is None:
+                self.receive(await connection.recv(decode=False))
+                if node.overloaded:
+                    await node.relief()
+        except ConnectionClosed:
+            pass
+        except Refusal as refusal:
+            log.info("bad frame", actor=self.actor, reason=refusal.message)
+            self.close(Closes.BAD_FRAME)
+        finally:
+            self.end()
+            if self._closing is not None:
+                await asyncio.shield(self._closing)
+
+    def end(self) -> None:
+        """Out of every table: nothing reaches this session any more, and its rooms know that it is gone."""
+        self._writer.stop()
+        self.context.sessions.remove(self)
+        subscriptions, self.subscriptions = self.subscriptions, {}
+        for subscription in subscriptions.values():
+            subscription.leave()
+        self.context.node.disconnected(self.id, self.rooms)
+        self.rooms = set()
+
+    # -- what it asks
+
+    def receive(self, message: bytes) -> None:
+        """Handle one WebSocket message. Raises `Refusal` (`bad_frame`) when it is not of this protocol."""
+        self.last_heard = now = self._loop.time()
+        if now - self._last_renewed > self._renew_every:
+            self._last_renewed = now
+            self.context.node.heartbeat(self.id, self.rooms)
+        if not message:
+            self._writer.heartbeat()
+            return
+        frames = unpack(message)
+        if type(frames) is dict:
+            self._frame(frames, len(message))
+        elif type(frames) is list:
+            size = len(message) // (len(frames) or 1)
+            for frame in frames:
+                if type(frame) is not dict:
+                    raise Refusal("bad_frame", "a message is a frame or an array of frames")
+                self._frame(frame, size)
+        else:
+            raise Refusal("bad_frame", "a message is a frame or an array of frames")
+
+    def _frame(self, frame: dict[str, Any], size: int) -> None:
+        request = frame.get("id")
+        if request is not None and (type(request) is not int or request < 1):
+            raise Refusal("bad_frame", "an id is a positive integer")
+        op = frame.get("op")
+        if type(op) is not str:
+            raise Refusal("bad_frame", "a request names its operation")
+        try:
+            if op in COMMANDS:
+                room = self._room_of(frame)
+                self._check_body(frame, size)
+                may_open = self.context.may_open(self.identity, room)
+                self.context.node.submit(room, parse(frame), self.caller, request, may_open=may_open, size=size)
+            elif op in LOG_OPERATIONS:
+                LOG_OPERATIONS[op](self, self._room_of(frame), request, frame)
+            elif op in OPERATIONS:
+                OPERATIONS[op](self, request, frame)
+            else:
+                raise Refusal("unknown_op", f"no operation {op[:64]!r}")
+        except Refusal as refusal:
+            self.refuse(request, refusal)
+
+    def _room_of(self, frame: dict[str, Any]) -> str:
+        """The room that a request is for, if this token has anything to do with it."""
+        room = frame.get("room")
+        if type(room) is not str:
+            raise Refusal("bad_request", "the request needs room, a string", detail={"field": "room"})
+        if room in self._covered:
+            return room
+        check_name(room, "room")
+        if room == SYSTEM or not self.grants.touches(room):
+            raise Refusal("not_authorized", f"the token's grants do not cover the room {room!r}")
+        if len(self.rooms) >= MAX_ROOMS:
+            raise Refusal("overloaded", f"a connection can be in {MAX_ROOMS} rooms")
+        self.rooms.add(room)
+        self._covered.add(room)
+        return room
+
+    def _check_body(self, frame: dict[str, Any], size: int) -> None:
+        limit = self.context.settings.max_body
+        body = frame.get("body")
+        if type(body) is bytes and len(body) > limit:
+            raise Refusal("message_too_large", f"a body can have {limit} bytes, this one has {len(body)}", detail={"max": limit})
+        puts = frame.get("puts")
+        for put in puts if type(puts) is list else ():
+            if type(put) is list and any(type(part) is bytes and len(part) > limit for part in put):
+                raise Refusal("message_too_large", f"a body can have {limit} bytes", detail={"max": limit})
+
+    # -- what it is told
+
+    def reply(self, request: int | None, ok: dict[str, Any], **more: Any) -> None:
+        if request is not None:
+            self.send(pack({"id": request, "ok": ok, **more}))
+
+    def refuse(self, request: int | None, refusal: Refusal) -> None:
+        if request is not None:
+            self.send(pack({"id": request, "err": refusal.to_wire()}))
+
+    def close(self, why: Close) -> None:
+        """Say what waits, then close. Does not wait; a second close changes nothing."""
+        if self._closing is None:
+            self._writer.flush()
+            self.end()
+            self._closing = self._loop.create_task(self._connection.close(why.code, why.reason))
+
+    def abort(self) -> None:
+        """Cut the connection off: nobody is there to be told."""
+        self.end()
+        self._connection.transport.abort()
+
+    def _evict(self) -> None:
+        log.warning("slow consumer", actor=self.actor, session=self.id)
+        self.close(Closes.SLOW_CONSUMER)

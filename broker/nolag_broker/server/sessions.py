@@ -1,0 +1,74 @@
+"""All live sessions: found by id, by process and by actor; looked through once a second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from ..wire.codes import Closes
+from .auth import Revocations
+from .session import Session
+
+LOOK_EVERY: Final = 1.0  # seconds
+
+
+class Sessions:
+    """The sessions of a broker.
+
+    Args:
+        silence: seconds without a message after which a connection is taken for dead.
+    """
+
+    def __init__(self, silence: float, revocations: Revocations) -> None:
+        self._silence = silence
+        self._revocations = revocations
+        self._loop = asyncio.get_running_loop()
+        self._by_id: dict[str, Session] = {}
+        self._by_process: dict[tuple[str, str], Session] = {}
+        self._timer = self._loop.call_later(LOOK_EVERY, self._look)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._by_id.values()))
+
+    def add(self, session: Session) -> None:
+        """A process that connects again replaces its older connection."""
+        process = (session.actor, session.instance)
+        if (older := self._by_process.get(process)) is not None:
+            older.close(Closes.REPLACED)
+        self._by_id[session.id] = session
+        self._by_process[process] = session
+
+    def remove(self, session: Session) -> None:
+        self._by_id.pop(session.id, None)
+        process = (session.actor, session.instance)
+        if self._by_process.get(process) is session:
+            del self._by_process[process]
+
+    def close_lost(self, ids: set[str]) -> None:
+        """Their room was thrown away: they come back and join again."""
+        for id in ids:
+            if (session := self._by_id.get(id)) is not None:
+                session.close(Closes.GOING_AWAY)
+
+    def close_revoked(self) -> None:
+        for session in self:
+            if self._revocations.cover(session.identity):
+                session.close(Closes.REVOKED)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        """Close what expired, and what is silent: a half-open connection looks alive to the kernel for hours."""
+        wall, now = time.time(), self._loop.time()
+        for session in self:
+            if session.identity.expires <= wall:
+                session.close(Closes.EXPIRED)
+            elif now - session.last_heard > self._silence:
+                session.abort()
+        self._timer = self._loop.call_later(LOOK_EVERY, self._look)

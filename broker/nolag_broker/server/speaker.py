@@ -1,0 +1,89 @@
+"""Says what a stored turn has to say, in order: replies and pushes to connections, events to subscribers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..core.turn import Ephemeral, Push, Reply, ScanAt, Turn
+from .bodies import SCAN_BYTES, BodyCache, Encoder, NotHere
+from .fanout import Spawn
+from .hosted import HostedRoom, Said
+
+Send = Callable[[bytes], None]
+
+
+class Speaker:
+    """`sinks` takes encoded frames, by session; effects for a session that is gone are dropped."""
+
+    def __init__(self, encoder: Encoder, cache: BodyCache, spawn: Spawn) -> None:
+        self.sinks: dict[str, Send] = {}
+        self._encoder = encoder
+        self._cache = cache
+        self._spawn = spawn
+
+    def say(self, hosted: HostedRoom, turn: Turn) -> None:
+        """Carry out a turn that is stored (or had nothing to store)."""
+        for event in turn.events:
+            if event.body is not None:
+                self._cache.put(hosted.name, event.seq, event.body)
+        hosted.unsaid.append(Said(turn))
+        if len(hosted.unsaid) == 1:  # otherwise an earlier turn waits for bodies, and this one behind it
+            self._go_on(hosted, {})
+
+    def _go_on(self, hosted: HostedRoom, fetched: dict[Any, Any]) -> None:
+        while hosted.unsaid:
+            said = hosted.unsaid[0]
+            self._encoder.focus(hosted.name, said.events, fetched)
+            try:
+                self._carry_out(hosted, said, fetched)
+            except NotHere:
+                self._spawn(self._fetch(hosted, said))
+                return
+            self._after(hosted, said)
+            hosted.unsaid.popleft()
+
+    async def _fetch(self, hosted: HostedRoom, said: Said) -> None:
+        frames = [_frame(hosted, said, effect) for effect in said.effects[said.next :] if not isinstance(effect, Ephemeral)]
+        fetched = await self._encoder.fetch(hosted.name, frames)
+        self._go_on(hosted, fetched)
+
+    def _carry_out(self, hosted: HostedRoom, said: Said, fetched: dict[Any, Any]) -> None:
+        effects, sinks, encode = said.effects, self.sinks, self._encoder.encode
+        while said.next < len(effects):
+            effect = effects[said.next]
+            if isinstance(effect, Ephemeral):
+                hosted.feed.ephemeral(effect.topic, effect.frame)
+            elif (send := sinks.get(effect.session)) is not None:
+                frame = _frame(hosted, said, effect)
+                if fetched:
+                    _say_end_of_scan(frame, fetched)
+                send(encode(frame))
+            said.next += 1
+
+    def _after(self, hosted: HostedRoom, said: Said) -> None:
+        if hosted.when_stored:
+            due = [call for seq, call in hosted.when_stored if seq <= said.last]
+            hosted.when_stored = [entry for entry in hosted.when_stored if entry[0] > said.last]
+            for call in due:
+                call()
+        hosted.feed.publish(said.events)
+
+
+def _frame(hosted: HostedRoom, said: Said, effect: Reply | Push) -> dict[str, Any]:
+    if isinstance(effect, Push):
+        return effect.frame
+    if effect.ok is None:
+        return {"id": effect.id, "err": effect.err}
+    return {"id": effect.id, "ok": effect.ok, "seq": said.last if effect.seq is None else effect.seq, "epoch": hosted.feed.epoch}
+
+
+def _say_end_of_scan(frame: dict[str, Any], fetched: dict[Any, Any]) -> None:
+    """Whether a scan reached its end is known only now: it stops at its limit, or at so many bytes."""
+    ok = frame.get("ok")
+    scan = ok.get("items") if isinstance(ok, dict) else None
+    if isinstance(scan, ScanAt) and scan in fetched:
+        items = fetched[scan]
+        size = sum(len(value or b"") for _, value in items)
+        assert ok is not None
+        ok["end"] = len(items) < scan.limit and size < SCAN_BYTES
