@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from .output import WRONG_USE, Output
-from .session import run
 
 DEFAULT_PORT = 7420
 
@@ -46,31 +43,20 @@ def broker(
     chosen["path"] = path or Path(os.environ.get("NOLAG_PATH") or ".nolag")
     if lease is not None:
         chosen["lease"] = lease
-    run(False, lambda out: _serve(out, chosen))
+    status = _serve(chosen)
+    if status:
+        raise typer.Exit(status)
 
 
-async def _serve(out: Output, chosen: dict[str, Any]) -> None:
-    from nolag_broker.server.broker import Broker
+def _serve(chosen: dict[str, Any]) -> int:
     from pydantic import ValidationError
 
-    from nolag_broker.server.errors import CannotStart
+    from nolag_broker.server.broker import run
     from nolag_broker.settings import Settings
 
     try:
         settings = Settings(**chosen)
     except ValidationError as error:
         first = error.errors()[0]
-        out.fail(f"--{'-'.join(map(str, first['loc']))}: {first['msg']}", WRONG_USE)
-    server = Broker(settings)
-    try:
-        await server.start()
-    except CannotStart as error:
-        out.fail(str(error))
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    try:
-        print(f"listening on {server.url}", flush=True)
-        await stopped.wait()
-    finally:
-        await server.stop()
+        Output().fail(f"--{'-'.join(map(str, first['loc']))}: {first['msg']}", WRONG_USE)
+    return run(settings)

@@ -11,7 +11,7 @@ NODES = ("plan", "research", "draft", "review", "publish")
 
 @dataclass(slots=True)
 class Ledger:
-    """Fold the events with `note` and `task`; then read it."""
+    """Fold the events with `record`; then read it."""
 
     began: Counter[str] = field(default_factory=Counter)
     """Bodies begun, by node execution: `research 2`, `draft 1`."""
@@ -22,9 +22,16 @@ class Ledger:
     """How often each remote execution was given to a worker, by task."""
     completed: Counter[str] = field(default_factory=Counter)
     """How often a result was recorded, by task."""
+    _node_tasks: set[str] = field(default_factory=set)
 
-    def note(self, type: str, facts: dict[str, Any]) -> None:
-        """A step that a node announced, for example `draft.started`."""
+    def record(self, type: str, facts: dict[str, Any]) -> None:
+        """One event of the room: what a node announced (`draft.started`), or a step of a task (`task.claimed`)."""
+        if type.startswith("task."):
+            self._record_task(type, facts)
+        else:
+            self._record_body(type, facts)
+
+    def _record_body(self, type: str, facts: dict[str, Any]) -> None:
         node, _, step = type.partition(".")
         if node not in NODES or step not in ("started", "finished"):
             return
@@ -36,11 +43,14 @@ class Ledger:
             if self.ended[execution]:
                 self.begun_again.append(execution)
 
-    def task(self, type: str, task: str) -> None:
-        """A step of a remote node's task, for example `task.claimed`."""
-        if type == "task.claimed":
+    def _record_task(self, type: str, facts: dict[str, Any]) -> None:
+        """Of the tasks, those that are node executions count; calls of tools may be repeated."""
+        task = facts.get("task")
+        if type == "task.dispatched" and facts["kind"] == "node":
+            self._node_tasks.add(facts["task"])
+        elif task in self._node_tasks and type == "task.claimed":
             self.handed_out[task] += 1
-        elif type == "task.completed":
+        elif task in self._node_tasks and type == "task.completed":
             self.completed[task] += 1
 
     @property

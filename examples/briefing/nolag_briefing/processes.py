@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from asyncio.subprocess import PIPE, STDOUT, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +17,7 @@ class Died(RuntimeError):
 
 
 class Child:
-    """One process of the team. What it prints goes to a file; its first line can be waited for.
+    """One process of the team. What it says goes to a file; the first line of its standard output can be waited for.
 
     Args:
         name: as people call it.
@@ -37,11 +37,11 @@ class Child:
         self.starts = 0
 
     async def start(self) -> None:
-        # a session of its own: Ctrl-C is for the supervisor, which then ends its children in order
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *self.arguments, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=STDOUT,
-            env=self._environment, start_new_session=True,
-        )  # fmt: skip
+        with self._log.open("ab") as log:
+            # a session of its own: Ctrl-C is for the supervisor, which then ends its children in order
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", *self.arguments, stdin=DEVNULL, stdout=PIPE, stderr=log, env=self._environment, start_new_session=True
+            )
         self.starts += 1
         self._first_line = asyncio.get_running_loop().create_future()
         self._pump = asyncio.create_task(self._copy_output(self._process, self._first_line))
@@ -49,10 +49,6 @@ class Child:
     @property
     def pid(self) -> int:
         return self._process.pid if self._process else 0
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process is not None and self._process.returncode is None
 
     async def first_line(self, timeout: float) -> str:
         """Raises `Died` when the process ends before it said anything, or says nothing within `timeout` seconds."""
@@ -89,11 +85,13 @@ class Child:
                 self._process.kill()
             await self.wait()
 
-    def last_words(self, lines: int = 12) -> str:
+    def last_words(self, lines: int = 3) -> str:
+        """The end of what it said, on one line."""
         try:
-            return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+            said = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
-            return ""
+            said = []
+        return " / ".join(line.strip() for line in said[-lines:] if line.strip()) or "it said nothing"
 
     async def _copy_output(self, process: Process, first_line: asyncio.Future[str]) -> None:
         assert process.stdout is not None
@@ -103,5 +101,6 @@ class Child:
                 if not first_line.done():
                     first_line.set_result(line.decode(errors="replace").strip())
         if not first_line.done():
-            first_line.set_exception(Died(f"{self.name} ended before it was ready"))
+            await process.wait()
+            first_line.set_exception(Died(f"{self.name} did not start: {self.last_words(1).removeprefix('langgraph-nolag: ')}"))
             first_line.exception()  # it may be that nobody waits for it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -70,6 +70,10 @@ class Screen:
     def say(self, text: str = "", style: str = "") -> None:
         self.console.print(Text(text, style=style))
 
+    def ask(self, text: str) -> None:
+        """The words before an answer is typed."""
+        self.console.print(Text(text), end="")
+
     def state(self, who: str, doing: str) -> None:
         """What somebody is doing now, for the live part."""
         self._doing[who] = doing
@@ -80,7 +84,7 @@ class Screen:
     def step(self) -> None:
         self._progress.advance(self._bar)
 
-    def table(self, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    def table(self, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
         grid = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             grid.add_column(column)

@@ -22,7 +22,7 @@ from .room_desk import RoomDesk, room_address
 from .settings import ROOM, Settings
 
 settings = Settings.from_environment()
-graph = build(settings.agents(), RoomDesk(room_address())).compile(name="briefing")
+graph = build(settings.agents(), RoomDesk(room_address(ROOM))).compile(name="briefing")
 
 
 @cache

@@ -12,9 +12,11 @@ def test_a_run_without_trouble_is_sound() -> None:
         ("research.started", {"index": 0}),
         ("research.finished", {"index": 0}),
     ):
-        ledger.note(type, facts)
-    ledger.task("task.claimed", "t1")
-    ledger.task("task.completed", "t1")
+        ledger.record(type, facts)
+    for type in ("task.dispatched", "task.claimed", "task.completed"):
+        ledger.record(type, {"task": "t1", "kind": "node"})
+    ledger.record("task.dispatched", {"task": "t2", "kind": "tool"})
+    ledger.record("task.claimed", {"task": "t2"})
     assert ledger.is_sound
     assert "2 node executions, 2 finished, 0 begun again" in ledger.summary()
 
@@ -22,9 +24,9 @@ def test_a_run_without_trouble_is_sound() -> None:
 def test_a_body_that_was_killed_and_begun_again_is_sound() -> None:
     ledger = Ledger()
     for type in ("draft.started", "draft.started", "draft.finished"):
-        ledger.note(type, {"version": 1})
-    for type in ("task.claimed", "task.claimed", "task.completed"):
-        ledger.task(type, "t1")
+        ledger.record(type, {"version": 1})
+    for type in ("task.dispatched", "task.claimed", "task.claimed", "task.completed"):
+        ledger.record(type, {"task": "t1", "kind": "node"})
     assert ledger.is_sound
     assert "1 begun again after a kill" in ledger.summary()
     assert "1 of them a second time" in ledger.summary()
@@ -33,17 +35,18 @@ def test_a_body_that_was_killed_and_begun_again_is_sound() -> None:
 def test_a_finished_body_that_ran_again_is_found() -> None:
     ledger = Ledger()
     for type in ("draft.started", "draft.finished", "draft.started", "draft.finished"):
-        ledger.note(type, {"version": 1})
+        ledger.record(type, {"version": 1})
     assert not ledger.is_sound
     assert "NOT SOUND: draft 1" in ledger.summary()
 
 
 def test_a_body_or_task_without_its_end_or_with_two_is_found() -> None:
     unfinished, lost, doubled = Ledger(), Ledger(), Ledger()
-    unfinished.note("research.started", {"index": 1})
-    lost.task("task.claimed", "t1")
-    for type in ("task.claimed", "task.completed", "task.completed"):
-        doubled.task(type, "t1")
+    unfinished.record("research.started", {"index": 1})
+    for type in ("task.dispatched", "task.claimed"):
+        lost.record(type, {"task": "t1", "kind": "node"})
+    for type in ("task.dispatched", "task.claimed", "task.completed", "task.completed"):
+        doubled.record(type, {"task": "t1", "kind": "node"})
     assert not unfinished.is_sound
     assert not lost.is_sound
     assert not doubled.is_sound
