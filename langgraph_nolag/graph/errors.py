@@ -5,6 +5,7 @@
       NotSupported .......... something of LangGraph that cannot be distributed (yet)
       UntrustedType ......... a payload names a class that the graph does not use: nothing of it was executed
       RemoteNodeError ....... a node raised an exception whose class does not exist in this process
+      NothingToDecide ....... a thread was to be resumed with a decision, and waits for none
       ExecutionLost ......... this attempt at a node is not the current one any more
     NoLagWarning ............ a UserWarning: works, but with less than one may think
 """
@@ -46,6 +47,12 @@ class RemoteNodeError(NoLagError):
         super().__init__(message or f"{error_type}: {error_message}", **kwargs)
         self.error_type = error_type
         self.error_message = error_message
+
+
+class NothingToDecide(NoLagError):
+    """No gate of this thread waits: it has ended, has not begun, or waits for something else."""
+
+    code = "nothing_to_decide"
 
 
 class ExecutionLost(NoLagError):
