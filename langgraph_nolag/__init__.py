@@ -9,7 +9,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .client.body import decode, encode
     from .client.rooms import RoomHandle, open_room
     from .client.subscription import Gap
     from .errors import (
@@ -54,8 +53,9 @@ if TYPE_CHECKING:
         WrongThread,
     )
     from .graph.checkpoint import NoLagSaver
+    from .graph.decisions import await_decisions, wait_decisions
     from .graph.distribute import distribute
-    from .graph.gate import await_decisions, gate
+    from .graph.gate import gate
     from .graph.tools import remote_tools
     from .graph.worker import Worker
     from .local import LocalBroker
@@ -64,7 +64,24 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ERRORS = (
+_WHERE = {
+    "Client": "patterns.agent",
+    "Gap": "client.subscription",
+    "LocalBroker": "local",
+    "NoLagSaver": "graph.checkpoint",
+    "Room": "patterns.room",
+    "RoomHandle": "client.rooms",
+    "Worker": "graph.worker",
+    "await_decisions": "graph.decisions",
+    "connect": "patterns.agent",
+    "distribute": "graph.distribute",
+    "gate": "graph.gate",
+    "open_room": "client.rooms",
+    "remote_tools": "graph.tools",
+    "wait_decisions": "graph.decisions",
+}
+
+__all__ = [
     "AccessDenied",
     "ActorAmbiguous",
     "ActorMismatch",
@@ -74,11 +91,15 @@ _ERRORS = (
     "BrokerDefect",
     "BrokerUnreachable",
     "BufferFull",
+    "Client",
     "DecisionTimeout",
     "Disconnected",
+    "Gap",
     "KeyConflict",
+    "LocalBroker",
     "MessageTooLarge",
     "NoLagError",
+    "NoLagSaver",
     "NotAuthenticated",
     "NotAuthorized",
     "NotDecodable",
@@ -90,6 +111,8 @@ _ERRORS = (
     "Refused",
     "RequestTimeout",
     "RevisionConflict",
+    "Room",
+    "RoomHandle",
     "RoomNotFound",
     "StaleLease",
     "StorageFailed",
@@ -103,36 +126,22 @@ _ERRORS = (
     "ToolNotFound",
     "Unavailable",
     "UnknownOperation",
+    "Worker",
     "WrongThread",
-)
-
-_WHERE = {
-    "Client": "patterns.agent",
-    "Gap": "client.subscription",
-    "LocalBroker": "local",
-    "NoLagSaver": "graph.checkpoint",
-    "Room": "patterns.room",
-    "RoomHandle": "client.rooms",
-    "Worker": "graph.worker",
-    "await_decisions": "graph.gate",
-    "connect": "patterns.agent",
-    "decode": "client.body",
-    "distribute": "graph.distribute",
-    "encode": "client.body",
-    "gate": "graph.gate",
-    "open_room": "client.rooms",
-    "remote_tools": "graph.tools",
-    **dict.fromkeys(_ERRORS, "errors"),
-}
-
-__all__ = sorted(_WHERE)  # noqa: PLE0605
+    "await_decisions",
+    "connect",
+    "distribute",
+    "gate",
+    "open_room",
+    "remote_tools",
+    "wait_decisions",
+]
 
 
 def __getattr__(name: str) -> Any:
-    where = _WHERE.get(name)
-    if where is None:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{where}", __name__), name)
+    value = getattr(importlib.import_module(f".{_WHERE.get(name, 'errors')}", __name__), name)
     globals()[name] = value  # the next look-up does not come here
     return value
 

@@ -13,7 +13,7 @@ from .requests import Answer, OnAnswer
 if TYPE_CHECKING:
     from .link import RoomLink
 
-REFOLLOW_CHUNK: Final = 1000  # tasks in one request
+CHUNK: Final = 1000  # tasks in one request
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,8 @@ class Follows:
 
     def _send_acks(self) -> None:
         tasks, self._acks = self._acks, []
-        self.link.send("task.ack", tasks=tasks)
+        for start in range(0, len(tasks), CHUNK):
+            self.link.send("task.ack", tasks=tasks[start : start + CHUNK])
 
     def restore(self) -> None:
         """Follow again; those whose dispatch has no answer yet are sent again with it."""
@@ -221,8 +222,8 @@ class Follows:
         self._ask([min(accepted, key=Followed.position) for accepted in by_task if accepted])
 
     def _ask(self, wanted: list[Followed]) -> None:
-        for start in range(0, len(wanted), REFOLLOW_CHUNK):
-            chunk = wanted[start : start + REFOLLOW_CHUNK]
+        for start in range(0, len(wanted), CHUNK):
+            chunk = wanted[start : start + CHUNK]
             positions = [[followed.task, followed._n, followed._attempt] for followed in chunk]
             self.link.establish("task.follow", {"tasks": positions}, self._on_states, lambda error, chunk=chunk: self._lost(chunk, error))  # type: ignore[misc]
 

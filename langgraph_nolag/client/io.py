@@ -73,10 +73,13 @@ def courier_to(loop: asyncio.AbstractEventLoop) -> Courier:
     return courier
 
 
-def hand_back(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: Any) -> None:
-    """Run a call on a user's loop; nothing happens when that loop is closed, for then nobody waits."""
-    with contextlib.suppress(RuntimeError):
+def hand_back(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: Any) -> bool:
+    """Run a call on a user's loop. False, and nothing happens, when that loop is closed: then nobody waits."""
+    try:
         courier_to(loop).post(call, *args)
+    except RuntimeError:
+        return False
+    return True
 
 
 class IoThread:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..errors import NoLagError
+from .approvals import Approvals, Decided, FollowedApproval
 from .cause import add_parent
 from .connection import REQUEST_TIMEOUT, Connection
 from .follow import Followed, Follows, Progress, Result
 from .io import hand_back
 from .offer import Assigned, Offer, Offers
-from .requests import Answer
+from .requests import Answer, OnAnswer
 from .subscription import Gap, Subscription, Subscriptions
 
 log = logging.getLogger("langgraph_nolag")
@@ -51,13 +52,15 @@ class RoomLink:
         self._follows = Follows(self)
         self._offers = Offers(self)
         self.subscriptions = Subscriptions(self)
-        self._parts: list[Part] = [self._offers, self.subscriptions, self._follows]
+        self._approvals = Approvals(self)
+        self._parts: list[Part] = [self._offers, self.subscriptions, self._follows, self._approvals]
         self._routes: dict[str, Callable[[dict[str, Any]], None]] = {
             "task": self._offers.on_task,
             "cancel": self._offers.on_cancel,
             "tell": self._offers.on_tell,
             "result": self._follows.on_result,
             "progress": self._follows.on_progress,
+            "decision": self._approvals.on_decision,
         }
 
     def __repr__(self) -> str:
@@ -174,7 +177,7 @@ class RoomLink:
         *,
         on_end: Callable[[Result], None],
         on_progress: Callable[[Progress], None] | None = None,
-        on_accepted: Callable[[Answer | None, NoLagError | None], None] | None = None,
+        on_accepted: OnAnswer | None = None,
         timeout: float | None = REQUEST_TIMEOUT,
     ) -> Followed:
         """Dispatch a task and follow it to its end, over reconnects.
@@ -236,6 +239,12 @@ class RoomLink:
         self.connection.io.post(self._offers.start, offer)
         return offer
 
+    def follow_approval(self, approval: str, on_decision: Callable[[Decided], None]) -> FollowedApproval:
+        """Be told, once, what becomes of an approval, at once if it is decided already."""
+        followed = FollowedApproval(self._approvals, approval, on_decision)
+        self.connection.io.post(self._approvals.add, followed)
+        return followed
+
     # --- the log --------------------------------------------------------------------------------------------
 
     def subscribe(
@@ -289,6 +298,12 @@ class RoomLink:
         self._parts.append(part)
         self._parts.sort(key=lambda part: part.phase)
         self._routes.update(routes)
+
+    def detach(self, part: Part, kinds: Sequence[str]) -> None:
+        """Take a part out again."""
+        self._parts.remove(part)
+        for kind in kinds:
+            self._routes.pop(kind, None)
 
     def establish(
         self,

@@ -240,7 +240,7 @@ class Offers:
             return
         fields = dict(offer.fields, offer=offer.number, holding=[[task.task, task.token] for task in offer.held.values()])
         if offer.closing:
-            fields["slots"] = 0
+            fields["slots"] = len(offer.held)  # all of them taken: nothing new comes
 
         def served(answer: Answer) -> None:
             for id in answer.get("lost", ()):

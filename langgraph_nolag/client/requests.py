@@ -21,7 +21,7 @@ class Answer(dict[str, Any]):
         self.epoch = epoch
 
 
-OnAnswer = Callable[[Answer | None, NoLagError | None], None]
+OnAnswer = Callable[[Answer | None, NoLagError | None], object]
 """Told once, on the I/O thread: the answer, or why there is none."""
 
 

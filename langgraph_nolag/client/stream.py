@@ -44,6 +44,10 @@ class Stream(Generic[T]):
             if item is not None:
                 return item
 
+    @property
+    def closed(self) -> bool:
+        return not self._finalizer.alive
+
     def close(self) -> None:
         """Stop reading."""
         self._finalizer()

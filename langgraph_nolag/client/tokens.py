@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from .credentials import Token
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 PROVIDER_TIMEOUT = 30.0  # seconds
 
@@ -39,3 +44,35 @@ async def fresh(token: Token) -> str:
     if not isinstance(value, str):
         raise TypeError(f"the token provider gave {type(value).__name__}, not a string")
     return value
+
+
+def minting(
+    connect: Callable[[], Connection],
+    actor: str,
+    *,
+    grants: Sequence[dict[str, Any]] | None = None,
+    roles: Sequence[str] = (),
+    ttl: float = 3600.0,
+) -> Callable[[], str]:
+    """A provider of tokens for `actor`, minted over a short connection of an admin's.
+
+    Args:
+        connect: makes that connection.
+        actor: whom the tokens are for.
+        grants: what they allow; None: everything but `admin`.
+        roles: for approvals.
+        ttl: seconds a token lives; the SDK brings a fresh one in time.
+    """
+
+    def mint() -> str:
+        connection = connect()
+        try:
+            fields: dict[str, Any] = {"actor": actor, "roles": list(roles), "ttl": ttl}
+            if grants is not None:
+                fields["grants"] = list(grants)
+            connection.open()
+            return str(connection.call("token.mint", **fields)["token"])
+        finally:
+            connection.close()
+
+    return mint

@@ -2,11 +2,54 @@
 
 from __future__ import annotations
 
+import functools
+from typing import TYPE_CHECKING
+
 from ..client.link import RoomLink
+from .approve import Approve
+from .blackboard import Blackboard
+from .handoff import Handoff
+from .inbox import Inbox
+from .observe import Observe
+from .presence import Presence
+from .topics import Topics
+
+if TYPE_CHECKING:
+    from .tools import Tools
 
 
 class Room:
-    """What `client.join(name)` gives."""
+    """What `client.join(name)` gives. Awaitable from any loop.
 
-    def __init__(self, link: RoomLink) -> None:
+    Attributes:
+        name: the room's name.
+        link: the low-level seam: requests of this room, as in the protocol.
+        handoff, inbox, blackboard, observe, approve, tools, presence: the patterns.
+        publish, subscribe: topics.
+    """
+
+    def __init__(self, link: RoomLink, capabilities: tuple[str, ...] = (), max_concurrency: int = 1) -> None:
         self.link = link
+        self.name = link.room
+        self.handoff = Handoff(link, capabilities, max_concurrency)
+        self.inbox = Inbox(link)
+        self.blackboard = Blackboard(link)
+        self.observe = Observe(link)
+        self.approve = Approve(link)
+        self.presence = Presence(link)
+        topics = Topics(link)
+        self.publish = topics.publish
+        self.subscribe = topics.subscribe
+
+    @functools.cached_property
+    def tools(self) -> Tools:
+        from .tools import Tools  # LangChain is loaded by those who use tools
+
+        return Tools(self.link)
+
+    def __repr__(self) -> str:
+        return f"Room({self.link.connection.url}/{self.name}, actor={self.link.actor!r})"
+
+    async def leave(self) -> None:
+        """Be present no longer. What we serve or follow in this room ends."""
+        self.link.close()

@@ -1,0 +1,279 @@
+"""A broker in this process, for notebooks, tests and small programs: nothing to install, nothing to configure."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import gettempdir
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from .client.rooms import RoomHandle, close_shared, shared_connection
+from .errors import NoLagError
+
+if TYPE_CHECKING:
+    from nolag_broker.server.broker import Broker
+
+STOP_WITHIN = 15.0  # seconds that the broker has to stop
+WORKER_WITHIN = 10.0  # seconds that a terminated worker has to drain
+OWN_ACTOR = "local"
+
+
+class WorkerProcess:
+    """A worker that runs as a process of its own.
+
+    Attributes:
+        actor: who it is: `worker-1`, `worker-2` …
+        pid: its process id.
+    """
+
+    def __init__(self, broker: LocalBroker, actor: str, process: subprocess.Popen[bytes], lifeline: int) -> None:
+        self.actor = actor
+        self._broker = broker
+        self._process = process
+        self._lifeline = lifeline  # closed with us, whatever we die of: the worker sees it and ends
+
+    def __repr__(self) -> str:
+        return f"WorkerProcess({self.actor!r}, pid={self.pid}, {'running' if self.returncode is None else f'ended with {self.returncode}'})"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        """Ask it to drain and end (SIGTERM)."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL), and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+        self._release()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended; its exit code. Raises `TimeoutError`."""
+        try:
+            code = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"{self!r} has not ended within {timeout:g} s") from None
+        self._release()
+        return code
+
+    def wait_ready(self, timeout: float = 30.0) -> Self:
+        """Wait until it is present in a room. Blocks.
+
+        Raises:
+            NoLagError: it ended before; its own words are on stderr.
+            TimeoutError: it is not there in time.
+        """
+        deadline = time.monotonic() + timeout
+        while not self._broker.is_present(self.actor):
+            if self.returncode is not None:
+                raise NoLagError(f"{self!r} ended before it was ready; what it said is on stderr", code="worker_ended")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self!r} is not ready after {timeout:g} s")
+            time.sleep(0.02)
+        return self
+
+    def _release(self) -> None:
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+
+    def _end(self, deadline: float) -> None:
+        try:
+            self.wait(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            self.kill()
+
+
+class LocalBroker:
+    """A broker on a thread of its own, listening on loopback. It runs when the constructor returns.
+
+    `with LocalBroker() as broker: …`, `async with` too, or keep it and call `close()`; otherwise it ends with the process.
+
+    Args:
+        path: a directory that keeps the data (SQLite); None: in memory, gone with the broker.
+        port: 0: a free one.
+        settings: further settings of the broker, for example `lease=2.0`.
+
+    Raises:
+        nolag_broker.server.errors.CannotStart: for example, the port is in use.
+        nolag_broker.engine.base.DatabaseInUse, DatabaseTooNew: the message says what to do.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, port: int = 0, **settings: Any) -> None:
+        from nolag_broker.settings import Settings
+
+        engine = "memory" if path is None else "sqlite"
+        directory = Path(gettempdir() if path is None else path)  # the memory engine writes nothing
+        self._settings = Settings(engine=engine, path=directory, port=port, **settings)
+        self._workers: list[WorkerProcess] = []
+        self._count = 0
+        self._own_token: str | None = None
+        self._lock = threading.Lock()
+        self._running = _Running(self._settings)
+        self.url = self._running.url
+        self._finalizer = weakref.finalize(self, _stop, self._running, self._workers)
+
+    def __repr__(self) -> str:
+        where = "in memory" if self._settings.engine == "memory" else str(self._settings.path)
+        return f"LocalBroker({self.url}, {where}{'' if self._finalizer.alive else ', closed'})"
+
+    def token(
+        self,
+        actor: str,
+        grants: Sequence[Mapping[str, Any]] | None = None,
+        roles: Iterable[str] = (),
+        ttl: float = 30 * 86400.0,
+    ) -> str:
+        """A token for one actor.
+
+        Args:
+            actor: who acts with it.
+            grants: `[{"room": …, "topics": […], "verbs": […]}]`; None: every room, every verb but `admin`.
+            roles: for approvals.
+            ttl: seconds it lives.
+        """
+        return self._running.broker.mint(actor, grants, tuple(roles), ttl)
+
+    def room(self, name: str) -> RoomHandle:
+        """A handle for `distribute()`, `NoLagSaver()`, `remote_tools()` and the like, as the actor `local`."""
+        with self._lock:
+            if self._own_token is None:
+                self._own_token = self.token(OWN_ACTOR)
+        return RoomHandle(self.url, name, self._own_token)
+
+    def spawn_worker(self, target: str, n: int = 1) -> list[WorkerProcess]:
+        """Start worker processes, `langgraph-nolag worker TARGET`, each an actor of its own. They end with the broker.
+
+        Args:
+            target: `module:attribute` of a `Worker`; what this process can import, they can.
+            n: how many.
+        """
+        started = []
+        for _ in range(n):
+            with self._lock:
+                self._count += 1
+                actor = f"worker-{self._count}"
+            started.append(self._spawn(actor, target))
+        return started
+
+    def _spawn(self, actor: str, target: str) -> WorkerProcess:
+        paths = dict.fromkeys((os.getcwd(), *(entry for entry in sys.path if entry and os.path.isdir(entry))))
+        environment = {
+            **os.environ,
+            "NOLAG_URL": self.url,
+            "NOLAG_TOKEN": self.token(actor),
+            "PYTHONPATH": os.pathsep.join(paths),
+        }
+        end_of_theirs, lifeline = os.pipe()
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "langgraph_nolag.lifeline", str(end_of_theirs), "worker", target],
+                env=environment,
+                pass_fds=(end_of_theirs,),
+                stdin=subprocess.DEVNULL,
+            )
+        finally:
+            os.close(end_of_theirs)
+        worker = WorkerProcess(self, actor, process, lifeline)
+        self._workers.append(worker)
+        return worker
+
+    def is_present(self, actor: str) -> bool:
+        """Whether an actor, or a process that acts for it (`actor/…`), is in any room."""
+        connection = shared_connection(self.url, self.room("").token)
+        for room in connection.call("rooms.list")["rooms"]:
+            for member in connection.call("presence.list", room=room["name"])["members"]:
+                if member["online"] and (member["actor"] == actor or member["actor"].startswith(actor + "/")):
+                    return True
+        return False
+
+    def close(self) -> None:
+        """End the workers, then the broker. Blocks, within a bound; a second call does nothing."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await asyncio.to_thread(self.close)
+
+
+class _Running:
+    """The thread that the broker runs on."""
+
+    def __init__(self, settings: Any) -> None:
+        self.broker: Broker
+        self.url = ""
+        self._settings = settings
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = asyncio.Event()
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, name="nolag-local-broker", daemon=True)
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        from nolag_broker.server.broker import Broker
+
+        self._loop = asyncio.get_running_loop()
+        self.broker = Broker(self._settings)
+        await self.broker.start()
+        self.url = self.broker.url
+        self._started.set()
+        await self._stop.wait()
+        await self.broker.stop()
+
+    def stop(self) -> None:
+        if self._thread.is_alive() and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(STOP_WITHIN)
+            if self._thread.is_alive():
+                raise TimeoutError(f"the local broker did not stop within {STOP_WITHIN:g} s")
+        if self._failure is not None:
+            raise self._failure
+
+
+def _stop(running: _Running, workers: list[WorkerProcess]) -> None:
+    for worker in workers:
+        if worker.returncode is None:
+            worker.terminate()
+    deadline = time.monotonic() + WORKER_WITHIN
+    for worker in workers:
+        worker._end(deadline)
+    try:
+        close_shared(running.url)
+    finally:
+        running.stop()

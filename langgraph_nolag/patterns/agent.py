@@ -1,0 +1,145 @@
+"""An agent: a client that joins rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from ..client.connection import Connection
+from ..client.credentials import Token, actor_of, resolve
+from ..client.link import RoomLink, settled
+from ..client.tokens import minting
+from ..errors import NoLagError
+from .room import Room
+
+
+class Client:
+    """A connection as one actor. Awaitable from any loop; it reconnects by itself, for ever.
+
+    Attributes:
+        actor: who the token says we are.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __repr__(self) -> str:
+        return f"Client({self._connection.url}, actor={self.actor!r})"
+
+    @property
+    def actor(self) -> str:
+        return self._connection.actor
+
+    @property
+    def url(self) -> str:
+        return self._connection.url
+
+    async def join(
+        self,
+        room: str,
+        *,
+        capabilities: Sequence[str] = (),
+        max_concurrency: int = 1,
+        status: str = "available",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Room:
+        """Be present in a room, now and after every reconnect. Joining again changes what others see of us.
+
+        Args:
+            room: its name.
+            capabilities: what this agent can do.
+            max_concurrency: how many tasks at a time.
+            status: anything short, for example `available`.
+            metadata: a small map for others to see.
+
+        Raises:
+            RoomNotFound, NotAuthorized: we may not.
+        """
+        link = self._connection.link(room, RoomLink).hold()
+        await settled(link.join(capabilities, max_concurrency, status, metadata))
+        return Room(link, tuple(capabilities), max_concurrency)
+
+    async def rooms(self) -> list[str]:
+        """The names of the rooms that our token speaks of."""
+        return [room["name"] for room in (await self._connection.acall("rooms.list"))["rooms"]]
+
+    async def ping(self) -> float:
+        """Seconds to the broker and back."""
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        await self._connection.acall("ping")
+        return loop.time() - start
+
+    async def close(self) -> None:
+        """Leave the rooms and close, within 2 seconds or so. What is still under way raises `Disconnected`."""
+        await self._connection.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+
+class Connecting:
+    """What `connect()` gives: `async with connect(…) as client`, or `client = await connect(…)`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._open().__await__()
+
+    async def _open(self) -> Client:
+        try:
+            await self._connection.aopen()
+        except BaseException:
+            await self._connection.aclose()
+            raise
+        return Client(self._connection)
+
+    async def __aenter__(self) -> Client:
+        return await self._open()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._connection.aclose()
+
+
+def connect(
+    url: str | None = None,
+    *,
+    token: Token | None = None,
+    actor: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    timeout: float | None = 10.0,
+    max_buffer: int = 64 << 20,
+    on_disconnected: Callable[[NoLagError], object] | None = None,
+) -> Connecting:
+    """Connect to a broker as one actor.
+
+    Args:
+        url: `ws://HOST:PORT`; else `NOLAG_URL`, else what a broker on this machine wrote into its directory.
+        token: a token, or a provider (sync or async callable) that is asked for a fresh one at every connect and before
+            the old one expires; else `NOLAG_TOKEN`, else the local broker's admin token, with which a token for `actor` is minted.
+        actor: who we mean to be; must be the token's actor.
+        path: the broker's directory; else `NOLAG_PATH`, else `.nolag`.
+        timeout: seconds until a broker that is not there is an error; None: wait for ever.
+        max_buffer: bytes that may wait for the broker; more raises `BufferFull`.
+        on_disconnected: called, on the SDK's own thread, when the connection ended for good.
+
+    Raises (when awaited or entered):
+        BrokerUnreachable: there is no broker.
+        AccessDenied: the token was refused.
+        ActorMismatch: the token is for another actor.
+    """
+    credentials = resolve(url, token, path)
+    address, opens = credentials.url, credentials.token
+    if credentials.admin and actor is not None and isinstance(opens, str) and actor_of(opens) != actor:
+        admin = opens
+        opens = minting(lambda: Connection(address, admin, connect_timeout=timeout), actor)
+    return Connecting(
+        Connection(address, opens, actor=actor, connect_timeout=timeout, max_buffer=max_buffer, on_disconnected=on_disconnected)
+    )

@@ -1,0 +1,141 @@
+"""Blackboard: shared state with revisions. Two writers never lose an update."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..client.body import decode, encode
+from ..client.link import RoomLink
+from ..client.stream import Stream, log_stream
+from ..client.subscription import Gap
+from ..errors import RevisionConflict
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key at one revision.
+
+    Attributes:
+        value: None when it was deleted.
+        revision: rises by one with every set and delete of the key.
+        seq: sequence of the event that wrote it.
+        time: seconds since 1970.
+        writer: the actor.
+    """
+
+    key: str
+    value: Any
+    revision: int
+    seq: int
+    time: float
+    writer: str
+    deleted: bool = False
+
+
+Entries = list[Entry]  # in the class, `list` is the method
+
+
+class Blackboard:
+    """`room.blackboard`."""
+
+    def __init__(self, link: RoomLink) -> None:
+        self._link = link
+
+    async def get(self, key: str) -> Entry | None:
+        """The entry, or None when there is none."""
+        entry = (await self._link.acall("blackboard.get", key=key))["entry"]
+        return None if entry is None else _entry(entry)
+
+    async def list(self, pattern: str = "**") -> list[Entry]:
+        """All entries whose key matches."""
+        return [_entry(entry) for entry in (await self._link.acall("blackboard.list", pattern=pattern))["entries"]]
+
+    async def set(self, key: str, value: Any, *, expected: int | None = None) -> Entry:
+        """Write a key.
+
+        Args:
+            key: segments end with `.` or `/`.
+            value: plain values.
+            expected: the revision that it must have now; 0: it must be new; None: whatever it has.
+
+        Raises:
+            RevisionConflict: it has another revision (`error.revision`); nothing was written.
+            NotEncodable, NotAuthorized.
+        """
+        answer = await self._link.acall("blackboard.set", key=key, body=encode(value), expected=expected)
+        return self._written(key, value, answer)
+
+    async def update(self, key: str, change: Callable[[Any], Any | Awaitable[Any]]) -> Entry:
+        """Read, change, write, and again if somebody else wrote meanwhile, until it holds.
+
+        Args:
+            key: the key.
+            change: sync or async; takes the value (None when absent), gives the new one. May run more than once.
+        """
+        tries = 0
+        while True:
+            entry = await self.get(key)
+            value = change(None if entry is None else entry.value)
+            if inspect.isawaitable(value):
+                value = await value
+            try:
+                return await self.set(key, value, expected=0 if entry is None else entry.revision)
+            except RevisionConflict:
+                # The writers who collide spread out over a time that grows with their number.
+                await asyncio.sleep(random.uniform(0, min(0.5, 0.002 * 2**tries)))  # noqa: S311 - jitter
+                tries = min(tries + 1, 10)
+
+    async def delete(self, key: str, *, expected: int | None = None) -> Entry:
+        """Delete a key. Raises `RevisionConflict` as `set` does."""
+        answer = await self._link.acall("blackboard.delete", key=key, expected=expected)
+        return self._written(key, None, answer, deleted=True)
+
+    async def history(self, key: str, limit: int = 20) -> Entries:
+        """Its last revisions, the newest first; the last 100 are kept."""
+        return [_entry(entry) for entry in (await self._link.acall("blackboard.history", key=key, limit=limit))["entries"]]
+
+    async def watch(self, pattern: str = "**") -> AsyncIterator[Entry]:
+        """The present values first, then every change as it comes. Changes that can't be had any more are made up for by present values."""
+        known: dict[str, int] = {}
+        while True:
+            listing = await self._link.acall("blackboard.list", pattern=pattern)
+            present = [_entry(entry) for entry in listing["entries"]]
+            for key in known.keys() - {entry.key for entry in present}:
+                yield Entry(key, None, known.pop(key) + 1, listing.seq, 0.0, "", deleted=True)
+            for entry in present:
+                if known.get(entry.key) != entry.revision:
+                    known[entry.key] = entry.revision
+                    yield entry
+            since, epoch = listing.seq, listing.epoch
+            stream: Stream[Entry | Gap] = log_stream(self._link, "blackboard.*", _changed, subject=pattern, since=since, epoch=epoch)
+            async with stream:
+                async for change in stream:
+                    if isinstance(change, Gap):
+                        break
+                    if change.deleted:
+                        known.pop(change.key, None)
+                    else:
+                        known[change.key] = change.revision
+                    yield change
+
+    def _written(self, key: str, value: Any, answer: Mapping[str, Any], deleted: bool = False) -> Entry:
+        return Entry(key, value, answer["revision"], answer["seq"], answer.get("time", 0.0), self._link.actor, deleted)
+
+
+def _entry(entry: Mapping[str, Any]) -> Entry:
+    body = entry.get("body")
+    value = decode(body, entry.get("ct"))
+    return Entry(entry["key"], value, entry["revision"], entry["seq"], entry["time"], entry["writer"], deleted=body is None)
+
+
+def _changed(event: dict[str, Any] | Gap) -> Entry | Gap:
+    if isinstance(event, Gap):
+        return event
+    deleted = event["type"] == "blackboard.deleted"
+    value = decode(event.get("body"), event.get("ct"))
+    return Entry(event["subject"], value, event["data"]["revision"], event["seq"], event["time"], event["sender"], deleted)

@@ -1,0 +1,288 @@
+"""Handoff: work for whoever can do it; exactly one result is ever recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..client.body import decode, encode
+from ..client.connection import settle
+from ..client.follow import Followed, Progress, Result
+from ..client.io import hand_back
+from ..client.latch import Latch
+from ..client.link import RoomLink
+from ..client.requests import Answer
+from ..client.stream import Stream, log_stream
+from ..client.subscription import Gap
+from ..errors import TaskCancelled, TaskFailed, TaskTimeout
+from .serving import Handler, Serving
+
+
+class Task:
+    """A task of ours.
+
+    Attributes:
+        id: unique in the world.
+        attached: the dispatch met a task of the same key: this is that one.
+    """
+
+    def __init__(self, keeps: bool) -> None:
+        self.attached = False
+        self._keeps = keeps  # it has a key: the broker keeps its result without our asking
+        self._state = "waiting"
+        self._end: Latch[Result] = Latch()
+        self._followed: Followed | None = None
+
+    def __repr__(self) -> str:
+        return f"Task({self.id!r}, {self.state})"
+
+    @property
+    def id(self) -> str:
+        return "" if self._followed is None else self._followed.task
+
+    @property
+    def state(self) -> str:
+        """The last state we were told: that of the dispatch until it ends, then `completed`, `failed`, `cancelled` or `timed_out`."""
+        end = self._end.value
+        return self._state if end is None else end.state
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """Wait for the result. May be called again, and by several.
+
+        Args:
+            timeout: seconds; None: as long as it takes.
+
+        Raises:
+            TaskFailed: it failed on its last attempt.
+            TaskCancelled: it was cancelled.
+            TaskTimeout: its own timeout ended it, or this wait did (then `state` is None).
+            Disconnected: the connection ended for good.
+        """
+        try:
+            end = await self._end.wait(timeout)
+        except TimeoutError:
+            raise TaskTimeout(f"task {self.id} has no result after {timeout:g} s; it goes on") from None
+        return value_of(end)
+
+    async def cancel(self, reason: str | None = None) -> str:
+        """Cancel it, wherever it is. Returns the state it has then; a task that has ended stays as it ended."""
+        if self._followed is None:
+            return self.state
+        answer = await self._followed._follows.link.acall("task.cancel", task=self.id, reason=reason)
+        return str(answer["state"])
+
+    def _on_end(self, end: Result) -> None:
+        if not self._keeps and end.reason is None and self._followed is not None:
+            self._followed.ack()
+        self._end.set(end)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """What the broker says of a task. Times in seconds since 1970.
+
+    Attributes:
+        errors: one entry an attempt that failed: `{attempt, error: {type, message}, actor?}`.
+        holder: the actor who runs it.
+    """
+
+    id: str
+    type: str
+    state: str
+    attempt: int
+    dispatcher: str
+    capabilities: tuple[str, ...]
+    priority: int
+    created: float
+    holder: str | None = None
+    key: str | None = None
+    due: float | None = None
+    deadline: float | None = None
+    errors: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """The end of a task, as the log has it.
+
+    Attributes:
+        seq: position in the log; give the last one to `results(since=…)` to go on.
+        state: `completed`, `failed`, `cancelled`, `timed_out`.
+        value: the result of a completed task.
+        error: `{type, message}` of a failed one.
+    """
+
+    seq: int
+    id: str
+    type: str
+    state: str
+    value: Any
+    error: dict[str, Any] | None
+
+
+class Handoff:
+    """`room.handoff`."""
+
+    def __init__(self, link: RoomLink, capabilities: tuple[str, ...] = (), max_concurrency: int = 1) -> None:
+        self._link = link
+        self._capabilities = capabilities
+        self._max_concurrency = max_concurrency
+
+    async def dispatch(
+        self,
+        type: str,
+        payload: Any = None,
+        *,
+        capabilities: Sequence[str] = (),
+        key: str | None = None,
+        priority: int = 0,
+        delay: float = 0.0,
+        timeout: float | None = None,
+        max_attempts: int = 3,
+        concurrency_key: str | None = None,
+        on_progress: Callable[[Any], object] | None = None,
+    ) -> Task:
+        """Hand a task to whoever can do it; it waits where nobody can. When this returns, the task is on disk.
+
+        Args:
+            type: what kind of work.
+            payload: plain values.
+            capabilities: what a worker must have, all of them.
+            key: the same key with the same type and payload attaches to the task that exists, finished or not.
+            priority: higher goes first.
+            delay: seconds before it may start.
+            timeout: seconds to its end, waiting included.
+            max_attempts: hand-outs that may fail or be lost.
+            concurrency_key: tasks with the same one run one at a time.
+            on_progress: called on this loop with each progress value of the worker.
+
+        Raises:
+            NotEncodable: the payload is not plain.
+            KeyConflict: the key was used with another payload.
+            Overloaded, NotAuthorized, MessageTooLarge, RequestTimeout, Disconnected, BufferFull.
+        """
+        loop = asyncio.get_running_loop()
+        accepted: asyncio.Future[Answer] = loop.create_future()
+        fields: dict[str, Any] = {"type": type, "key": key, "timeout": timeout, "concurrency_key": concurrency_key}
+        if capabilities:
+            fields["capabilities"] = list(capabilities)
+        if priority:
+            fields["priority"] = priority
+        if delay:
+            fields["delay"] = delay
+        if max_attempts != 3:
+            fields["max_attempts"] = max_attempts
+
+        def progressed(progress: Progress) -> None:
+            if on_progress is not None and progress.body is not None:
+                hand_back(loop, _tell, on_progress, progress)
+
+        task = Task(keeps=key is not None)
+        task._followed = self._link.dispatch(
+            fields,
+            encode(payload),
+            on_end=task._on_end,
+            on_progress=None if on_progress is None else progressed,
+            on_accepted=lambda answer, error: hand_back(loop, settle, accepted, answer, error),
+        )
+        answer = await accepted
+        task._state, task.attached = answer["state"], answer["attached"]
+        return task
+
+    def serve(
+        self,
+        handler: Handler,
+        *,
+        capabilities: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+        concurrency: int | None = None,
+        drain: float = 10.0,
+    ) -> Serving:
+        """Run tasks: `async with room.handoff.serve(handler, …): …`.
+
+        Args:
+            handler: `handler(task) -> result`. An async one runs on this loop, a sync one on a thread of its own. What it raises fails
+                the attempt; `Permanent` fails the task for good. It is cancelled (sync: `task.cancelled` becomes true) when the task is.
+            capabilities: None: those we joined with.
+            types: None: every type.
+            concurrency: tasks at a time; None: the `max_concurrency` we joined with.
+            drain: seconds that running handlers have when serving ends; then they are cancelled and their tasks handed back.
+        """
+        return Serving(
+            self._link,
+            handler,
+            types=types,
+            capabilities=self._capabilities if capabilities is None else capabilities,
+            concurrency=self._max_concurrency if concurrency is None else concurrency,
+            drain=drain,
+        )
+
+    def results(self, since: int | None = None) -> Stream[TaskResult]:
+        """The ends of the tasks that this actor dispatched, from the log: those after sequence `since` first, then as they come.
+
+        This is how results reach a dispatcher that was away; `since=0` is the whole log.
+        """
+        return log_stream(self._link, "task.*", self._as_result, since=since)
+
+    async def dead_letters(self, limit: int = 100) -> list[TaskInfo]:
+        """Tasks that failed for good, with every attempt's error."""
+        return await self.list(states=["failed"], limit=limit)
+
+    async def list(self, states: Sequence[str] | None = None, limit: int = 100) -> list[TaskInfo]:
+        """Tasks in these states (None: all that live)."""
+        answer = await self._link.acall("task.list", states=None if states is None else [*states], kind="handoff", limit=limit)
+        return [info_from_wire(info) for info in answer["tasks"]]
+
+    async def get(self, task_id: str) -> TaskInfo:
+        """One task. Raises `TaskNotFound`."""
+        return info_from_wire((await self._link.acall("task.get", task=task_id))["task"])
+
+    async def retry(self, task_id: str) -> str:
+        """Put a dead letter back into the queue, with a fresh count of attempts. Returns its state."""
+        return str((await self._link.acall("task.retry", task=task_id))["state"])
+
+    async def cancel(self, task_id: str, reason: str | None = None) -> str:
+        """Cancel any task by its id. Returns the state it has then."""
+        return str((await self._link.acall("task.cancel", task=task_id, reason=reason))["state"])
+
+    def _as_result(self, event: dict[str, Any] | Gap) -> TaskResult | None:
+        raise NotImplementedError
+
+
+def value_of(end: Result) -> Any:
+    """The value of a completed task; raises how another one ended."""
+    if end.state == "completed":
+        return decode(end.body, end.ct)
+    if end.reason is not None:
+        raise end.reason
+    error: Mapping[str, Any] = end.error or {}
+    if end.state == "cancelled":
+        raise TaskCancelled(f"task {end.task} was cancelled: {error.get('reason') or error.get('message') or 'no reason given'}")
+    if end.state == "timed_out":
+        raise TaskTimeout(f"task {end.task} timed out", state="timed_out")
+    raise TaskFailed(error_type=str(error.get("type", "")), error_message=str(error.get("message", "")), task=end.task)
+
+
+def info_from_wire(info: Mapping[str, Any]) -> TaskInfo:
+    return TaskInfo(
+        id=info["task"],
+        type=info["type"],
+        state=info["state"],
+        attempt=info["attempt"],
+        dispatcher=info["dispatcher"],
+        capabilities=tuple(info["capabilities"]),
+        priority=info["priority"],
+        created=info["created"],
+        holder=info.get("holder"),
+        key=info.get("key"),
+        due=info.get("due"),
+        deadline=info.get("deadline"),
+        errors=tuple(info.get("errors", ())),
+    )
+
+
+def _tell(on_progress: Callable[[Any], object], progress: Progress) -> None:
+    on_progress(decode(progress.body, progress.ct))
+

@@ -1,0 +1,266 @@
+"""Running handlers: async ones on the loop that serves, sync ones on threads; their results, errors and cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+from ..client.body import decode, encode
+from ..client.cause import cause
+from ..client.connection import settle
+from ..client.io import hand_back
+from ..client.link import RoomLink, settled
+from ..client.offer import Assigned, Offer
+from ..client.requests import Answer
+from ..errors import NoLagError, NotDecodable, NotEncodable, Permanent
+
+log = logging.getLogger("langgraph_nolag")
+
+CANCEL_TIMEOUT = 5.0  # seconds that cancelled handlers have to end
+
+
+class HandedTask:
+    """What a handler is given.
+
+    Attributes:
+        id, type: which task.
+        attempt: 1 for the first.
+        fencing_token: rises with every hand-out; give it to outside systems that can refuse an older one.
+        deadline: when the task times out (seconds since 1970), or None.
+        dispatcher: the actor who wants it done.
+        cancelled: True once nothing of this attempt counts any more: the task was cancelled, timed out, or went to another worker.
+    """
+
+    def __init__(self, assigned: Assigned, blocking: bool) -> None:
+        self._assigned = assigned
+        self._blocking = blocking
+        self.id = assigned.task
+        self.type = assigned.type
+        self.attempt = assigned.attempt
+        self.fencing_token = assigned.token
+        self.deadline = assigned.deadline
+        self.dispatcher = assigned.dispatcher
+        self.cancelled = False
+
+    def __repr__(self) -> str:
+        return f"HandedTask({self.id!r}, {self.type!r}, attempt={self.attempt})"
+
+    @functools.cached_property
+    def payload(self) -> Any:
+        """What was dispatched. Raises `NotDecodable`."""
+        return decode(self._assigned.body, self._assigned.ct)
+
+    def progress(self, value: Any) -> Awaitable[None]:
+        """Say how far it is: `await task.progress({…})`; in a sync handler without `await`.
+
+        Raises:
+            StaleLease: the task is another worker's by now: stop.
+            NotEncodable: the value is not plain.
+        """
+        body = encode(value)
+        if self._blocking:
+            answered: Future[Answer] = Future()
+
+            def on_answer(answer: Answer | None, error: NoLagError | None) -> None:
+                if error is not None:
+                    answered.set_exception(error)
+                else:
+                    answered.set_result(Answer({}) if answer is None else answer)
+
+            self._assigned.offer.progress(self._assigned, body, on_answer=on_answer)
+            answered.result()
+            return _Done()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._assigned.offer.progress(self._assigned, body, on_answer=lambda answer, error: hand_back(loop, settle, future, None, error))
+        return future
+
+
+class _Done:
+    """Awaited, it is over at once."""
+
+    def __await__(self) -> Any:
+        return iter(())
+
+
+Handler = Callable[[HandedTask], Any]
+
+
+class Serving:
+    """An offer with the handler behind it: `async with`, or `start()` and `close()`."""
+
+    def __init__(
+        self,
+        link: RoomLink,
+        handler: Handler,
+        *,
+        kind: str = "handoff",
+        types: Sequence[str] | None = None,
+        capabilities: Sequence[str] = (),
+        concurrency: int = 1,
+        specs: Mapping[str, bytes] | None = None,
+        drain: float = 10.0,
+    ) -> None:
+        self._link = link
+        self._handler = handler
+        self._kind = kind
+        self._types = types
+        self._capabilities = tuple(capabilities)
+        self._concurrency = concurrency
+        self._specs = specs
+        self._drain = drain
+        self._offer: Offer | None = None
+        self._running: dict[Assigned, HandedTask] = {}  # on the I/O thread and the handler's own
+        self._tasks: dict[Assigned, asyncio.Task[None]] = {}
+        self._is_async = is_async(handler)
+        self._pool: ThreadPoolExecutor | None = None
+
+    async def start(self) -> None:
+        """Stand in the room. Raises the refusal, for example `NotAuthorized`."""
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        if not self._is_async:
+            self._pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="nolag-handler")
+        self._offer = self._link.serve(
+            kind=self._kind,
+            types=self._types,
+            capabilities=self._capabilities,
+            slots=self._concurrency,
+            specs=self._specs,
+            on_task=self._on_task,
+            on_cancel=self._on_cancel,
+            on_lost=lambda assigned: self._on_cancel(assigned, "lost"),
+        )
+        await settled(self._offer.ready)
+
+    async def close(self, drain: float | None = None) -> None:
+        """Take no more tasks, wait for those that run, cancel and hand back what is not done in time.
+
+        Args:
+            drain: seconds to wait; None: as it was set.
+        """
+        offer, self._offer = self._offer, None
+        if offer is None:
+            return
+        wait = self._drain if drain is None else drain
+        idle = offer.close(drain=True)
+        try:
+            if not await _within(wait, idle):
+                for assigned in list(self._running):
+                    self._on_cancel(assigned, "closing")
+                if not await _within(CANCEL_TIMEOUT, offer.close(drain=False)):
+                    log.warning("handlers in room %s did not end when cancelled", self._link.room)
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close(0.0 if error is not None else None)
+
+    # --- on the I/O thread ----------------------------------------------------------------------------------
+
+    def _on_task(self, assigned: Assigned) -> None:
+        handed = HandedTask(assigned, blocking=not self._is_async)
+        self._running[assigned] = handed
+        if self._pool is not None:
+            try:
+                self._pool.submit(self._context.copy().run, self._run_blocking, assigned, handed)
+            except RuntimeError:  # shut down
+                assigned.offer.release(assigned)
+        elif not hand_back(self._loop, self._begin, assigned, handed):
+            log.error("the loop that serves in room %s is closed; its tasks are handed back", self._link.room)
+            assigned.offer.close(drain=False)
+
+    def _on_cancel(self, assigned: Assigned, reason: str) -> None:
+        handed = self._running.get(assigned)
+        if handed is not None:
+            handed.cancelled = True
+            log.info("task %s (%s) is cancelled: %s", handed.id, handed.type, reason)
+            hand_back(self._loop, self._cancel, assigned)
+
+    # --- async handlers, on the loop that serves ------------------------------------------------------------
+
+    def _begin(self, assigned: Assigned, handed: HandedTask) -> None:
+        task = self._loop.create_task(self._run(assigned, handed), context=self._context.copy())
+        self._tasks[assigned] = task
+        task.add_done_callback(lambda done: self._tasks.pop(assigned, None))
+
+    def _cancel(self, assigned: Assigned) -> None:
+        task = self._tasks.get(assigned)
+        if task is not None:
+            task.cancel()
+
+    async def _run(self, assigned: Assigned, handed: HandedTask) -> None:
+        cause.set((assigned.room, assigned.seq))
+        try:
+            if handed.cancelled:
+                raise asyncio.CancelledError
+            self._succeed(assigned, handed, await self._handler(handed))
+        except asyncio.CancelledError as error:
+            self._fail(assigned, handed, error)
+        except Exception as error:
+            self._fail(assigned, handed, error)
+        finally:
+            self._running.pop(assigned, None)
+
+    # --- sync handlers, on a thread -------------------------------------------------------------------------
+
+    def _run_blocking(self, assigned: Assigned, handed: HandedTask) -> None:
+        cause.set((assigned.room, assigned.seq))
+        try:
+            result = self._handler(handed)
+            if inspect.isawaitable(result):
+                result = asyncio.run_coroutine_threadsafe(_wait(result), self._loop).result()
+            self._succeed(assigned, handed, result)
+        except BaseException as error:  # SystemExit too: it would only end a thread of the pool, in silence
+            self._fail(assigned, handed, error)
+        finally:
+            self._running.pop(assigned, None)
+
+    # --- the end --------------------------------------------------------------------------------------------
+
+    def _succeed(self, assigned: Assigned, handed: HandedTask, result: Any) -> None:
+        try:
+            body = encode(result)
+        except NotEncodable as error:
+            raise Permanent(f"the result of {handed.type}: {error}") from error
+        assigned.offer.complete(assigned, body)
+
+    def _fail(self, assigned: Assigned, handed: HandedTask, error: BaseException) -> None:
+        if handed.cancelled:
+            assigned.offer.release(assigned)  # says that we are done with it; whatever it is now, it is not failed by us
+            return
+        log.info("task %s (%s) failed on attempt %d", handed.id, handed.type, handed.attempt, exc_info=error)
+        permanent = isinstance(error, (Permanent, NotDecodable))
+        shown = error.__cause__ if isinstance(error, Permanent) and error.__cause__ is not None else error
+        assigned.offer.fail(assigned, type(shown).__name__, str(error), retry=not permanent)
+
+
+def is_async(handler: Callable[..., Any]) -> bool:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
+
+
+async def _within(timeout: float, future: Future[None]) -> bool:
+    try:
+        async with asyncio.timeout(timeout):
+            await settled(future)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _wait(value: Awaitable[Any]) -> Any:
+    return await value

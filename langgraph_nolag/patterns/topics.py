@@ -1,0 +1,82 @@
+"""Topics: publish and subscribe, with wildcards, retained messages and replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..client.body import decode, encode
+from ..client.link import RoomLink
+from ..client.stream import Stream, log_stream
+from ..client.subscription import Gap
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a topic.
+
+    Attributes:
+        seq: its place in the log; 0 at QoS 0, which is never stored.
+        time: seconds since 1970.
+        qos: 0, 1 or 2.
+        retain: it is its topic's last value.
+        parent: sequence of what caused it, or None.
+    """
+
+    topic: str
+    body: Any
+    sender: str
+    seq: int
+    time: float
+    qos: int
+    retain: bool = False
+    parent: int | None = None
+
+
+class Topics:
+    """`room.publish` and `room.subscribe`."""
+
+    def __init__(self, link: RoomLink) -> None:
+        self._link = link
+
+    async def publish(self, topic: str, body: Any, *, qos: int = 1, retain: bool = False, key: str | None = None) -> int:
+        """Publish a message.
+
+        Args:
+            topic: a name without wildcards.
+            body: plain values.
+            qos: 0: to who listens now, never stored. 1: stored. 2: the same, and sent once whatever happens on the way.
+            retain: late joiners get it first.
+            key: the same key with the same body is stored once.
+
+        Returns:
+            Its sequence; 0 at QoS 0.
+        """
+        answer = await self._link.acall("topic.publish", topic=topic, body=encode(body), qos=qos, retain=retain, key=key)
+        return int(answer["seq"])
+
+    def subscribe(
+        self, topic: str, *, since: int | None = None, epoch: str | None = None, retained: bool | None = None
+    ) -> Stream[Message | Gap]:
+        """Messages of the topics that match.
+
+        Args:
+            topic: a pattern.
+            since: replay what came after this sequence; None: from now.
+            epoch: the epoch of `since`.
+            retained: begin with the retained messages; None: where there is no `since`.
+        """
+        wanted = since is None if retained is None else retained
+        return log_stream(self._link, "topic.published", _message, subject=topic, since=since, epoch=epoch, retained=wanted)
+
+
+def _message(item: dict[str, Any] | Gap) -> Message | Gap:
+    if isinstance(item, Gap):
+        return item
+    body = decode(item.get("body"), item.get("ct"))
+    if "push" in item:
+        return Message(item["topic"], body, item["sender"], 0, item["time"], 0)
+    data = item["data"]
+    return Message(
+        item["subject"], body, item["sender"], item["seq"], item["time"], data.get("qos", 1), bool(data.get("retain")), item.get("parent")
+    )
