@@ -5,11 +5,12 @@ parent's thread, and exists on Linux only.)"""
 from __future__ import annotations
 
 import os
-import runpy
 import signal
 import sys
 import threading
 import time
+
+from .cli.main import main as run
 
 DRAIN = 10.0  # seconds between asking to end and ending
 
@@ -25,7 +26,7 @@ def _watch(lifeline: int) -> None:
 def main() -> None:
     threading.Thread(target=_watch, args=(int(sys.argv[1]),), name="nolag-lifeline", daemon=True).start()
     sys.argv = ["langgraph-nolag", *sys.argv[2:]]
-    runpy.run_module("langgraph_nolag.cli.main", run_name="__main__", alter_sys=True)
+    run()
 
 
 if __name__ == "__main__":

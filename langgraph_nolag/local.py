@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import gettempdir
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .client.rooms import RoomHandle, close_shared, shared_connection
 from .errors import NoLagError
@@ -34,7 +34,7 @@ class WorkerProcess:
         pid: its process id.
     """
 
-    def __init__(self, broker: LocalBroker, actor: str, process: subprocess.Popen[bytes], lifeline: int) -> None:
+    def __init__(self, broker: _Running, actor: str, process: subprocess.Popen[bytes], lifeline: int) -> None:
         self.actor = actor
         self._broker = broker
         self._process = process
@@ -117,12 +117,11 @@ class LocalBroker:
     def __init__(self, path: str | os.PathLike[str] | None = None, *, port: int = 0, **settings: Any) -> None:
         from nolag_broker.settings import Settings
 
-        engine = "memory" if path is None else "sqlite"
+        engine: Literal["memory", "sqlite"] = "memory" if path is None else "sqlite"
         directory = Path(gettempdir() if path is None else path)  # the memory engine writes nothing
         self._settings = Settings(engine=engine, path=directory, port=port, **settings)
         self._workers: list[WorkerProcess] = []
         self._count = 0
-        self._own_token: str | None = None
         self._lock = threading.Lock()
         self._running = _Running(self._settings)
         self.url = self._running.url
@@ -151,10 +150,7 @@ class LocalBroker:
 
     def room(self, name: str) -> RoomHandle:
         """A handle for `distribute()`, `NoLagSaver()`, `remote_tools()` and the like, as the actor `local`."""
-        with self._lock:
-            if self._own_token is None:
-                self._own_token = self.token(OWN_ACTOR)
-        return RoomHandle(self.url, name, self._own_token)
+        return RoomHandle(self.url, name, self._running.own_token)
 
     def spawn_worker(self, target: str, n: int = 1) -> list[WorkerProcess]:
         """Start worker processes, `langgraph-nolag worker TARGET`, each an actor of its own. They end with the broker.
@@ -189,18 +185,9 @@ class LocalBroker:
             )
         finally:
             os.close(end_of_theirs)
-        worker = WorkerProcess(self, actor, process, lifeline)
+        worker = WorkerProcess(self._running, actor, process, lifeline)
         self._workers.append(worker)
         return worker
-
-    def is_present(self, actor: str) -> bool:
-        """Whether an actor, or a process that acts for it (`actor/…`), is in any room."""
-        connection = shared_connection(self.url, self.room("").token)
-        for room in connection.call("rooms.list")["rooms"]:
-            for member in connection.call("presence.list", room=room["name"])["members"]:
-                if member["online"] and (member["actor"] == actor or member["actor"].startswith(actor + "/")):
-                    return True
-        return False
 
     def close(self) -> None:
         """End the workers, then the broker. Blocks, within a bound; a second call does nothing."""
@@ -236,6 +223,7 @@ class _Running:
         if self._failure is not None:
             self._thread.join()
             raise self._failure
+        self.own_token = self.broker.mint(OWN_ACTOR)
 
     def _main(self) -> None:
         try:
@@ -255,6 +243,15 @@ class _Running:
         self._started.set()
         await self._stop.wait()
         await self.broker.stop()
+
+    def is_present(self, actor: str) -> bool:
+        """Whether an actor, or a process that acts for it (`actor/…`), is in any room. Blocks."""
+        connection = shared_connection(self.url, self.own_token)
+        for room in connection.call("rooms.list")["rooms"]:
+            for member in connection.call("presence.list", room=room["name"])["members"]:
+                if member["online"] and (member["actor"] == actor or member["actor"].startswith(actor + "/")):
+                    return True
+        return False
 
     def stop(self) -> None:
         if self._thread.is_alive() and self._loop is not None:

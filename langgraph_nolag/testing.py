@@ -35,7 +35,7 @@ async def eventually(check: Callable[[], T | Awaitable[T]], timeout: float = 10.
     deadline = time.monotonic() + timeout
     while True:
         value = check()
-        result: T = await value if inspect.isawaitable(value) else value  # type: ignore[assignment]
+        result: T = await value if inspect.isawaitable(value) else value
         if result:
             return result
         if time.monotonic() > deadline:
