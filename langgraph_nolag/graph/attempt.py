@@ -104,8 +104,6 @@ class Attempt:
             remote=True,
             call_back=self._channel.call,
         )
-        for frame in task.tells:
-            self._channel.told(frame)
         return call, config, seat, context
 
     def _run_sync(self) -> None:

@@ -22,7 +22,7 @@ from langgraph.store.base import BaseStore
 from ..client.rooms import open_room
 from ._compat import CONFIG_KEY_RUN, INSTANCE_ATTRIBUTES, Pregel, ambient_configurable, has_body, node_function
 from .errors import NoLagWarning, NotImportable, NotSupported
-from .key import graph_name
+from .key import graph_name, group_of
 from .nodes_of import bodies, check_names, under
 from .proxy import LocalNode, Place, RemoteNode
 from .run import Run
@@ -93,7 +93,8 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         conf = given if given.get("thread_id") is not None else {**ambient_configurable(), **given}
         thread, run = conf.get("thread_id"), None
         if thread is not None:
-            run = Run(self.distribution.link, f"{self.distribution.name}/{thread}/{conf.get('checkpoint_ns', '')}")
+            group = group_of(self.distribution.name, str(thread), str(conf.get("checkpoint_ns") or ""))
+            run = Run(self.distribution.link, group)
             self._warn_of_durability(options.get("durability"))
         configurable = {**((config or {}).get("configurable") or {}), CONFIG_KEY_RUN: run}
         return run, {**(config or {}), "configurable": configurable}

@@ -18,9 +18,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ._compat import Pregel, has_body, node_function
+from ._compat import Pregel, node_function
+from .nodes_of import bodies
 from .serde import Codec
-from .trust import schemas_of
+from .trust import is_framework, schemas_of
 
 DEFAULT_NAME = "LangGraph"  # what LangGraph calls a graph that has no name
 
@@ -33,8 +34,8 @@ def graph_name(graph: Pregel[Any, Any, Any, Any], name: str | None = None) -> st
 
 
 def _module(graph: Pregel[Any, Any, Any, Any]) -> str:
-    modules = (getattr(node_function(node.bound), "__module__", None) for node in graph.nodes.values() if has_body(node))
-    return next((module for module in modules if module), DEFAULT_NAME)
+    modules = [str(getattr(node_function(body), "__module__", "")) for _, body in bodies(graph)]
+    return next((module for module in modules if module and not is_framework(module)), DEFAULT_NAME)
 
 
 def fingerprint(graph: Pregel[Any, Any, Any, Any]) -> str:
@@ -47,6 +48,7 @@ def _structure(graph: Pregel[Any, Any, Any, Any]) -> dict[str, Any]:
         name: {
             "reads": sorted(node.channels) if isinstance(node.channels, list) else node.channels,
             "graph": _structure(node.bound) if isinstance(node.bound, Pregel) else None,
+            "tools": sorted(getattr(node.bound, "tools_by_name", ())),
         }
         for name, node in graph.nodes.items()
     }
@@ -97,9 +99,14 @@ def identity(*, graph: str, node: str, thread: str, group: str, task_id: str, an
         answers: resume values this execution was given, the unclaimed one and the resume map included.
     """
     parts = [graph, thread, task_id, codec.digest(list(answers))]
-    return Identity(
-        key=hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
-        slot=f"{thread}/{task_id}",
-        group=group,
-        digest=hashlib.sha256(json.dumps([graph, node]).encode()).hexdigest(),
-    )
+    return Identity(key=_hash(parts), slot=_hash([thread, task_id]), group=group, digest=_hash([graph, node]))
+
+
+def group_of(graph: str, thread: str, namespace: str) -> str:
+    """Under which the room keeps the results of the runs of a graph in a thread, at the root or in another run's node."""
+    return f"run-{_hash([graph, thread, namespace])}"
+
+
+def _hash(parts: list[str]) -> str:
+    """Names in the room are short and printable; threads and nodes may be called anything."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]

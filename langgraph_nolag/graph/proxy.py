@@ -142,7 +142,7 @@ class Execution:
             return
         call, reply = self.answers.sort(progress.attempt, frame)
         if reply is not None:
-            self.followed.tell(reply)
+            self.tell(reply)
         if call is None:
             return
         if kind == channel.BLOCKING_CALL or self._blocking:
@@ -151,7 +151,11 @@ class Execution:
             self._put(("call", call))
 
     def _carry_out(self, call: tuple[int, str, bytes]) -> None:
-        self.followed.tell(self.answers.carry_out(*call))
+        self.tell(self.answers.carry_out(*call))
+
+    def tell(self, frame: bytes) -> None:
+        """To the worker that has the task now; one that gets it later asks anew."""
+        self.place.link.request("task.tell", task=self.followed.task, body=frame, keep=False)
 
     def _on_end(self, result: Result) -> None:
         self._put(("end", result))
@@ -292,7 +296,7 @@ class RemoteNode(Runnable[Any, Any]):
 
 
 async def _answer(execution: Execution, call: tuple[int, str, bytes]) -> None:
-    execution.followed.tell(await execution.answers.acarry_out(*call))
+    execution.tell(await execution.answers.acarry_out(*call))
 
 
 class LocalNode(Runnable[Any, Any]):

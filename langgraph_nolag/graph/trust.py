@@ -143,7 +143,11 @@ def trust_of(graph: Pregel[Any, Any, Any, Any], allow: Iterable[type] = ()) -> T
 def _is_users(module: str) -> bool:
     """Modules of the interpreter and of the framework hold more than data: only their listed classes are allowed."""
     top = module.partition(".")[0]
-    return top not in sys.stdlib_module_names and top not in ("", "langchain", "langchain_core", "langgraph", "pydantic", "langgraph_nolag")
+    return top not in sys.stdlib_module_names and top not in ("", "pydantic") and not is_framework(module)
+
+
+def is_framework(module: str) -> bool:
+    return module.partition(".")[0] in ("langchain", "langchain_core", "langgraph", "langgraph_nolag")
 
 
 def graphs_of(graph: Pregel[Any, Any, Any, Any]) -> list[Pregel[Any, Any, Any, Any]]:

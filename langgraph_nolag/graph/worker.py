@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("langgraph_nolag")
 
-BODY_THREADS: Final = "nolag-body"  # how the names of threads that run bodies begin
+TYPES_OF_AN_OFFER: Final = 128
 TOKEN_TTL: Final = 3600.0  # seconds; of the token a worker mints for itself
 
 
@@ -90,6 +90,7 @@ class Worker:
         self._bodies: dict[str, Body] = {}
         self._tools: list[BaseTool | Callable[..., Any]] = []
         self._handlers: dict[str, Callable[..., Any]] = {}
+        self._left_behind = 0  # bodies that were handed back and did not stop
 
     # --- what it serves -------------------------------------------------------------------------------------
 
@@ -109,7 +110,7 @@ class Worker:
             name, allow: as given to `distribute`.
 
         Raises:
-            ValueError: `nodes` names no node of the graph.
+            ValueError: `nodes` names no node of the graph, or another graph of this worker looks the same and has the same name.
         """
         if isinstance(graph, DistributedGraph):
             graph = graph.distribution.original
@@ -120,7 +121,10 @@ class Worker:
         called, codec = graph_name(graph, name), Codec(trust_of(graph, allow))
         for path, runnable in bodies(graph):
             if nodes is None or under(path, nodes) is not None:
-                self._bodies[f"{called}/{path}"] = Body(called, path, runnable, codec)
+                key = f"{called}/{path}"
+                if (known := self._bodies.get(key)) is not None and known.runnable is not runnable:
+                    raise ValueError(f"two graphs are called {called}: give them a name= here and in distribute()")
+                self._bodies[key] = Body(called, path, runnable, codec)
         return graph
 
     def tool(self, tool: Any) -> Any:
@@ -165,7 +169,7 @@ class Worker:
             await self.arun(url=url, token=token, concurrency=concurrency, on_ready=on_ready, stop=stop)
 
         asyncio.run(main())
-        if any(thread.name.startswith(BODY_THREADS) for thread in threading.enumerate() if not thread.daemon):
+        if self._left_behind:
             os._exit(0)  # bodies that were handed back still run: their threads would keep the process
 
     async def arun(
@@ -191,7 +195,7 @@ class Worker:
                     on_ready(line)
                 await serving.until((stop or asyncio.Event()).wait())
             finally:
-                await asyncio.shield(serving.stop(self.drain_timeout))
+                self._left_behind = await asyncio.shield(serving.stop(self.drain_timeout))
 
     def _ready_line(self, link: RoomLink) -> str:
         graphs = sorted({body.graph for body in self._bodies.values()})
@@ -248,20 +252,21 @@ class _Serving:
         self._concurrency = concurrency
         self._bodies: Mapping[str, Body] = worker._bodies
         self._attempts: dict[Assigned, Attempt] = {}  # on the I/O thread
-        self._threads = concurrent.futures.ThreadPoolExecutor(concurrency, thread_name_prefix=BODY_THREADS)
+        self._threads = concurrent.futures.ThreadPoolExecutor(concurrency, thread_name_prefix="nolag-body")
         self._loop = _UserLoop(concurrency)
         self._link: RoomLink | None = None
-        self._nodes: Offer | None = None
+        self._nodes: list[Offer] = []
         self._others: AsyncExitStack = AsyncExitStack()
         self._ended: concurrent.futures.Future[NoLagError] = concurrent.futures.Future()
 
     async def start(self, link: RoomLink, stack: AsyncExitStack) -> None:
         """Stand in the room. Raises: NoLagError: an offer was refused."""
         self._link = link
-        if self._bodies:
-            self._nodes = link.serve(
+        types = sorted(self._bodies)
+        for some in (types[start : start + TYPES_OF_AN_OFFER] for start in range(0, len(types), TYPES_OF_AN_OFFER)):
+            offer = link.serve(
                 kind="node",
-                types=sorted(self._bodies),
+                types=some,
                 capabilities=self._worker.capabilities,
                 slots=self._concurrency,
                 on_task=self._on_task,
@@ -269,7 +274,8 @@ class _Serving:
                 on_tell=self._on_tell,
                 on_lost=lambda task: self._stop_attempt(task, "another worker has it now"),
             )
-            await settled(self._nodes.ready)
+            self._nodes.append(offer)
+            await settled(offer.ready)
         if self._worker._tools or self._worker._handlers:
             from ..patterns.room import Room
 
@@ -318,21 +324,24 @@ class _Serving:
         finally:
             stopping.cancel()
 
-    async def stop(self, drain_timeout: float) -> None:
-        """Take nothing new, finish what runs, hand back what takes too long."""
+    async def stop(self, drain_timeout: float) -> int:
+        """Take nothing new, finish what runs, hand back what takes too long. Returns how many bodies that were."""
+        left = 0
         try:
             async with asyncio.timeout(drain_timeout):
-                if self._nodes is not None:
-                    await settled(self._nodes.close(drain=True))
+                for idle in [offer.close(drain=True) for offer in self._nodes]:
+                    await settled(idle)
                 await self._others.aclose()
         except TimeoutError:
-            log.warning("handing back %d running nodes: they did not finish within %s s", len(self._attempts), drain_timeout)
-            if self._nodes is not None:
-                self._nodes.close(drain=False)
+            left = len(self._attempts)
+            log.warning("handing back %d running nodes: they did not finish within %s s", left, drain_timeout)
+            for offer in self._nodes:
+                offer.close(drain=False)
             for attempt in list(self._attempts.values()):
                 attempt.cancel("the worker stops")
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._loop.stop()
+        return left
 
 
 class _UserLoop:
@@ -341,7 +350,8 @@ class _UserLoop:
     def __init__(self, concurrency: int) -> None:
         self.loop = asyncio.new_event_loop()
         # LangChain runs the sync parts of async bodies there; a body may need several at a time.
-        self.loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(max(32, 4 * concurrency), thread_name_prefix=BODY_THREADS))
+        self._threads = concurrent.futures.ThreadPoolExecutor(max(32, 4 * concurrency), thread_name_prefix="nolag-body")
+        self.loop.set_default_executor(self._threads)
         self._thread = threading.Thread(target=self._main, name="nolag-async", daemon=True)
         self._thread.start()
 
@@ -350,4 +360,5 @@ class _UserLoop:
         self.loop.run_forever()
 
     def stop(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self.loop.call_soon_threadsafe(self.loop.stop)
