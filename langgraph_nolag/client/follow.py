@@ -65,9 +65,10 @@ class Followed:
 
     Attributes:
         task: its id; another one than was sent if the dispatch attached to an existing task.
+        attached: the dispatch met a task of the same key.
     """
 
-    __slots__ = ("_accepted", "_attempt", "_follows", "_n", "_on_accepted", "_on_end", "_on_progress", "_pending", "_session", "task")
+    __slots__ = ("_accepted", "_attempt", "_follows", "_n", "_on_accepted", "_on_end", "_on_progress", "_pending", "_session", "attached", "task")
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class Followed:
         on_accepted: OnAnswer | None,
     ) -> None:
         self.task = task
+        self.attached = False
         self._follows = follows
         self._on_end = on_end
         self._on_progress = on_progress
@@ -174,7 +176,7 @@ class Follows:
             moved = task != followed.task
             if moved:
                 self._remove(followed)
-                followed.task = task
+                followed.task, followed.attached = task, True
                 self._add(followed)
             if moved or followed._session is not self.link.connection.session:
                 # Attached to a task that may have ended before we knew its id; or accepted in an earlier session.

@@ -49,6 +49,7 @@ class RoomLink:
         self._holders = 0
         # on the I/O thread
         self._membership: dict[str, Any] | None = None
+        self._joining: list[concurrent.futures.Future[Answer]] = []
         self._follows = Follows(self)
         self._offers = Offers(self)
         self.subscriptions = Subscriptions(self)
@@ -151,18 +152,9 @@ class RoomLink:
         return self.request("presence.update", **fields)
 
     def _join(self, membership: dict[str, Any], joined: concurrent.futures.Future[Answer]) -> None:
-        def on_answer(answer: Answer | None, error: NoLagError | None) -> None:
-            if error is not None:
-                self._membership = None
-            if joined.set_running_or_notify_cancel():
-                if answer is not None:
-                    joined.set_result(answer)
-                else:
-                    joined.set_exception(error)
-
         self._membership = membership
-        size = 0
-        self.connection.ask({"op": "room.join", "room": self.room, **membership}, on_answer, size=size, insist=True)
+        self._joining.append(joined)
+        self._restore_membership()
 
     def _remember_presence(self, fields: dict[str, Any]) -> None:
         if self._membership is not None:
@@ -339,7 +331,16 @@ class RoomLink:
 
     def _restore_membership(self) -> None:
         if self._membership is not None:
-            self.establish("room.join", self._membership, lambda answer: None, self._closed_to_us)
+            self.establish("room.join", self._membership, lambda answer: self._joined(answer, None), self._closed_to_us)
+
+    def _joined(self, answer: Answer | None, error: NoLagError | None) -> None:
+        joining, self._joining = self._joining, []
+        for joined in joining:
+            if joined.set_running_or_notify_cancel():
+                if answer is not None:
+                    joined.set_result(answer)
+                else:
+                    joined.set_exception(error)
 
     def _closed_to_us(self, error: NoLagError) -> None:
         log.error("room %s is closed to %s: %s", self.room, self.actor, error)
@@ -353,6 +354,7 @@ class RoomLink:
     def on_ended(self, error: NoLagError) -> None:
         """Everybody who waits in this room is told."""
         self._membership = None
+        self._joined(None, error)
         for part in list(self._parts):
             part.on_ended(error)
 

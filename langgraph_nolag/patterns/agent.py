@@ -8,11 +8,11 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from ..client.connection import Connection
+from ..client.connection import REQUEST_TIMEOUT, Connection
 from ..client.credentials import Token, actor_of, resolve
 from ..client.link import RoomLink, settled
 from ..client.tokens import minting
-from ..errors import NoLagError
+from ..errors import NoLagError, RequestTimeout
 from .room import Room
 
 
@@ -57,9 +57,14 @@ class Client:
 
         Raises:
             RoomNotFound, NotAuthorized: we may not.
+            RequestTimeout: the broker is away for longer than 30 seconds.
         """
         link = self._connection.link(room, RoomLink).hold()
-        await settled(link.join(capabilities, max_concurrency, status, metadata))
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT):
+                await settled(link.join(capabilities, max_concurrency, status, metadata))
+        except TimeoutError:
+            raise RequestTimeout(f"room {room} could not be joined within {REQUEST_TIMEOUT:g} s", maybe_applied=True) from None
         return Room(link, tuple(capabilities), max_concurrency)
 
     async def rooms(self) -> list[str]:

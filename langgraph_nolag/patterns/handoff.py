@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,6 +122,9 @@ class TaskResult:
     error: dict[str, Any] | None
 
 
+_ENDS = {"task.completed": "completed", "task.failed": "failed", "task.cancelled": "cancelled", "task.timed_out": "timed_out"}
+
+
 class Handoff:
     """`room.handoff`."""
 
@@ -188,7 +191,7 @@ class Handoff:
             on_accepted=lambda answer, error: hand_back(loop, settle, accepted, answer, error),
         )
         answer = await accepted
-        task._state, task.attached = answer["state"], answer["attached"]
+        task._state, task.attached = answer["state"], task._followed.attached
         return task
 
     def serve(
@@ -219,12 +222,13 @@ class Handoff:
             drain=drain,
         )
 
-    def results(self, since: int | None = None) -> Stream[TaskResult]:
+    def results(self, since: int | None = None) -> AsyncIterator[TaskResult]:
         """The ends of the tasks that this actor dispatched, from the log: those after sequence `since` first, then as they come.
 
         This is how results reach a dispatcher that was away; `since=0` is the whole log.
         """
-        return log_stream(self._link, "task.*", self._as_result, since=since)
+        stream: Stream[dict[str, Any] | Gap] = log_stream(self._link, "task.*", lambda event: event, since=since)
+        return self._results(stream)
 
     async def dead_letters(self, limit: int = 100) -> list[TaskInfo]:
         """Tasks that failed for good, with every attempt's error."""
@@ -247,8 +251,35 @@ class Handoff:
         """Cancel any task by its id. Returns the state it has then."""
         return str((await self._link.acall("task.cancel", task=task_id, reason=reason))["state"])
 
-    def _as_result(self, event: dict[str, Any] | Gap) -> TaskResult | None:
-        raise NotImplementedError
+    async def _results(self, stream: Stream[dict[str, Any] | Gap]) -> AsyncIterator[TaskResult]:
+        ours: dict[str, bool] = {}  # tasks under way, as far as their dispatch was seen
+        async with stream:
+            async for event in stream:
+                if isinstance(event, Gap):
+                    continue
+                state, data = _ENDS.get(event["type"]), event["data"]
+                if event["type"] == "task.dispatched":
+                    ours[data["task"]] = self._is_ours(event)
+                elif state is not None:
+                    known = ours.pop(data["task"], None)
+                    if known or (known is None and await self._was_ours(event)):
+                        value = decode(event.get("body"), event.get("ct")) if state == "completed" else None
+                        yield TaskResult(event["seq"], data["task"], event["subject"], state, value, data.get("error"))
+
+    def _is_ours(self, dispatched: Mapping[str, Any]) -> bool:
+        return dispatched["sender"] == self._link.actor and dispatched["data"]["kind"] == "handoff"
+
+    async def _was_ours(self, event: Mapping[str, Any]) -> bool:
+        """The task was dispatched before our reading began: its end names the claim as its parent, and that the dispatch."""
+        while event["type"] != "task.dispatched":
+            parent = event.get("parent")
+            if parent is None:
+                return False
+            found = (await self._link.acall("log.read", after=parent - 1, limit=1, types="task.*", bodies=False))["events"]
+            if not found or found[0]["seq"] != parent:
+                return False
+            event = found[0]
+        return self._is_ours(event)
 
 
 def value_of(end: Result) -> Any:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool
@@ -23,6 +26,7 @@ from .serving import HandedTask, Serving
 
 CALL_TIMEOUT = 60.0  # seconds a call may take, unless the caller says otherwise
 BaseTools = list[BaseTool]  # in the class, `list` is the method
+ENDED_WITHOUT_RESULT = ("failed", "timed_out", "cancelled")
 ANSWER_SLACK = 5.0  # seconds beyond that until the caller stops waiting for the broker to say so
 
 
@@ -188,10 +192,40 @@ def proxy(link: RoomLink, name: str, spec: bytes, timeout: float = CALL_TIMEOUT)
     )
 
 
+_key: ContextVar[str | None] = ContextVar("nolag_tool_call", default=None)
+
+
+@contextmanager
+def calls_keyed(key: str) -> Iterator[None]:
+    """The call made inside the block happens once under this key: a second one attaches to it, running or done. One that had failed is
+    made anew."""
+    token = _key.set(key)
+    try:
+        yield
+    finally:
+        _key.reset(token)
+
+
+def _keys() -> Iterator[str | None]:
+    """The key of a call, and of those that follow when it turns out that it failed before."""
+    base = _key.get()
+    return itertools.repeat(None) if base is None else (f"{base}-{attempt}" for attempt in itertools.count())
+
+
 async def call(
     link: RoomLink, name: str, args: Mapping[str, Any], timeout: float, on_progress: Callable[[Any], object] | None = None
 ) -> dict[str, Any]:
     """One call: `{content, artifact?}`."""
+    for key in _keys():
+        if (outcome := await _call(link, name, args, timeout, on_progress, key)) is not None:
+            return outcome
+    raise AssertionError("there is always another key")
+
+
+async def _call(
+    link: RoomLink, name: str, args: Mapping[str, Any], timeout: float, on_progress: Callable[[Any], object] | None, key: str | None
+) -> dict[str, Any] | None:
+    """None: under this key it failed before."""
     loop = asyncio.get_running_loop()
     accepted: asyncio.Future[Answer] = loop.create_future()
     end: Latch[Result] = Latch()
@@ -205,12 +239,14 @@ async def call(
         name,
         args,
         timeout,
+        key,
         end,
         lambda answer, error: hand_back(loop, settle, accepted, answer, error),
         None if on_progress is None else progressed,
     )
     try:
-        await accepted
+        if _failed_before(await accepted):
+            return None
         return _outcome(name, await end.wait(timeout + ANSWER_SLACK), followed)
     except TimeoutError as error:
         raise _too_late(name, timeout, error) from None
@@ -222,12 +258,21 @@ async def call(
 def call_blocking(link: RoomLink, name: str, args: Mapping[str, Any], timeout: float) -> dict[str, Any]:
     """`call` for sync code."""
     link.connection.io.check_may_block()
+    for key in _keys():
+        if (outcome := _call_blocking(link, name, args, timeout, key)) is not None:
+            return outcome
+    raise AssertionError("there is always another key")
+
+
+def _call_blocking(link: RoomLink, name: str, args: Mapping[str, Any], timeout: float, key: str | None) -> dict[str, Any] | None:
     end: Latch[Result] = Latch()
-    accepted: Latch[NoLagError | None] = Latch()
-    followed = _dispatch(link, name, args, timeout, end, lambda answer, error: accepted.set(error))
-    refusal = accepted.wait_blocking()
+    accepted: Latch[tuple[Answer | None, NoLagError | None]] = Latch()
+    followed = _dispatch(link, name, args, timeout, key, end, lambda answer, error: accepted.set((answer, error)))
+    answer, refusal = accepted.wait_blocking()
     if refusal is not None:
         raise refusal
+    if answer is not None and _failed_before(answer):
+        return None
     try:
         return _outcome(name, end.wait_blocking(timeout + ANSWER_SLACK), followed)
     except TimeoutError as error:
@@ -243,12 +288,17 @@ def _dispatch(
     name: str,
     args: Mapping[str, Any],
     timeout: float,
+    key: str | None,
     end: Latch[Result],
     on_accepted: OnAnswer,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Followed:
-    fields = {"type": name, "kind": "tool", "require_live": True, "max_attempts": 1, "timeout": timeout}
+    fields = {"type": name, "kind": "tool", "require_live": True, "max_attempts": 1, "timeout": timeout, "key": key}
     return link.dispatch(fields, encode(dict(args)), on_end=end.set, on_accepted=on_accepted, on_progress=on_progress)
+
+
+def _failed_before(answer: Mapping[str, Any]) -> bool:
+    return answer["attached"] and answer["state"] in ENDED_WITHOUT_RESULT
 
 
 def _outcome(name: str, end: Result, followed: Followed) -> dict[str, Any]:
@@ -286,4 +336,3 @@ def _give_up(followed: Followed) -> None:
 
 def _tell(on_progress: Callable[[Any], object], progress: Progress) -> None:
     on_progress(decode(progress.body, progress.ct))
-
