@@ -120,7 +120,8 @@ def normalise(answer: Any, action: str, allow: Sequence[str]) -> Answer:
         return _free_text(decision, allow)
     if not isinstance(decision, Mapping) or not isinstance(decision.get("type"), str):
         raise ValueError(f"not a decision: {_short(answer)}; {_expected(allow)}")
-    kind = _AGENT_INBOX.get(decision["type"], decision["type"])
+    given: str = decision["type"]
+    kind = _AGENT_INBOX.get(given, given)
     if kind == "respond" and kind not in allow:
         return _free_text(_message(decision, kind) or "", allow)
     if kind not in allow:

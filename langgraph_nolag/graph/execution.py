@@ -7,8 +7,6 @@ import uuid
 
 from langchain_core.runnables import RunnableConfig
 
-from ._compat import thread_id
-
 
 def execution_key(config: RunnableConfig, *parts: str) -> str:
     """The same for every run of one node execution, after a crash too, in whatever process.
@@ -20,9 +18,9 @@ def execution_key(config: RunnableConfig, *parts: str) -> str:
         config: what the node was called with.
         parts: what is done in it, where it does several things.
     """
-    thread = thread_id(config)
     configurable = config.get("configurable", {})
-    whose = [thread, str(configurable.get("checkpoint_ns", ""))] if thread is not None else [uuid.uuid4().hex]
+    thread = configurable.get("thread_id")
+    whose = [str(thread), str(configurable.get("checkpoint_ns", ""))] if thread is not None else [uuid.uuid4().hex]
     return digest("node", *whose, *parts)
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Union
 
@@ -30,7 +31,7 @@ from pydantic import AfterValidator, BeforeValidator
 
 from ..client.body import decode, encode
 from ..errors import AlreadyDecided, ApprovalNotFound, BadRequest
-from ..patterns.approve import Decision
+from ..patterns.approve import Decision, approval_from_wire
 from . import approval_formats as formats
 from ._compat import interrupt_index
 from .context import current
@@ -151,22 +152,22 @@ class _Gate:
 
     def _judge(self, answer: formats.Answer) -> Decision | None:
         """What an answer comes to: the decision, or None for a vote that leaves it open. Raises to have the answer forgotten."""
-        if "nolag_decision" in answer:
-            if answer["nolag_decision"] != self.approval:
-                raise ValueError(f"this gate waits for approval {self.approval}, not for {answer['nolag_decision']}")
+        vote: dict[str, Any] = dict(answer)
+        if formats.MARKER in vote:
+            if vote[formats.MARKER] != self.approval:
+                raise ValueError(f"this gate waits for approval {self.approval}, not for {vote[formats.MARKER]}")
             standing = self._standing()
             if standing is None:
                 raise ValueError(f"approval {self.approval} is not decided yet")
             return standing
-        vote: dict[str, Any] = dict(answer)
-        body = encode(vote["args"]) if answer["type"] == "edit" else None
+        body = encode(vote["args"]) if vote["type"] == "edit" else None
         key = f"{self.place}:{hashlib.sha256(encode(vote)).hexdigest()[:32]}"
-        fields = {"approval": self.approval, "type": answer["type"], "body": body, "message": vote.get("message"), "key": key}
+        fields: dict[str, Any] = {"approval": self.approval, "type": vote["type"], "body": body, "message": vote.get("message"), "key": key}
         try:
             counted = self.context.vote(fields) if self.context is not None else self.link.call("approval.decide", **fields)
         except AlreadyDecided:
             standing = self._standing()
-            if standing is None or not _abides(standing, answer):
+            if standing is None or not _abides(standing, vote):
                 raise
             return standing
         return self._standing() if counted["state"] == "decided" else None
@@ -175,7 +176,10 @@ class _Gate:
         info = self._info()
         if info is None:
             raise ApprovalNotFound(f"approval {self.approval} of action {self.action!r} is not in room {self.link.room!r} (any more)")
-        return None if info.get("decision") is None else Decision.from_info(info, self._shown(info))
+        decision = approval_from_wire(info).decision
+        if decision is not None and decision.type == "approve":
+            return replace(decision, args=self._shown(info))
+        return decision
 
     def _info(self) -> dict[str, Any] | None:
         try:
@@ -212,8 +216,8 @@ def approval_id(thread: str, ns: str, place: int) -> str:
     return digest("gate", thread, ns, str(place))
 
 
-def _abides(standing: Decision, answer: formats.Answer) -> bool:
+def _abides(standing: Decision, vote: Mapping[str, Any]) -> bool:
     """Whether a late answer can live with what was decided before it: nothing happens that it did not ask for."""
     if not standing.approved:
         return True
-    return standing.type == answer.get("type") and (standing.type != "edit" or standing.args == answer.get("args"))
+    return standing.type == vote["type"] and (standing.type != "edit" or standing.args == vote["args"])

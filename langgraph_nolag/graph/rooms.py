@@ -16,6 +16,23 @@ if TYPE_CHECKING:
     from ..client.link import RoomLink
 
 
+def room_of(graph: Any, room: Any = None) -> RoomLink:
+    """The named room, else the one that a graph is distributed over, else that of its `NoLagSaver`.
+
+    Raises:
+        NotSupported: no room is known; says what to do.
+    """
+    if room is not None:
+        return open_room(room)
+    distribution, saver = getattr(graph, "distribution", None), getattr(graph, "checkpointer", None)
+    if distribution is not None:
+        link: RoomLink = distribution.link
+        return link
+    if isinstance(saver, NoLagSaver):
+        return saver.link
+    raise NotSupported("no room is known here: pass room=, distribute the graph, or compile it with a NoLagSaver")
+
+
 def room_here(room: Any = None) -> RoomLink:
     """The named room, else that of the distributed graph, else that of the graph's `NoLagSaver`.
 

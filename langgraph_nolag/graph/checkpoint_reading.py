@@ -1,0 +1,169 @@
+"""Reading checkpoints, as `Steps`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple, PendingWrite, get_checkpoint_id
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from ..errors import NotDecodable
+from . import checkpoint_keys as keys
+from . import checkpoint_upkeep as upkeep
+from .checkpoint_record import Stored, StoredWrite, unpack_value
+from .steps import Steps, chunks
+
+PAGE: Final = 20  # checkpoints read at once by `list`
+SCAN: Final = 500  # keys read at once
+
+
+def get(serde: SerializerProtocol, config: RunnableConfig) -> Steps[CheckpointTuple | None]:
+    thread, ns, checkpoint_id = address(config)
+    if checkpoint_id is None:
+        [page] = yield [("record.scan", {"prefix": keys.checkpoints(thread, ns), "reverse": True, "limit": 1})]
+        items = page["items"]
+    else:
+        key = keys.checkpoint(thread, ns, checkpoint_id)
+        [read] = yield [("record.read", {"keys": [key]})]
+        items = [(key, body) for body in read["bodies"] if body is not None]
+    found = yield from _tuples(serde, [(key, Stored.unpack(body)) for key, body in items])
+    return found[0] if found else None
+
+
+def next_page(serde: SerializerProtocol, listing: Listing) -> Steps[list[CheckpointTuple]]:
+    items = yield from listing.next_items()
+    chosen: list[tuple[str, Stored]] = []
+    for key, body in items:
+        stored = Stored.unpack(body)
+        if listing.filter:
+            metadata = serde.loads_typed(stored.metadata)
+            if any(metadata.get(name) != wanted for name, wanted in listing.filter.items()):
+                continue
+        if listing.take():
+            chosen.append((key, stored))
+    return (yield from _tuples(serde, chosen))
+
+
+def _tuples(serde: SerializerProtocol, found: Sequence[tuple[str, Stored]]) -> Steps[list[CheckpointTuple]]:
+    """Whole checkpoints: their values and pending writes, all in one round trip."""
+    if not found:
+        return []
+    names = [keys.names(key) for key, _ in found]
+    value_keys = {
+        keys.value(thread, ns, channel, version): channel
+        for (thread, ns, _), (_, stored) in zip(names, found, strict=True)
+        for channel, version in stored.channels.items()
+    }
+    answers = yield [
+        *(("record.scan", {"prefix": keys.writes(*name), "limit": SCAN}) for name in names),
+        *(("record.read", {"keys": chunk}) for chunk in chunks(list(value_keys))),
+    ]
+    pages, reads = answers[: len(names)], answers[len(names) :]
+    values = dict(zip(value_keys, (body for read in reads for body in read["bodies"]), strict=True))
+    tuples = []
+    for (thread, ns, checkpoint_id), (_, stored), page in zip(names, found, pages, strict=True):
+        items = list(page["items"])
+        while not page["end"]:
+            [page] = yield [("record.scan", {"prefix": keys.writes(thread, ns, checkpoint_id), "after": items[-1][0], "limit": SCAN})]
+            items += page["items"]
+        checkpoint = serde.loads_typed(stored.checkpoint)
+        checkpoint["channel_values"] = {
+            channel: _value(serde, values[keys.value(thread, ns, channel, version)], thread, channel)
+            for channel, version in stored.channels.items()
+        }
+        tuples.append(
+            CheckpointTuple(
+                config=config_of(thread, ns, checkpoint_id),
+                checkpoint=checkpoint,
+                metadata=serde.loads_typed(stored.metadata),
+                parent_config=config_of(thread, ns, stored.parent) if stored.parent else None,
+                pending_writes=_pending(serde, [body for _, body in items]),
+            )
+        )
+    return tuples
+
+
+def _value(serde: SerializerProtocol, body: bytes | None, thread: str, channel: str) -> Any:
+    if body is None:
+        raise NotDecodable(f"the value of channel {channel!r} in a checkpoint of thread {thread!r} is missing from the room")
+    return serde.loads_typed(unpack_value(body))
+
+
+def _pending(serde: SerializerProtocol, bodies: Iterable[bytes]) -> list[PendingWrite]:
+    writes = sorted((StoredWrite.unpack(body) for body in bodies), key=StoredWrite.sort_key)
+    return [(write.task_id, write.channel, serde.loads_typed(write.value)) for write in writes]
+
+
+@dataclass(slots=True)
+class Listing:
+    """Where a `list` stands. One namespace is walked in order; what spans several is put in order of ids first, by keys alone."""
+
+    prefix: str
+    walk: bool
+    only: str | None
+    before: str | None
+    filter: dict[str, Any]
+    left: int | None
+    cursor: str | None = None
+    keys: list[str] | None = None
+    done: bool = field(default=False)
+
+    @classmethod
+    def of(cls, config: RunnableConfig | None, filter: dict[str, Any] | None, before: RunnableConfig | None, limit: int | None) -> Listing:
+        older_than = get_checkpoint_id(before) if before else None
+        listing = cls(f"{keys.KIND}/", False, None, older_than, filter or {}, limit, done=limit is not None and limit <= 0)
+        if config is not None:
+            thread, ns = str(config["configurable"]["thread_id"]), config["configurable"].get("checkpoint_ns")
+            listing.prefix, listing.only = keys.checkpoints(thread, ns), get_checkpoint_id(config)
+            if ns is not None and listing.only is None:
+                listing.walk = True
+                listing.cursor = None if older_than is None else keys.checkpoint(thread, ns, older_than)
+        return listing
+
+    def next_items(self) -> Steps[list[tuple[str, bytes]]]:
+        if self.walk:
+            fields = {"prefix": self.prefix, "reverse": True, "limit": PAGE if self.left is None or self.filter else min(PAGE, self.left)}
+            [page] = yield [("record.scan", fields if self.cursor is None else {**fields, "before": self.cursor})]
+            items = [(key, body) for key, body in page["items"]]
+            self.done = self.done or page["end"] or not items
+            self.cursor = items[-1][0] if items else None
+            return items
+        if self.keys is None:
+            self.keys = yield from self._in_order()
+        batch, self.keys = self.keys[:PAGE], self.keys[PAGE:]
+        self.done = self.done or not self.keys
+        if not batch:
+            return []
+        [read] = yield [("record.read", {"keys": batch})]
+        return [(key, body) for key, body in zip(batch, read["bodies"], strict=True) if body is not None]
+
+    def _in_order(self) -> Steps[list[str]]:
+        found = []
+        for key in (yield from upkeep.scan_keys(self.prefix)):
+            names = keys.parse_checkpoint(key)
+            if names is None or (self.only is not None and names[2] != self.only) or (self.before is not None and names[2] >= self.before):
+                continue
+            found.append((names[2], key))
+        return [key for _, key in sorted(found, reverse=True)]
+
+    def take(self) -> bool:
+        """One more result, if the limit allows."""
+        if self.left is None:
+            return True
+        if self.left == 0:
+            return False
+        self.left -= 1
+        self.done = self.done or self.left == 0
+        return True
+
+
+def address(config: RunnableConfig) -> tuple[str, str, str | None]:
+    configurable = config["configurable"]
+    return str(configurable["thread_id"]), configurable.get("checkpoint_ns", ""), get_checkpoint_id(config)
+
+
+def config_of(thread: str, ns: str, checkpoint_id: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}}
