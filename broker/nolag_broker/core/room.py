@@ -1,59 +1,227 @@
-"""One room: a log of events, the state folded from it, and what is decided on that state."""
+"""One room: a log of events, the state folded from it, and what is decided on that state.
+
+The parts (tasks, members, blackboard, …) decide by emitting events, and change only by folding them. What is ephemeral
+(connections, offers, leases' ends, progress) is the exception: it is not in the log and is gone with a restart.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..wire.codes import Refusal
+from .approvals import Approvals
+from .blackboard import Blackboard
+from .command import Command
+from .dispatching import Dispatching
+from .entity import Entity
 from .event import Event
-from .turn import Caller, Env, Turn
+from .inbox import Inbox
+from .limits import Limits
+from .members import Members, Session
+from .once import Once
+from .records import Records
+from .requests import Requests
+from .serving import Serving
+from .tasks import Tasks
+from .timers import Timers
+from .tools import Tools
+from .topics import Topics
+from .turn import BROKER, Caller, Env, Push, Reply, Turn
+from .wanted import Wanted
+
+EARLY = 0.001  # wall-clock moments may come this much early: a timer wakes by the other clock
 
 
 class Room:
-    """The interface between the core and the node; the core's author fills it in.
+    """The interface between the core and the node.
 
     The node calls, for one room, strictly one after the other:
       needs -> (fetches) -> decide, connected/disconnected/heartbeat, tick, take.
     """
 
-    name: str
-    epoch: str
-    seq: int  # of the last event decided, durable or not
+    def __init__(self, name: str, epoch: str, limits: Limits | None = None) -> None:
+        self.name = name
+        self.epoch = epoch
+        self.seq = 0  # of the last event decided, durable or not
+        self.limits = limits or Limits()
+        self.monotonic = Timers()
+        self.wall = Timers()
+
+        # the moment: who asks, when, and what was fetched for it
+        self.caller = BROKER
+        self.env = Env(0.0, 0.0, lambda: 0.5, lambda: "")
+        self._cold: Mapping[str, bytes | None] = {}
+
+        # what changed since the last `take`
+        self._turn = Turn(0)
+        self._dirty: dict[Entity, None] = {}
+
+        self.members = Members(self)
+        self.tasks = Tasks(self)
+        self.tools = Tools(self)
+        self.blackboard = Blackboard(self)
+        self.approvals = Approvals(self)
+        self.inbox = Inbox(self)
+        self.topics = Topics(self)
+        self.once = Once(self)
+        self._requests = Requests(self)
+        self._wanted = Wanted(self)
+        both = (self.members, self.tools, self.blackboard, self.approvals, self.inbox, self.topics)
+        self._folds: dict[str, Callable[[Event], None]] = {"room.opened": _nothing, "record.written": _nothing}
+        for folding in (self.tasks, *both):
+            self._folds.update(folding.folds())
+        self._operations: dict[type, Callable[[Any, Caller], dict[str, Any]]] = {}
+        for deciding in (Dispatching(self), Serving(self), Records(self), *both):
+            self._operations.update(deciding.operations())
 
     @classmethod
-    def recover(cls, name: str, epoch: str, sequence: int, heads: Mapping[str, bytes], env: Env) -> Room:
+    def recover(cls, name: str, epoch: str, sequence: int, heads: Mapping[str, bytes], env: Env, limits: Limits | None = None) -> Room:
         """The room as its rows say. Members are away and leases start again at full length."""
-        raise NotImplementedError
+        room = cls(name, epoch, limits)
+        room.seq = room._turn.expected_sequence = sequence
+        room.env = env
+        room.members.load(heads)
+        room.tools.load()
+        room.tasks.load(heads, env.wall)
+        for part in (room.blackboard, room.approvals, room.inbox, room.topics, room._requests):
+            part.load(heads)
+        return room
 
-    def needs(self, command: Any) -> Sequence[str]:
-        """Cold keys whose values `decide` must be given for this command; usually none."""
-        raise NotImplementedError
+    # -- what the node calls
 
-    def decide(self, command: Any, caller: Caller, request: int | None, cold: Mapping[str, bytes | None], env: Env) -> None:
+    def needs(self, command: Command) -> Sequence[str]:
+        """Cold keys whose values `decide` must be given for this command; usually none. The values must be those after every
+        turn handed over by `take`, committed or not; what was decided since is not asked for."""
+        keys = self._wanted.by(command)
+        if not keys:
+            return ()
+        return [key for key in keys if key not in self._turn.records]
+
+    def decide(self, command: Command, caller: Caller, request: int | None, cold: Mapping[str, bytes | None], env: Env) -> None:
         """Decide one command (see `command.parse`). What changes is applied at once; the reply, or the refusal, and what is to be
         pushed are among the effects of the next `take`. Never raises `Refusal`."""
-        raise NotImplementedError
+        self.caller, self.env, self._cold = caller, env, cold
+        requests, effects = self._requests, self._turn.effects
+        mark = len(effects)  # the reply goes before what the command pushes: it may say what the pushes are about
+        if command.done:
+            requests.done(caller, command.done)
+        try:
+            ok = requests.answered(caller, request) if command.resent and request is not None else None
+            if ok is None:
+                ok = self._operations[type(command)](command, caller)
+                if command.once and request is not None:
+                    requests.remember(caller, request, ok)
+            if request is not None:
+                effects.insert(mark, Reply(caller.session, request, ok, seq=self.seq))
+        except Refusal as refusal:
+            if request is not None:
+                effects.insert(mark, Reply(caller.session, request, err=refusal.to_wire(), seq=self.seq))
+        self.tasks.settle()
 
     def disconnected(self, session: str, env: Env) -> None:
         """A connection is gone. Its member stays until its lease ends."""
-        raise NotImplementedError
+        self.env = env
+        self.members.disconnected(session)
 
     def heartbeat(self, session: str, env: Env) -> None:
         """A sign of life: renews the leases of the member on this connection. Any message counts."""
-        raise NotImplementedError
+        self.env = env
+        self.members.heartbeat(session)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do at the latest (on `Env.now`)."""
-        raise NotImplementedError
+        moments = []
+        if (lease := self.monotonic.next()) is not None:
+            moments.append(lease)
+        if (wall := self.wall.next()) is not None:
+            moments.append(wall - self.env.wall + self.env.now)
+        return min(moments, default=None)
 
     def tick(self, env: Env) -> None:
         """Whatever has come due: leases, timeouts, delays, expiries."""
-        raise NotImplementedError
+        self.caller, self.env = BROKER, env
+        self.monotonic.run(env.now)
+        self.wall.run(env.wall + EARLY)
+        self.tasks.settle()
 
     def take(self) -> Turn:
         """What was decided since the last `take`, with the changed heads encoded as they are now."""
-        raise NotImplementedError
+        turn, dirty = self._turn, self._dirty
+        heads = turn.heads
+        for entity in dirty:
+            head = entity.head()
+            if head is not None:
+                heads[entity.key] = head
+                entity.stored = True
+            elif entity.stored:
+                heads[entity.key] = None
+                entity.stored = False
+        dirty.clear()
+        self._turn = Turn(self.seq)
+        return turn
 
     def apply(self, event: Event) -> None:
         """Fold one event. `decide` uses it and so does replay: folding the whole log gives the same heads."""
-        raise NotImplementedError
+        self.seq = event.seq
+        self.tasks.advance(event.time)
+        self._folds.get(event.type, self.topics.apply_emitted)(event)
+
+    # -- what the parts use
+
+    def emit(
+        self,
+        type: str,
+        subject: str | None,
+        data: dict[str, Any],
+        body: bytes | None = None,
+        ct: str | None = None,
+        parent: int | None = None,
+        id: str | None = None,
+    ) -> Event:
+        """The one way in which anything becomes a fact."""
+        if not self.seq and type != "room.opened":
+            self.emit("room.opened", None, {})
+        event = Event(self.seq + 1, type, self.env.wall, self.caller.actor, data, subject, body, ct, parent, id)
+        self._turn.events.append(event)
+        self.apply(event)
+        return event
+
+    def touch(self, entity: Entity) -> None:
+        """The entity's row is to be written, or deleted, with this turn."""
+        self._dirty[entity] = None
+
+    def push(self, session: Session, frame: dict[str, Any]) -> None:
+        self._turn.effects.append(Push(session.id, frame))
+
+    def effect(self, effect: Any) -> None:
+        self._turn.effects.append(effect)
+
+    def put_record(self, key: str, value: bytes | None) -> None:
+        self._turn.records[key] = value
+
+    def delete_records(self, prefix: str) -> None:
+        """Everything under the prefix goes, this turn's own records too; what is put later in the turn stays."""
+        records = self._turn.records
+        for key in [key for key in records if key.startswith(prefix)]:
+            del records[key]
+        self._turn.deleted_prefixes.append(prefix)
+
+    def cold(self, key: str) -> bytes | None:
+        """The record as it is now: what this turn did to it counts, then what was fetched."""
+        turn = self._turn
+        if key in turn.records:
+            return turn.records[key]
+        if any(key.startswith(prefix) for prefix in turn.deleted_prefixes):
+            return None
+        return self._cold.get(key)
+
+    def allow(self, verb: str, resource: str) -> None:
+        """Raises `Refusal` (`not_authorized`) when the caller's grants do not cover this."""
+        if not self.caller.grants.allows(verb, self.name, resource):
+            message = f"this token has no grant for {verb!r} on {resource!r} in the room {self.name!r}"
+            raise Refusal("not_authorized", message, detail={"verb": verb, "resource": resource})
+
+
+def _nothing(event: Event) -> None:
+    """A fact that changes no state."""

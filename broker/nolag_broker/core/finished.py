@@ -1,0 +1,210 @@
+"""Finished tasks: cold records, so that a million of them cost no memory.
+
+The header of a task that ended goes to a record in the same turn:
+
+- `done/task/<id>` when only its dispatcher still wants it; `task.ack` deletes it;
+- `kept/<period>/task/<id>`, and `kept/<period>/key/…` when it has a key, when it is to be found for some time. A period is as
+  long as things are kept. When one begins, everything from before the last one goes in a single range deletion, so that
+  nobody has to remember when each thing ends: it is kept for one to two periods.
+
+Dead letters stay among the live tasks (a bounded number): listing them and trying them again then reads nothing cold, and the
+log alone says what a retry brings back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgpack
+
+from ..wire.codec import pack
+from .entity import Entity
+from .task import COMPLETED, Holder, Task
+
+if TYPE_CHECKING:
+    from .room import Room
+
+SEPARATOR = "\x1f"  # in no name
+
+
+class Grouped(Entity):
+    """A finished task that `task.forget` can still find."""
+
+    __slots__ = ("alive", "group", "id", "idempotency_key", "kind", "period", "seq", "type")
+
+    def __init__(self, id: str, type: str, kind: str, idempotency_key: str | None, group: str, period: int, seq: int) -> None:
+        self.stored = False
+        self.alive = True
+        self.id = id
+        self.type = type
+        self.kind = kind
+        self.idempotency_key = idempotency_key
+        self.group = group
+        self.period = period
+        self.seq = seq
+
+    @property
+    def key(self) -> str:
+        return "grouped/" + self.id
+
+    def head(self) -> bytes | None:
+        if not self.alive:
+            return None
+        row: bytes = pack((self.id, self.type, self.kind, self.idempotency_key, self.group, self.period, self.seq))
+        return row
+
+    def records(self) -> list[str]:
+        keys = [f"kept/{self.period}/task/{self.id}"]
+        if self.idempotency_key is not None:
+            keys.append(f"kept/{self.period}/{key_name(self.kind, self.type, self.idempotency_key)}")
+        return keys
+
+
+def key_name(kind: str, type: str, key: str) -> str:
+    return f"key/{kind}{SEPARATOR}{type}{SEPARATOR}{key}"
+
+
+class Finished(Entity):
+    """The records of finished tasks, and what of them is at hand. Its own row says which period it is."""
+
+    key = "period"
+
+    def __init__(self, room: Room) -> None:
+        self.stored = False
+        self.period = 0
+        self._room = room
+        self._recent: dict[str, Task] = {}  # a cache of records
+        self._acknowledged: dict[str, Task] = {}  # for a worker that sends a completion again
+        self._grouped: dict[str, Grouped] = {}
+        self._groups: dict[str, dict[str, Grouped]] = {}
+
+    def head(self) -> bytes | None:
+        row: bytes = pack(self.period)
+        return row
+
+    # -- periods
+
+    def advance(self, time: float) -> bool:
+        """Called for every event: a new period begins when its time has come. Whether one did."""
+        period = int(time // self._room.limits.keep)
+        if period <= self.period:
+            return False
+        for old in (self.period - 1, self.period):
+            if 0 < old < period - 1:
+                self._room.delete_records(f"kept/{old}/")
+        self.period = period
+        self._room.touch(self)
+        for entry in list(self._grouped.values()):
+            if entry.period >= period - 1:
+                break
+            self._drop(entry)
+        self._recent.clear()
+        return True
+
+    def places(self, name: str) -> tuple[str, str]:
+        """Where something kept under this name may be."""
+        return f"kept/{self.period}/{name}", f"kept/{self.period - 1}/{name}"
+
+    # -- tasks that ended
+
+    def add(self, task: Task) -> None:
+        """The task ended and is no dead letter."""
+        header = task.header()
+        if task.idempotency_key is None:
+            self._room.put_record("done/task/" + task.id, header)
+        else:
+            self.keep(task, header)
+        self._recent[task.id] = task
+        if len(self._recent) > self._room.limits.finished:
+            del self._recent[next(iter(self._recent))]
+
+    def keep(self, task: Task, header: bytes) -> None:
+        self._room.put_record(f"kept/{task.period}/task/{task.id}", header)
+        if task.idempotency_key is not None:
+            self._room.put_record(f"kept/{task.period}/{key_name(task.kind, task.type, task.idempotency_key)}", header)
+
+    def group(self, task: Task) -> None:
+        """The task ended, has a group and is kept: `task.forget` is to find it."""
+        assert task.group is not None
+        self._enter(Grouped(task.id, task.type, task.kind, task.idempotency_key, task.group, task.period, task.end_seq))
+
+    def members_of(self, group: str) -> list[Grouped]:
+        return list(self._groups.get(group, {}).values())
+
+    def forget(self, id: str) -> None:
+        if (entry := self._grouped.get(id)) is None:
+            return
+        for key in entry.records():
+            self._room.put_record(key, None)
+        self._recent.pop(id, None)
+        self._drop(entry)
+
+    def ungroup(self, id: str) -> None:
+        if (entry := self._grouped.get(id)) is not None:
+            self._drop(entry)
+
+    def load(self, rows: Mapping[str, bytes]) -> None:
+        if row := rows.get(self.key):
+            self.period = msgpack.unpackb(row)
+            self.stored = True
+        entries = [Grouped(*msgpack.unpackb(row)) for key, row in rows.items() if key.startswith("grouped/")]
+        for entry in sorted(entries, key=lambda entry: entry.seq):
+            entry.stored = True
+            self._enter(entry)
+
+    def _enter(self, entry: Grouped) -> None:
+        self._grouped[entry.id] = entry
+        self._groups.setdefault(entry.group, {})[entry.id] = entry
+        if not entry.stored:
+            self._room.touch(entry)
+        if len(self._grouped) > self._room.limits.grouped:
+            self._drop(next(iter(self._grouped.values())))
+
+    def _drop(self, entry: Grouped) -> None:
+        entry.alive = False
+        del self._grouped[entry.id]
+        group = self._groups[entry.group]
+        del group[entry.id]
+        if not group:
+            del self._groups[entry.group]
+        self._room.touch(entry)
+
+    # -- finding them again
+
+    def needs(self, id: str) -> tuple[str, ...]:
+        """The records that may hold this task."""
+        return () if id in self._recent else ("done/task/" + id, *self.places("task/" + id))
+
+    def needs_key(self, kind: str, type: str, key: str) -> tuple[str, ...]:
+        return self.places(key_name(kind, type, key))
+
+    def find(self, id: str) -> Task | None:
+        """A finished task. Its records must have been named by `needs`."""
+        if (task := self._recent.get(id)) is not None:
+            return task
+        return self._read(self.needs(id))
+
+    def find_key(self, kind: str, type: str, key: str) -> Task | None:
+        return self._read(self.needs_key(kind, type, key))
+
+    def _read(self, keys: tuple[str, ...]) -> Task | None:
+        for key in keys:
+            if (header := self._room.cold(key)) is not None:
+                return Task.from_header(header)
+        return None
+
+    def acknowledge(self, task: Task) -> None:
+        """The dispatcher has the result. What has a key stays: somebody may ask for it again."""
+        if task.idempotency_key is not None:
+            return
+        self._room.put_record("done/task/" + task.id, None)
+        self._recent.pop(task.id, None)
+        self._acknowledged[task.id] = task
+        if len(self._acknowledged) > self._room.limits.finished:
+            del self._acknowledged[next(iter(self._acknowledged))]
+
+    def completed_by(self, id: str, holder: Holder, token: int) -> bool:
+        """Whether exactly this hand-out completed the task, acknowledged since or not."""
+        task = self._acknowledged.get(id) or self.find(id)
+        return task is not None and task.state == COMPLETED and task.holder == holder and task.token == token

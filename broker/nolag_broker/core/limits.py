@@ -1,0 +1,30 @@
+"""The bounds and spans of a room. The server fills them from its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds, sizes in bytes. What would go over a bound is refused with `overloaded`, unless it says otherwise."""
+
+    lease: float = 10.0  # how long the tasks of a silent process stay its own
+    disconnect_grace: float = 3.0  # the same, once its connection is closed
+    keep: float = 7 * 86400.0  # finished tasks with a key, dead letters, published keys: kept at least so long
+
+    backlog: int = 100_000  # tasks that have not ended
+    dead_letters: int = 10_000  # the oldest is no longer listed
+    grouped: int = 100_000  # finished tasks that `task.forget` can still find; the oldest is left to time
+    finished: int = 4096  # finished tasks whose header stays at hand, so that an acknowledgement reads nothing
+    members: int = 10_000
+    keys: int = 100_000  # of the blackboard, deleted ones included
+    history: int = 100  # revisions of a key
+    unread: int = 10_000  # messages of an inbox
+    approvals: int = 10_000  # pending
+    decided: int = 1_000  # approvals that can still be listed; all can be read by their id
+    retained: int = 100_000  # topics
+    clients: int = 4096  # processes whose answers are kept for a request that comes again; the oldest is dropped
+    answers: int = 512  # of one process; the oldest is dropped
+    progress: int = 1 << 20  # of a running task; the oldest is dropped, and said to be gone
+    tells: int = 1 << 20  # of a task

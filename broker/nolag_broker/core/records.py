@@ -1,0 +1,76 @@
+"""Records: keyed bytes that are never held in memory. Writing is a fact of the log; what was written is beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ..wire.codes import Refusal
+from .command import RecordRead, RecordScan, RecordWrite
+from .task import RUNNING
+from .turn import Caller, RecordAt, ScanAt
+
+if TYPE_CHECKING:
+    from .room import Room
+
+EVERY_OWNER: Final = ("**", "*/**")  # names that only grants for all owners match
+
+
+class Records:
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def operations(self) -> dict[type, Any]:
+        return {RecordWrite: self.write, RecordRead: self.read, RecordScan: self.scan}
+
+    def write(self, command: RecordWrite, caller: Caller) -> dict[str, Any]:
+        room = self._room
+        touched: dict[str, int] = {}
+        for key in (*command.delete_prefixes, *command.deletes, *(put[0] for put in command.puts)):
+            owner = self._allow(key)
+            touched[owner] = touched.get(owner, 0)
+        if command.lease is not None:
+            self._check_lease(*command.lease, caller)
+        for prefix in command.delete_prefixes:
+            room.delete_records(prefix)
+        for key in command.deletes:
+            room.put_record(key, None)
+        written = 0
+        for key, body, if_absent in command.puts:
+            if not if_absent or room.cold(key) is None:
+                room.put_record(key, body)
+                written += 1
+                touched[_owner(key)] += 1
+        for owner, count in touched.items():
+            room.emit("record.written", owner, {"count": count})
+        return {"written": written}
+
+    def _check_lease(self, id: str, token: int, caller: Caller) -> None:
+        task = self._room.tasks.by_id.get(id)
+        if task is None or task.state != RUNNING or task.token != token or task.holder != (caller.actor, caller.instance):
+            raise Refusal("stale_lease", "the task is not held under this token any more: nothing was written")
+
+    def read(self, command: RecordRead, caller: Caller) -> dict[str, Any]:
+        for owner in {_owner(key) for key in command.keys}:
+            self._allow(owner)
+        return {"bodies": [RecordAt(key) for key in command.keys]}
+
+    def scan(self, command: RecordScan, caller: Caller) -> dict[str, Any]:
+        if command.prefix.endswith("/") and command.prefix.count("/") == 1:
+            for resource in EVERY_OWNER:
+                self._room.allow("checkpoint", resource)
+        else:
+            self._allow(command.prefix)
+        scan = ScanAt(command.prefix, command.after, command.before, command.reverse, command.limit, command.bodies)
+        return {"items": scan}  # the node, which reads, adds whether that is the end
+
+    def _allow(self, key: str) -> str:
+        """The key's kind and owner, when the caller may use it."""
+        owner = _owner(key)
+        self._room.allow("checkpoint", owner.split("/", 1)[1])
+        return owner
+
+
+def _owner(key: str) -> str:
+    """The key up to its second `/`, for example `checkpoint/thread-7`."""
+    kind, owner = key.split("/", 2)[:2]
+    return f"{kind}/{owner}"

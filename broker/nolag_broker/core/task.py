@@ -1,0 +1,253 @@
+"""A task: its header, how the header is stored, and what callers see of it. Its bodies are in the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgpack
+
+from ..wire.codec import pack
+from .entity import Entity
+from .event import Event
+from .fields import RETRY
+from .timers import Timer
+
+if TYPE_CHECKING:
+    from .lanes import Lane
+    from .live import Live
+    from .matching import Queue
+
+WAITING: Final = "waiting"  # for a worker
+DELAYED: Final = "delayed"
+PARKED: Final = "parked"  # its concurrency key is busy
+RUNNING: Final = "running"
+COMPLETED: Final = "completed"
+FAILED: Final = "failed"
+CANCELLED: Final = "cancelled"
+TIMED_OUT: Final = "timed_out"
+FORGOTTEN: Final = "forgotten"  # by the room too: nobody ever sees it
+LIVE: Final = frozenset({WAITING, DELAYED, PARKED, RUNNING})
+ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED, TIMED_OUT})
+
+Holder = tuple[str, str]  # actor, instance
+
+
+class Task(Entity):
+    """What the room knows of one task. `seq` is the sequence of its dispatch, which carries the payload."""
+
+    __slots__ = (
+        "attempt",  # hand-outs so far
+        "body_seq",  # of the event that carries the result or the error's body; 0: there is none
+        "capabilities",
+        "concurrency_key",
+        "created",
+        "ct",
+        "deadline",
+        "digest",
+        "dispatcher",
+        "due",
+        "due_timer",
+        "end_seq",
+        "end_timer",
+        "ended",
+        "error",
+        "errors",  # [attempt, error, actor] of hand-outs that failed or were lost
+        "group",
+        "holder",
+        "id",
+        "idempotency_key",
+        "kind",
+        "lane",
+        "live",  # what is not stored: followers, offer, progress, tells
+        "max_attempts",
+        "offer_number",
+        "period",  # in which it ended; see Finished
+        "priority",
+        "queue",
+        "require_live",
+        "result_ct",
+        "retry",
+        "seq",
+        "slot",
+        "state",
+        "token",
+        "type",
+        "used",  # hand-outs that failed or were lost since the dispatch or the last task.retry
+    )
+
+    def __init__(self, event: Event) -> None:
+        """As dispatched."""
+        data = event.data
+        get = data.get
+        self.stored = False
+        self.id: str = data["task"]
+        self.seq = event.seq
+        self.type = event.subject or ""
+        self.kind: str = data["kind"]
+        self.capabilities = frozenset(data["capabilities"])
+        self.ct = event.ct
+        self.idempotency_key: str | None = get("key")
+        self.digest: str = data["digest"]
+        self.priority: int = data["priority"]
+        self.max_attempts: int = data["attempts"]
+        self.retry: tuple[float, float, float, float] = tuple(get("retry", RETRY))
+        self.dispatcher = event.sender
+        self.created = event.time
+        self.due: float | None = get("due")
+        self.deadline: float | None = get("deadline")
+        self.concurrency_key: str | None = get("concurrency_key")
+        self.slot: str | None = get("slot")
+        self.group: str | None = get("group")
+        self.require_live: bool = get("require_live", False)
+        self.state = WAITING
+        self.attempt = self.used = self.token = self.offer_number = 0
+        self.holder: Holder | None = None
+        self.errors: list[tuple[int, dict[str, Any], str]] = []
+        self.error: dict[str, Any] | None = None
+        self.end_seq = self.body_seq = self.period = 0
+        self.ended = 0.0
+        self.result_ct: str | None = None
+        self.lane: Lane | None = None
+        self.queue: Queue | None = None
+        self.live: Live | None = None
+        self.due_timer: Timer | None = None
+        self.end_timer: Timer | None = None
+
+    def __lt__(self, other: Task) -> bool:
+        return False  # heaps order by priority and sequence; two entries of one task are equals
+
+    def __repr__(self) -> str:
+        return f"Task({self.id!r}, {self.state})"
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        return -self.priority, self.seq
+
+    @property
+    def key(self) -> str:
+        return "task/" + self.id
+
+    @property
+    def dead(self) -> bool:
+        """A dead letter: it failed, and somebody may want to look into it. A failed call of a tool is an answer, nothing more."""
+        return self.state == FAILED and self.kind != "tool"
+
+    def head(self) -> bytes | None:
+        return self.header() if self.state in LIVE or self.dead else None
+
+    def header(self) -> bytes:
+        """The whole header, as head or as record. How a task waits is not in it: that follows from the others and the time."""
+        state = self.state
+        values: bytes = pack(
+            (
+                self.id,
+                self.seq,
+                self.type,
+                self.kind,
+                sorted(self.capabilities),
+                self.ct,
+                self.idempotency_key,
+                self.digest,
+                self.priority,
+                self.max_attempts,
+                None if self.retry is RETRY else self.retry,
+                self.dispatcher,
+                self.created,
+                self.due,
+                self.deadline,
+                self.concurrency_key,
+                self.slot,
+                self.group,
+                self.require_live,
+                WAITING if state in (DELAYED, PARKED) else state,
+                self.attempt,
+                self.used,
+                self.token,
+                self.offer_number,
+                self.holder,
+                self.errors,
+                self.error,
+                self.end_seq,
+                self.body_seq,
+                self.period,
+                self.ended,
+                self.result_ct,
+            )
+        )
+        return values
+
+    @classmethod
+    def from_header(cls, header: bytes) -> Task:
+        self = cls.__new__(cls)
+        capabilities: list[str]
+        retry: list[float] | None
+        holder: list[str] | None
+        errors: list[list[Any]]
+        (
+            self.id,
+            self.seq,
+            self.type,
+            self.kind,
+            capabilities,
+            self.ct,
+            self.idempotency_key,
+            self.digest,
+            self.priority,
+            self.max_attempts,
+            retry,
+            self.dispatcher,
+            self.created,
+            self.due,
+            self.deadline,
+            self.concurrency_key,
+            self.slot,
+            self.group,
+            self.require_live,
+            self.state,
+            self.attempt,
+            self.used,
+            self.token,
+            self.offer_number,
+            holder,
+            errors,
+            self.error,
+            self.end_seq,
+            self.body_seq,
+            self.period,
+            self.ended,
+            self.result_ct,
+        ) = msgpack.unpackb(header)
+        self.stored = False
+        self.capabilities = frozenset(capabilities)
+        self.retry = RETRY if retry is None else (retry[0], retry[1], retry[2], retry[3])
+        self.holder = None if holder is None else (holder[0], holder[1])
+        self.errors = [(attempt, error, actor) for attempt, error, actor in errors]
+        self.lane = self.queue = self.live = self.due_timer = self.end_timer = None
+        return self
+
+    def backoff(self, random: float) -> float:
+        """How long the next hand-out waits after a failure."""
+        initial, factor, maximum, jitter = self.retry
+        delay = min(maximum, initial * factor**self.used)
+        return delay * (1 + jitter * (2 * random - 1))
+
+    def info(self) -> dict[str, Any]:
+        """As `task.get` and `task.list` show it."""
+        info: dict[str, Any] = {
+            "task": self.id,
+            "type": self.type,
+            "kind": self.kind,
+            "state": self.state,
+            "attempt": self.attempt,
+            "token": self.token,
+            "dispatcher": self.dispatcher,
+            "capabilities": sorted(self.capabilities),
+            "priority": self.priority,
+            "created": self.created,
+            "errors": [{"attempt": attempt, "error": error, "actor": actor} for attempt, error, actor in self.errors],
+        }
+        if self.holder is not None and self.state == RUNNING:
+            info["holder"] = self.holder[0]
+        optional = {"key": self.idempotency_key, "group": self.group, "due": self.due, "deadline": self.deadline}
+        info.update((name, value) for name, value in optional.items() if value is not None)
+        return info
