@@ -106,8 +106,8 @@ class Authority:
         Raises:
             Refusal: `bad_request`.
         """
-        if check_name(actor, "actor").startswith("@"):
-            raise Refusal("bad_request", "names of actors that begin with '@' are the broker's own")
+        if not _is_actor(actor):
+            raise Refusal("bad_request", "an actor is a name without '*' that does not begin with '@'")
         if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0 < ttl < 1e10:
             raise Refusal("bad_request", "ttl is a positive number of seconds")
         roles = list(roles)
@@ -179,10 +179,10 @@ class Authority:
             options={"require": list(_CLAIMS), "strict_aud": True},
         )
         roles, via = claims.get("roles", []), claims.get("via", [])
-        if not all(isinstance(item, str) for item in (*roles, *via, claims["jti"])):
+        if not all(isinstance(item, str) for item in (*roles, *via, claims["jti"])) or not _is_actor(claims["sub"]):
             return None
         return Identity(
-            actor=check_name(claims["sub"]),
+            actor=claims["sub"],
             grants=Grants.parse(claims.get("grants")),
             roles=frozenset(roles),
             jti=claims["jti"],
@@ -190,6 +190,11 @@ class Authority:
             issued=float(claims["iat"]),
             expires=float(claims["exp"]),
         )
+
+
+def _is_actor(name: Any) -> bool:
+    """Names that begin with `@` are the broker's own."""
+    return isinstance(name, str) and not check_name(name, "actor").startswith("@")
 
 
 def _within(wanted: Grants, own: Grants) -> bool:

@@ -58,9 +58,10 @@ class View:
         return View(self.room, reader, self.types, self.subject, self.bodies)
 
     def covers(self, type: str, subject: str) -> bool:
-        if not self._of_type(type) or (self._of_subject is not None and not self._of_subject(subject)):
-            return False
-        return may_see(self.grants, self.room, type, subject)
+        return self._of_type(type) and self.matches_subject(subject) and may_see(self.grants, self.room, type, subject)
+
+    def matches_subject(self, subject: str) -> bool:
+        return self._of_subject is None or self._of_subject(subject)
 
     def encode(self, event: Event) -> bytes:
         """The event as this reader may have it."""
@@ -141,19 +142,23 @@ class Feed:
             self._routes.clear()
         audience.members[subscription.reader.id, subscription.number] = subscription
 
-    def catch_up(self, subscription: Subscription, since: int, epoch: str | None) -> None:
-        """Everything after `since`, then live. What can't be had any more is said with a gap first."""
-        if since > self.through or (epoch is not None and epoch != self.epoch):
-            self._gap(subscription, 1, self.through)
-            self.follow(subscription, self.through)
-            return
-        if since + 1 < self.first:
+    def catch_up(self, subscription: Subscription, since: int, epoch: str | None, end: int, retained: Sequence[int] = ()) -> None:
+        """Everything after `since`, then live. What can't be had any more is said with a gap first.
+
+        Args:
+            end: the last sequence there is, published or not.
+            retained: sequences of retained messages, to be sent before anything else.
+        """
+        if since > end or (epoch is not None and epoch != self.epoch):
+            self._gap(subscription, 1, end)
+            since = end
+        elif since + 1 < self.first:
             self._gap(subscription, since + 1, self.first - 1)
             since = self.first - 1
-        if since == self.through:
+        if since >= self.through and not retained:
             self.follow(subscription, since)
         else:
-            subscription.replay = self._spawn(self._replay(subscription, since))
+            subscription.replay = self._spawn(self._replay(subscription, since, retained))
 
     def leave(self, subscription: Subscription) -> None:
         if subscription.replay is not None:
@@ -177,8 +182,14 @@ class Feed:
         gap = {"push": "gap", "sub": subscription.number, "room": self._room, "from": first, "to": last, "epoch": self.epoch}
         subscription.reader.send(pack(gap))
 
-    async def _replay(self, subscription: Subscription, after: int) -> None:
+    async def _replay(self, subscription: Subscription, after: int, retained: Sequence[int]) -> None:
         reader = subscription.reader
+        for seq in retained:
+            await reader.room_for_replay()
+            view = subscription.view
+            kept = await self._engine.events(self._room, seq - 1, 1)
+            if kept and view.covers(kept[0].type, kept[0].subject or ""):
+                reader.send(log_push(subscription.number, [view.encode(kept[0])], after))
         while True:
             await reader.room_for_replay()
             if after >= self.through:
@@ -254,7 +265,7 @@ class Feed:
         for audience in self._route("topic.published", topic):
             for member in audience.members.values():
                 if not member.reader.behind:
-                    member.reader.send(pack({**frame, "sub": member.number}))
+                    member.reader.send(pack({"push": "message", "sub": member.number, **frame}))
 
     def close(self) -> None:
         if self._sweep is not None:

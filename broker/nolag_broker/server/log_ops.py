@@ -54,22 +54,18 @@ def subscribe(session: Session, room: str, request: int | None, frame: dict[str,
         subscription.feed = feed = hosted.feed
         assert hosted.room is not None
         now = hosted.room.seq
-        if since is None:
+        kept = hosted.room.topics.retained(view.matches_subject) if retained else ()
+        if since is None and not kept:
             feed.follow(subscription, now)
 
         def confirm() -> None:
             session.reply(request, {"since": now if since is None else since, "epoch": feed.epoch}, seq=now, epoch=feed.epoch)
-            if retained:
-                _send_retained(session, hosted, subscription, now)
-            if since is not None and session.subscriptions.get(number) is subscription:
-                feed.catch_up(subscription, since, epoch)
+            if (since is not None or kept) and session.subscriptions.get(number) is subscription:
+                feed.catch_up(subscription, now if since is None else since, epoch, now, kept)
 
         hosted.when_stored.append((now, confirm))
 
     _call(session, room, request, begin)
-
-
-def _send_retained(session: Session, hosted: HostedRoom, subscription: Subscription, through: int) -> None: ...
 
 
 def unsubscribe(session: Session, room: str, request: int | None, frame: dict[str, Any]) -> None:

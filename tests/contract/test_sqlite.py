@@ -1,0 +1,181 @@
+"""What only an engine with a file can show: what is left after a crash, and who may open it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nolag_broker.core.event import Event
+from nolag_broker.core.turn import Turn
+from nolag_broker.engine.base import DatabaseInUse, DatabaseTooNew, StorageFailed
+from nolag_broker.engine.sqlite import SqliteEngine
+from nolag_broker.engine.tables import VERSION
+
+CHILD = """
+import asyncio, sys
+from pathlib import Path
+from nolag_broker.core.event import Event
+from nolag_broker.core.turn import Turn
+from nolag_broker.engine.sqlite import SqliteEngine
+
+async def main():
+    engine = SqliteEngine(Path(sys.argv[1]))
+    await engine.open()
+    await engine.create("r", "epoch")
+    last = (await engine.rooms())["r"]
+    while True:
+        turn = Turn(last, [Event(last + 1, "t", 0.0, "a", {})], {"count": b"%d" % (last + 1)}, {f"k/{last + 1}": b"v"})
+        assert await engine.commit([("r", turn)]) == [None]
+        last += 1
+        print(last, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def start_child(folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", CHILD, str(folder)], stdout=subprocess.PIPE)
+
+
+def turn(last: int) -> Turn:
+    return Turn(last, [Event(last + 1, "t", 0.0, "a", {}, body=b"x")])
+
+
+async def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
+    """Several times over the same file: every acknowledged commit is whole, and the log has no hole."""
+    acknowledged = 0
+    for _ in range(5):
+        child = start_child(tmp_path)
+        assert child.stdout is not None
+        for _ in range(20):
+            acknowledged = int(child.stdout.readline())
+        os.kill(child.pid, signal.SIGKILL)
+        rest = child.stdout.read().split()
+        acknowledged = max([acknowledged, *map(int, rest[:-1])])  # the last line may have been cut
+        child.stdout.close()
+        child.wait()
+
+        engine = SqliteEngine(tmp_path)
+        await engine.open()
+        image = await engine.load("r")
+        events = await engine.events("r", 0, 100_000, 1 << 30)
+        records = await engine.scan("r", "k/", limit=100_000)
+        await engine.close()
+        assert image is not None
+        assert image.sequence >= acknowledged
+        assert [event.seq for event in events] == list(range(1, image.sequence + 1))
+        assert image.heads == {"count": b"%d" % image.sequence}
+        assert len(records) == image.sequence
+
+
+async def test_everything_is_there_after_a_close(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.create("r", "epoch")
+    await engine.create("empty", "other")
+    for last in range(10):
+        await engine.commit([("r", turn(last))])
+    await engine.close()
+    again = SqliteEngine(tmp_path)
+    await again.open()
+    assert await again.rooms() == {"r": 10, "empty": 0}
+    assert [event.body for event in await again.events("r", 8, 10)] == [b"x", b"x"]
+    assert await again.commit([("r", turn(10))]) == [None]
+    await again.close()
+
+
+async def test_a_second_process_is_told_what_to_do(tmp_path: Path) -> None:
+    child = start_child(tmp_path)
+    assert child.stdout is not None
+    child.stdout.readline()
+    with pytest.raises(DatabaseInUse, match=r"in use by another broker.*--path"):
+        await SqliteEngine(tmp_path).open()
+    child.kill()
+    child.stdout.close()
+    child.wait()
+    engine = SqliteEngine(tmp_path)  # the lock ends with the process
+    await engine.open()
+    await engine.close()
+
+
+async def test_a_second_engine_in_the_same_process_is_refused_too(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    with pytest.raises(DatabaseInUse):
+        await SqliteEngine(tmp_path).open()
+    await engine.close()
+
+
+async def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.close()
+    file = tmp_path / "rooms.db"
+    connection = sqlite3.connect(file)
+    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    connection.close()
+    before = file.read_bytes()
+    with pytest.raises(DatabaseTooNew, match=f"schema is {VERSION + 1}, this broker knows up to {VERSION}"):
+        await SqliteEngine(tmp_path).open()
+    assert file.read_bytes() == before
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rooms.db").write_bytes(b"these are not the rows you are looking for" * 100)
+    with pytest.raises(StorageFailed, match=r"rooms\.db"):
+        await SqliteEngine(tmp_path).open()
+
+
+async def test_folder_and_file_are_private(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    engine = SqliteEngine(folder)
+    await engine.open()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+    await engine.close()
+
+
+async def test_after_the_first_error_nothing_is_tried_again(tmp_path: Path) -> None:
+    """A row that breaks a constraint stands for a disk that fails: half a transaction was written when it came."""
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.create("r", "epoch")
+    await engine.commit([("r", turn(0))])
+    broken = turn(1)
+    broken.events[0].seq = 1  # the row is there already
+    with pytest.raises(StorageFailed):
+        await engine.commit([("r", broken)])
+    for call in (engine.commit([("r", turn(1))]), engine.rooms(), engine.events("r", 0, 1), engine.create("s", "e")):
+        with pytest.raises(StorageFailed):
+            await call
+    await engine.close()
+    again = SqliteEngine(tmp_path)
+    await again.open()
+    assert await again.rooms() == {"r": 1}
+    await again.close()
+
+
+async def test_a_commit_does_not_wait_for_a_long_read(tmp_path: Path) -> None:
+    """Reads of hundreds of megabytes are under way, and commits come between their pieces."""
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.create("r", "epoch")
+    for last in range(40):
+        await engine.commit([("r", Turn(last, [Event(last + 1, "t", 0.0, "a", {}, body=bytes(1 << 20))]))])
+    reads = [asyncio.create_task(engine.events("r", 0, 1000, 1 << 30)) for _ in range(5)]
+    await asyncio.sleep(0)
+    commits = 0
+    while not all(read.done() for read in reads):
+        await engine.commit([("r", turn(40 + commits))])
+        commits += 1
+    assert commits > 5
+    assert all(len(read.result()) >= 40 for read in reads)
+    await engine.close()
