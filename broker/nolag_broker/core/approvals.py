@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .room import Room
 
 REJECT: Final = "reject"
+APPROVING: Final = frozenset({"approve", "edit"})  # a response answers in place of the action
 NEEDS_BODY: Final = frozenset({"edit"})
 
 
@@ -249,13 +250,13 @@ class Approvals:
 
     def decide(self, command: ApprovalDecide, caller: Caller) -> dict[str, Any]:
         approval = self._known(command.approval)
+        decided = approval.decision
+        if command.key is not None and command.key in approval.keys:  # whoever says it again: nothing is decided by it
+            return self._answer(approval) if decided is not None and decided.get("key") == command.key else {"state": PENDING}
         self._room.allow("approve", approval.action)
         if not approval.may_decide(caller):
             named = ", ".join(approval.approvers or ())
             raise Refusal("not_authorized", f"{caller.actor} is not among the approvers: {named}", detail={"approvers": approval.approvers})
-        decided = approval.decision
-        if command.key is not None and command.key in approval.keys:
-            return self._answer(approval) if decided is not None and decided.get("key") == command.key else {"state": PENDING}
         if command.resent and decided is not None and (decided["actor"], decided["type"]) == (caller.actor, command.type):
             return self._answer(approval)
         self._still_pending(approval)
@@ -268,7 +269,7 @@ class Approvals:
         self._room.emit("approval.voted", approval.action, vote, command.body, command.ct, approval.seq)
         agreed = sum(vote["type"] != REJECT for vote in approval.votes.values())
         if command.type == REJECT or agreed >= approval.quorum:
-            self._decide(approval, {**data, "approved": command.type != REJECT, "reason": "vote"}, command.body, command.ct)
+            self._decide(approval, {**data, "approved": command.type in APPROVING, "reason": "vote"}, command.body, command.ct)
         return self._answer(approval)
 
     def _check_vote(self, approval: Approval, command: ApprovalDecide) -> None:
