@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from pathlib import Path
@@ -34,8 +35,14 @@ def worker(
         if value is not None:
             os.environ[name] = str(value)
     found = _load(out, app)
+
+    def on_ready(line: str) -> None:
+        print(line, flush=True)
+        # until here what goes wrong is raised, and said once; from here on it may be a matter for the log
+        logging.getLogger("langgraph_nolag").addHandler(logging.StreamHandler())
+
     try:
-        found.run(concurrency=concurrency, on_ready=lambda line: print(line, flush=True))
+        found.run(concurrency=concurrency, on_ready=on_ready)
     except NoLagError as error:
         out.fail(error, WRONG_USE if isinstance(error, BadRequest) else NO)
 
@@ -46,8 +53,9 @@ def _load(out: Output, where: str) -> Worker:
 
     module_name, _, attribute = where.partition(":")
     attribute = attribute or "app"
-    if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
-        hint = " (write a module, not a file: my_pkg.worker:app)" if module_name.endswith(".py") or "/" in module_name else ""
+    is_file = module_name.endswith(".py") or "/" in module_name
+    if is_file or not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
+        hint = " (write a module, not a file: my_pkg.worker:app)" if is_file else ""
         out.fail(f"{where!r} is not of the form module:app{hint}", WRONG_USE)
     sys.path.insert(0, str(Path.cwd()))
     try:

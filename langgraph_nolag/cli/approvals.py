@@ -19,7 +19,7 @@ Message = Annotated[str | None, typer.Option("--message", "-m", help="A word for
 By = Annotated[str | None, typer.Option("--by", help="A label beside the token's actor, for the audit trail.", show_default=False)]
 Args = Annotated[str | None, typer.Option("--args", metavar="JSON", help="The arguments, edited; - reads them from standard input.")]
 
-_EVERY_STATE = ["pending", "decided", "withdrawn"]
+_EVERY_STATE = ["pending", "decided"]
 
 
 @app.command("list")
@@ -215,8 +215,10 @@ def _render(screen: Any, approval: dict[str, Any]) -> None:
         ("state", approval["state"]),
         ("answers", ", ".join(approval["allow"])),
     ]
+    if approval.get("description"):
+        facts.append(("asks", approval["description"]))
     if approval.get("approvers"):
-        facts.append(("approvers", ", ".join(approval["approvers"]) if isinstance(approval["approvers"], list) else approval["approvers"]))
+        facts.append(("approvers", ", ".join(approval["approvers"])))
     if approval["quorum"] > 1:
         facts.append(("quorum", str(approval["quorum"])))
     if approval.get("expires") and approval["state"] == "pending":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -30,6 +31,8 @@ app.command("demo")(demo.demo)
 
 def main() -> None:
     """Run the command line. Exit codes: 0 yes, 1 no, 2 wrong use. A defect of ours is one line too; `NOLAG_DEBUG=1` shows all of it."""
+    # what the SDK logs, it also raises; said once is enough
+    logging.getLogger("langgraph_nolag").addHandler(logging.NullHandler())
     try:
         app()
     except KeyboardInterrupt:

@@ -9,6 +9,9 @@ import argparse
 import asyncio
 import os
 import sys
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
 
 from langgraph_nolag import NoLagError, NoLagSaver, await_decisions, distribute
 
@@ -32,12 +35,12 @@ async def run(question: str, out: str, thread: str) -> int:
     desk = RoomDesk(address)
     graph = build(Settings.from_environment().agents(), desk).compile(name="briefing")
     remote = distribute(graph, address, pools=POOLS, local=LOCAL, checkpointer=NoLagSaver(address))
-    config = {"configurable": {"thread_id": thread}}
+    config: RunnableConfig = {"configurable": {"thread_id": thread}}
 
     state = await remote.aget_state(config)
     begun = bool(state.values or state.next)
     await desk.note("orchestrator.started", resumed=begun, pid=os.getpid())
-    given = None if begun else {"question": question, "out": out}
+    given: Any = None if begun else {"question": question, "out": out}
     while True:
         result = await remote.ainvoke(given, config, durability="sync")
         if "__interrupt__" not in result:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from langgraph_nolag import NoLagError, Room, connect
+from langgraph_nolag import Gap, NoLagError, Room, connect
 
 from .chaos import Chaos
 from .corpus import Corpus
 from .gatekeeper import Gatekeeper
 from .ledger import Ledger
+from .processes import Died
 from .screen import Screen, describe
 from .settings import QUESTION, ROOM, Settings
 from .team import MEMBERS, READY, REJECTED, WORKERS, Team
@@ -60,6 +61,7 @@ class Supervisor:
 
     def __init__(self, options: Options, data: Path, screen: Screen) -> None:
         self._options = options
+        self._out = str(options.out.absolute())  # the orchestrator may have another idea of where it is
         self._screen = screen
         self._team = Team(data, options.settings, screen, self._on_back)
         self._gatekeeper = Gatekeeper(screen, data, options.out, yes=options.yes)
@@ -80,7 +82,7 @@ class Supervisor:
                 since = (await link.acall("room.info"))["seq"] if self._options.path else 0
                 self._spawn(self._watch(room, since))
                 tokens = {name: (await link.connection.acall("token.mint", actor=name, ttl=TOKEN_LIFE))["token"] for name in MEMBERS}
-                await self._team.start_members(broker.url, tokens, self._options.question, self._options.out)
+                await self._team.start_members(broker.url, tokens, self._options.question, self._out)
                 status = await self._team.ended
                 await self._close_the_books(room)
             return self._report(status, time.monotonic() - began)
@@ -105,6 +107,8 @@ class Supervisor:
 
     async def _watch(self, room: Room, since: int) -> None:
         async for event in room.observe.stream("**", since=since):
+            if isinstance(event, Gap):
+                raise Died(f"events {event.from_seq} to {event.to_seq} of the room are lost: the books can't be kept")
             facts = {**(event.data or {}), **(event.body if isinstance(event.body, dict) else {})}
             if event.type == "supervisor.closing":
                 self._closing.set()

@@ -52,11 +52,11 @@ class Team:
         self._keep(broker)
         return resolve(address, path=self._data)
 
-    async def start_members(self, url: str, tokens: dict[str, str], question: str, out: Path) -> None:
+    async def start_members(self, url: str, tokens: dict[str, str], question: str, out: str) -> None:
         """Start the workers and the orchestrator, each with a token of its own."""
         commands = {name: ["langgraph_nolag", "worker", f"nolag_briefing.worker:{name}"] for name in WORKERS}
         thread = secrets.token_hex(4)
-        commands["orchestrator"] = ["nolag_briefing.orchestrator", "--thread", thread, "--question", question, "--out", str(out.absolute())]
+        commands["orchestrator"] = ["nolag_briefing.orchestrator", "--thread", thread, "--question", question, "--out", out]
         for name, command in commands.items():
             child = self._child(name, command, {"NOLAG_URL": url, "NOLAG_TOKEN": tokens[name], **self._settings.environment()})
             await child.start()

@@ -1,0 +1,164 @@
+"""`broker` and `worker`, as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .conftest import Cli
+
+COMMAND = [sys.executable, "-m", "langgraph_nolag"]
+PATIENCE = 30.0
+
+
+@contextmanager
+def running(*arguments: str, cwd: Path | None = None, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process, and the first line it printed."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env={**os.environ, **environment}
+    )
+    try:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+
+
+def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, timeout=PATIENCE, check=False
+    )
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert "Traceback" not in done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def test_a_broker_says_where_it_listens_and_is_found_by_the_others(tmp_path: Path) -> None:
+    with running("broker", "--path", str(tmp_path), "--port", "0") as (process, line):
+        assert line.startswith("listening on ws://127.0.0.1:")
+        file = tmp_path / "credentials.json"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert json.loads(file.read_text())["url"] == line.removeprefix("listening on ")
+        assert run("ping", NOLAG_PATH=str(tmp_path)).returncode == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("broker", "--path", str(tmp_path), "--port", str(port))
+    assert done.returncode == 1
+    assert str(port) in one_line(done)
+
+
+def test_a_directory_in_use_is_one_line(tmp_path: Path) -> None:
+    with running("broker", "--path", str(tmp_path), "--port", "0"):
+        done = run("broker", "--path", str(tmp_path), "--port", "0")
+        assert done.returncode == 1
+        assert one_line(done)
+
+
+def test_a_bind_beyond_this_machine_must_be_asked_for(tmp_path: Path) -> None:
+    done = run("broker", "--path", str(tmp_path), "--port", "0", "--host", "0.0.0.0")
+    assert done.returncode == 1
+    assert "--insecure" in one_line(done)
+
+
+@pytest.mark.parametrize("arguments", [("--port", "70000"), ("--lease", "0"), ("--engine", "stone")])
+def test_wrong_settings_are_wrong_use(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = run("broker", "--path", str(tmp_path), *arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+GOOD = """
+from langgraph_nolag import Worker
+
+app = Worker(room="yard")
+
+
+@app.tool
+def double(n: int) -> int:
+    "Twice a number."
+    return 2 * n
+
+
+number = 7
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Path:
+    (tmp_path / "good_worker.py").write_text(textwrap.dedent(GOOD))
+    (tmp_path / "broken_worker.py").write_text("def app(:\n")
+    (tmp_path / "raising_worker.py").write_text("x = 1\nraise RuntimeError('no luck today')\n")
+    (tmp_path / "needy_worker.py").write_text("import a_package_that_is_not_there\n")
+    return tmp_path
+
+
+def test_a_worker_serves_until_it_is_told_to_stop(cli: Cli, module: Path) -> None:
+    with running("worker", "good_worker:app", "--path", str(cli.path), "--concurrency", "2", cwd=module) as (process, line):
+        assert line, process.stderr and process.stderr.read()
+
+        async def work(room: object) -> int:
+            return int(await room.tools.invoke("double", {"n": 21}))  # type: ignore[attr-defined]
+
+        assert cli.agent(work, "yard") == 42
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("no_such_module:app", "no module 'no_such_module'"),
+        ("good_worker:nobody", "its workers: app"),
+        ("good_worker:number", "is a int, not a Worker"),
+        ("good_worker.py:app", "module:app"),
+        ("./good_worker", "module:app"),
+        ("broken_worker:app", "SyntaxError"),
+        ("raising_worker:app", "no luck today"),
+        ("needy_worker:app", "a_package_that_is_not_there"),
+    ],
+)
+def test_a_worker_that_is_not_there_is_one_line(target: str, words: str, module: Path) -> None:
+    done = run("worker", target, cwd=module)
+    assert done.returncode == 2
+    assert words in one_line(done)
+
+
+def test_a_worker_without_a_broker_is_one_line(module: Path) -> None:
+    done = run("worker", "good_worker:app", "--path", str(module / "nothing"), cwd=module)
+    assert done.returncode == 1
+    assert "langgraph-nolag broker" in one_line(done)
+
+
+def test_a_worker_whose_token_is_refused_is_one_line(cli: Cli, module: Path) -> None:
+    done = run("worker", "good_worker:app", "--url", cli.broker.url, "--token", "forged", cwd=module)
+    assert done.returncode == 1
+    assert "token" in one_line(done)
+
+
+def test_the_commands_are_listed() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for command in ("broker", "worker", "approvals", "tasks", "rooms", "events", "token", "ping", "demo"):
+        assert command in done.stdout
+    assert run("no-such-command").returncode == 2
