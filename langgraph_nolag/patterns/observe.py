@@ -9,6 +9,7 @@ from ..client.body import decode, encode
 from ..client.link import RoomLink
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
+from ..errors import NotDecodable
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def as_event(event: dict[str, Any] | Gap) -> Event | Gap:
     return Event(
         event["seq"],
         event["type"],
-        decode(event.get("body"), event.get("ct")),
+        _value(event.get("body"), event.get("ct")),
         event["sender"],
         event.get("parent"),
         event["time"],
@@ -89,3 +90,10 @@ def as_event(event: dict[str, Any] | Gap) -> Event | Gap:
         event["data"],
         event.get("id") or str(event["seq"]),
     )
+
+
+def _value(body: bytes | None, ct: str | None) -> Any:
+    try:
+        return decode(body, ct)
+    except NotDecodable:  # an observer reads what others wrote, the frames of remote nodes among it
+        return body
