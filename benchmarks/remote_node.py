@@ -25,7 +25,7 @@ def measure(folder: Path, runs: int) -> dict[str, list[float]]:
         log = folder / "worker.log"
         command = [str(Path(sys.executable).with_name("langgraph-nolag")), "worker", "benchmarks.chain:app", "--url", found["url"]]
         worker = stack.enter_context(process(command, log))
-        wait_for_line("serving", worker, log)
+        wait_for_line("worker ready", worker, log)
         return _alternate(f"{found['url']}/chain", runs)
 
 

@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each contender has its turn")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each load lasts")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="contenders of the round trip")
-    parser.add_argument("--parts", nargs="+", choices=("round_trip", "remote_node", "cold_start"), default=None)
+    parser.add_argument("--parts", nargs="+", choices=("round_trip", "cold_start", "remote_node"), default=None)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/RESULTS.md"))
     options = parser.parse_args()
 
@@ -29,11 +29,13 @@ def main() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     folder = Path("build/bench").resolve()  # not a temporary directory: that may be memory
     shutil.rmtree(folder, ignore_errors=True)
-    parts = options.parts or ("round_trip", "remote_node", "cold_start")
+    parts = options.parts or ("round_trip", "cold_start", "remote_node")
 
     report = ["# Measured", "", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {describe()}.", ""]
     if "round_trip" in parts:
         report += _round_trip(options.only, options.rounds, options.seconds, folder)
+    if "cold_start" in parts:
+        report += ["## Cold start", "", milliseconds(cold_start.measure(folder, times=5), "what is started")]
     if "remote_node" in parts:
         taken = remote_node.measure(folder / "remote_node", runs=30)
         overhead = statistics.median(taken["distributed"]) - statistics.median(taken["in process"])
@@ -44,8 +46,6 @@ def main() -> None:
             "",
         ]
         report += [milliseconds(taken, "where the nodes run"), f"Overhead at the median: {overhead:.2f} ms a node.", ""]
-    if "cold_start" in parts:
-        report += ["## Cold start", "", milliseconds(cold_start.measure(folder, times=5), "what is started")]
     text = "\n".join(report)
     options.output.write_text(text)
     print(f"\n{text}\nwritten to {options.output}")
