@@ -68,7 +68,19 @@ class Followed:
         attached: the dispatch met a task of the same key.
     """
 
-    __slots__ = ("_accepted", "_attempt", "_follows", "_n", "_on_accepted", "_on_end", "_on_progress", "_pending", "_session", "attached", "task")
+    __slots__ = (
+        "_accepted",
+        "_attempt",
+        "_follows",
+        "_n",
+        "_on_accepted",
+        "_on_end",
+        "_on_progress",
+        "_pending",
+        "_session",
+        "attached",
+        "task",
+    )
 
     def __init__(
         self,

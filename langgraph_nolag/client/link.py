@@ -193,9 +193,7 @@ class RoomLink:
         self._follows.dispatch(followed, frame, timeout, len(body))
         return followed
 
-    def follow(
-        self, task: str, *, on_end: Callable[[Result], None], on_progress: Callable[[Progress], None] | None = None
-    ) -> Followed:
+    def follow(self, task: str, *, on_end: Callable[[Result], None], on_progress: Callable[[Progress], None] | None = None) -> Followed:
         """Follow a task that was dispatched before, by whomever. A task that the broker does not know ends with `TaskNotFound`."""
         followed = Followed(self._follows, task, on_end, on_progress, None)
         self._follows.follow(followed)

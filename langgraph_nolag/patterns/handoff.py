@@ -267,7 +267,7 @@ class Handoff:
                         yield TaskResult(event["seq"], data["task"], event["subject"], state, value, data.get("error"))
 
     def _is_ours(self, dispatched: Mapping[str, Any]) -> bool:
-        return dispatched["sender"] == self._link.actor and dispatched["data"]["kind"] == "handoff"
+        return bool(dispatched["sender"] == self._link.actor and dispatched["data"]["kind"] == "handoff")
 
     async def _was_ours(self, event: Mapping[str, Any]) -> bool:
         """The task was dispatched before our reading began: its end names the claim as its parent, and that the dispatch."""
@@ -316,4 +316,3 @@ def info_from_wire(info: Mapping[str, Any]) -> TaskInfo:
 
 def _tell(on_progress: Callable[[Any], object], progress: Progress) -> None:
     on_progress(decode(progress.body, progress.ct))
-
