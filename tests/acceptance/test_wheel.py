@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import venv
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import pytest
 
@@ -43,9 +45,10 @@ def empty(tmp_path: Path) -> Path:
 def test_the_demo_runs_from_the_wheel(bin_folder: Path, empty: Path) -> None:
     printed = run(bin_folder / "langgraph-nolag", "demo", "--yes", "--out", "briefing.md", cwd=empty)
     briefing = (empty / "briefing.md").read_text(encoding="utf-8")
-    quotations = [line for line in briefing.splitlines() if line.startswith("> ")]
-    assert len(quotations) >= 3, printed
-    assert briefing.count("— ") >= len(quotations) - briefing.count(">\n")
+    found = re.findall(r"((?:^> .*\n)+)\n— (.+)$", briefing, re.MULTILINE)
+    assert len(found) >= 3, printed + briefing
+    for quoted, document in found:
+        assert quoted.replace("\n> ", "\n").removeprefix("> ").strip() in topics[document]
 
 
 def test_the_sdk_imports_without_the_server(bin_folder: Path, empty: Path) -> None:
