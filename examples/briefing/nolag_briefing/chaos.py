@@ -66,4 +66,4 @@ class Chaos:
                 self.blows[0].taken_over(f"{worker} (attempt {facts['attempt']})")
             self._researching[worker] = facts["task"]
         elif type == "orchestrator.started" and facts.get("resumed") and len(self.blows) >= 2:
-            self.blows[1].taken_over(f"a new orchestrator (process {facts['pid']})")
+            self.blows[1].taken_over(f"a new one (process {facts['pid']})")

@@ -111,10 +111,12 @@ def build(agents: Agents, desk: Desk) -> StateGraph[State, None, State, State]:
 
 async def unsourced(sections: list[Section], desk: Desk) -> list[Remark]:
     """Every quotation that does not stand word for word in the document it names."""
+    names = {quotation["document"] for section in sections for quotation in section["quotations"]}
+    documents = {name: await desk.read(name) for name in sorted(names)}
     remarks: list[Remark] = []
     for s, section in enumerate(sections):
         for q, quotation in enumerate(section["quotations"]):
-            document = await desk.read(quotation["document"])
+            document = documents[quotation["document"]]
             if document is None:
                 remarks.append({"section": s, "quotation": q, "reason": f"there is no document {quotation['document']}"})
             elif not quotation["text"] or quotation["text"] not in document:

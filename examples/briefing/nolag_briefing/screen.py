@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ STYLES = {
     "reviewer": "yellow",
     "supervisor": "bold",
 }
+PLAIN_WIDTH = 120  # a pipe has none of its own
 OTHER_STEPS = 5  # plan, draft, review, gate, publish
 
 
@@ -29,7 +31,7 @@ class Screen:
     """Lines everywhere; the live part only on a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
         self._began = time.monotonic()
         self._doing: dict[str, str] = {}
         self._progress = Progress(

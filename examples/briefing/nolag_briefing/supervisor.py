@@ -155,7 +155,7 @@ class Supervisor:
 
     def _on_back(self, who: str, pid: int) -> None:
         if who == "broker" and self._chaos and self._chaos.blows:
-            self._chaos.blows[-1].taken_over(f"a new broker on the same data (process {pid})")
+            self._chaos.blows[-1].taken_over(f"a new one on the same data (process {pid})")
 
     # --- the gate -------------------------------------------------------------------------------------------
 

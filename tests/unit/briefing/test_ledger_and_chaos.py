@@ -70,7 +70,7 @@ def test_each_kill_comes_in_the_middle_of_something_and_in_order() -> None:
     assert chaos.next_victim("draft.started", "writer", {"version": 1}) == ("orchestrator", "draft 1")
     second = chaos.struck("orchestrator", 2, "draft 1")
     chaos.watch("orchestrator.started", "orchestrator", {"resumed": True, "pid": 9})
-    assert second.successor == "a new orchestrator (process 9)"
+    assert second.successor == "a new one (process 9)"
 
     assert chaos.next_victim("approval.requested", "orchestrator", {}) == ("broker", "the gate")
     chaos.struck("broker", 3, "the gate")
