@@ -55,6 +55,7 @@ from langgraph._internal._constants import (  # noqa: E402
     CONFIG_KEY_STREAM_MESSAGES_V2,
     CONFIG_KEY_STRICT_RESUME,
     CONFIG_KEY_TASK_ID,
+    NULL_TASK_ID,
 )
 from langgraph._internal._replay import ReplayState  # noqa: E402
 from langgraph._internal._runnable import RunnableCallable, RunnableSeq  # noqa: E402
@@ -82,6 +83,7 @@ __all__ = [
     "CONFIG_KEY_STREAM",
     "CONFIG_KEY_TASK_ID",
     "INSTANCE_ATTRIBUTES",
+    "NULL_TASK_ID",
     "SHIPPED_KEYS",
     "Pregel",
     "PregelNode",
@@ -216,6 +218,9 @@ def interrupt_index() -> Iterator[int]:
     pad: PregelScratchpad = config["configurable"][CONFIG_KEY_SCRATCHPAD]
     index = pad.interrupt_counter()
     drawn = dataclasses.replace(pad, interrupt_counter=lambda: index)
+    if config["configurable"].get(CONFIG_KEY_RESUME_MAP):
+        # Answers came by interrupt id. LangGraph still keeps the last one that came without, and would give it to whatever asks next.
+        drawn = dataclasses.replace(drawn, get_null_resume=lambda consume=False: None)
     token = var_child_runnable_config.set(patch_configurable(config, {CONFIG_KEY_SCRATCHPAD: drawn}))
     try:
         yield index

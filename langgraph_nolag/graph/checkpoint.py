@@ -23,11 +23,13 @@ from langgraph.checkpoint.base import (
     get_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.types import RESUME
 
 from ..client.rooms import open_room
 from . import checkpoint_keys as keys
 from . import checkpoint_reading as reading
 from . import checkpoint_upkeep as upkeep
+from ._compat import NULL_TASK_ID
 from .checkpoint_record import Stored, StoredWrite
 from .steps import Steps, arun, chunks, run
 from .strict_serializer import StrictSerializer
@@ -222,11 +224,22 @@ class NoLagSaver(BaseCheckpointSaver[str]):
             index = WRITES_IDX_MAP.get(channel, position)
             write = StoredWrite(task_id, task_path, index, channel, self.serde.dumps_typed(value))
             puts.append([keys.write(thread, ns, checkpoint_id, task_id, index), write.pack(), index >= 0])
+        # An answer given without an interrupt's id waits as a write of no task. Once a task has taken it, it is nobody else's: left
+        # where it is, LangGraph would answer the next interrupt with it.
+        taken = task_id != NULL_TASK_ID and any(channel == RESUME for channel, _ in writes)
+        deletes = [keys.write(thread, *where, NULL_TASK_ID, WRITES_IDX_MAP[RESUME]) for where in _with_ancestors(config)] if taken else []
         for chunk in chunks(puts):
-            yield [self._write(chunk)]
+            yield [self._write(chunk, deletes)]
 
-    def _write(self, puts: Sequence[Sequence[Any]]) -> tuple[str, dict[str, Any]]:
-        fields: dict[str, Any] = {"puts": list(puts), "deletes": [], "delete_prefixes": []}
+    def _write(self, puts: Sequence[Sequence[Any]], deletes: Sequence[str] = ()) -> tuple[str, dict[str, Any]]:
+        fields: dict[str, Any] = {"puts": list(puts), "deletes": list(deletes), "delete_prefixes": []}
         if self.lease is not None:
             fields["lease"] = list(self.lease)
         return "record.write", fields
+
+
+def _with_ancestors(config: RunnableConfig) -> set[tuple[str, str]]:
+    """Namespace and id of a checkpoint, and of those of the graphs around its graph."""
+    _, ns, checkpoint_id = reading.address(config)
+    around: dict[str, str] = config["configurable"].get("checkpoint_map") or {}
+    return {(ns, str(checkpoint_id)), *around.items()}
