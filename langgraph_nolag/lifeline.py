@@ -1,16 +1,15 @@
-"""A process that ends with its parent: `python -m langgraph_nolag.lifeline FD ARGS…` runs the command line with ARGS, and ends when
-the other end of the pipe FD is closed, which happens however the parent dies. (A death signal of the kernel would be tied to the
+"""A process that ends with its parent: `python -m langgraph_nolag.lifeline FD MODULE ARGS…` runs a module as `python -m` would, and ends
+when the other end of the pipe FD is closed, which happens however the parent dies. (A death signal of the kernel would be tied to the
 parent's thread, and exists on Linux only.)"""
 
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import sys
 import threading
 import time
-
-from .cli.main import main as run
 
 DRAIN = 10.0  # seconds between asking to end and ending
 
@@ -24,9 +23,10 @@ def _watch(lifeline: int) -> None:
 
 
 def main() -> None:
-    threading.Thread(target=_watch, args=(int(sys.argv[1]),), name="nolag-lifeline", daemon=True).start()
-    sys.argv = ["langgraph-nolag", *sys.argv[2:]]
-    run()
+    lifeline, module = int(sys.argv[1]), sys.argv[2]
+    threading.Thread(target=_watch, args=(lifeline,), name="nolag-lifeline", daemon=True).start()
+    sys.argv = [module, *sys.argv[3:]]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ class LocalBroker:
         end_of_theirs, lifeline = os.pipe()
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "langgraph_nolag.lifeline", str(end_of_theirs), "worker", target],
+                [sys.executable, "-m", "langgraph_nolag.lifeline", str(end_of_theirs), "langgraph_nolag", "worker", target],
                 env=environment,
                 pass_fds=(end_of_theirs,),
                 stdin=subprocess.DEVNULL,
