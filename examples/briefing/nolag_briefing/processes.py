@@ -21,7 +21,7 @@ class Child:
 
     Args:
         name: as people call it.
-        arguments: of `python -m`.
+        arguments: of `python -m`: a module, and its own.
         environment: beside the one of this process.
         log: the file; appended to over restarts.
     """
@@ -34,14 +34,21 @@ class Child:
         self._process: Process | None = None
         self._pump: asyncio.Task[None] | None = None
         self._first_line: asyncio.Future[str] | None = None
+        self._lifeline: int | None = None
         self.starts = 0
 
     async def start(self) -> None:
-        with self._log.open("ab") as log:
-            # a session of its own: Ctrl-C is for the supervisor, which then ends its children in order
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", *self.arguments, stdin=DEVNULL, stdout=PIPE, stderr=log, env=self._environment, start_new_session=True
-            )
+        theirs, lifeline = os.pipe()  # closed when we end, however we do: the child sees it and ends too
+        command = [sys.executable, "-m", "langgraph_nolag.lifeline", str(theirs), *self.arguments]
+        try:
+            with self._log.open("ab") as log:
+                # a session of its own: Ctrl-C is for the supervisor, which then ends its children in order
+                self._process = await asyncio.create_subprocess_exec(
+                    *command, stdin=DEVNULL, stdout=PIPE, stderr=log, env=self._environment, start_new_session=True, pass_fds=(theirs,)
+                )
+        finally:
+            os.close(theirs)
+        self._lifeline = lifeline
         self.starts += 1
         self._first_line = asyncio.get_running_loop().create_future()
         self._pump = asyncio.create_task(self._copy_output(self._process, self._first_line))
@@ -64,6 +71,9 @@ class Child:
         assert self._pump is not None
         status = await self._process.wait()
         await self._pump
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
         return status
 
     def kill(self) -> int:

@@ -23,6 +23,7 @@ from .screen import Screen, describe
 from .settings import QUESTION, ROOM, Settings
 from .team import MEMBERS, READY, REJECTED, WORKERS, Team
 
+AGENT_VERBS = ("publish", "dispatch", "state", "tools")
 TOKEN_LIFE = 7 * 86400.0  # seconds; a gate may wait over the weekend
 
 
@@ -194,6 +195,17 @@ class Supervisor:
             return 1
         say(f"{self._options.out}: published after {seconds:.1f} s")
         return 0 if sound and survived else 1
+
+
+async def _tokens(room: Room) -> dict[str, str]:
+    """A token for each member, for what it does and no more: none of them may approve the briefing."""
+    tokens = {}
+    for name in MEMBERS:
+        verbs = [*AGENT_VERBS, "claim"] if name in WORKERS else [*AGENT_VERBS, "checkpoint"]
+        grants = [{"room": room.name, "verbs": verbs}]
+        answer = await room.link.connection.acall("token.mint", actor=name, grants=grants, ttl=TOKEN_LIFE)
+        tokens[name] = str(answer["token"])
+    return tokens
 
 
 def _cancelled_by_signals() -> None:
