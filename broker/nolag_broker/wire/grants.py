@@ -11,6 +11,7 @@ from .topics import check_pattern, matcher, matches_any
 
 VERBS: Final = ("publish", "subscribe", "dispatch", "claim", "state", "approve", "tools", "checkpoint", "admin")
 ALL_BUT_ADMIN: Final = VERBS[:-1]
+MAX_ANSWERS: Final = 256  # remembered for each token
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,11 @@ class Grant:
 class Grants:
     """The grants of one token."""
 
-    __slots__ = ("_grants",)
+    __slots__ = ("_answers", "_grants")
 
     def __init__(self, grants: Sequence[Grant]) -> None:
         self._grants = tuple(grants)
+        self._answers: dict[tuple[str, str, str], bool] = {}  # a worker asks for the same few, thousands of times a second
 
     @classmethod
     def parse(cls, claims: Any) -> Grants:
@@ -49,10 +51,16 @@ class Grants:
 
     def allows(self, verb: str, room: str, resource: str) -> bool:
         """Whether one grant covers this verb, room and resource. `admin` on the room covers every verb."""
-        return any(
-            (verb in grant.verbs or "admin" in grant.verbs) and matcher(grant.room)(room) and matches_any(grant.topics, resource)
-            for grant in self._grants
-        )
+        question = verb, room, resource
+        answer = self._answers.get(question)
+        if answer is None:
+            if len(self._answers) >= MAX_ANSWERS:
+                self._answers.clear()
+            answer = self._answers[question] = any(
+                (verb in grant.verbs or "admin" in grant.verbs) and matcher(grant.room)(room) and matches_any(grant.topics, resource)
+                for grant in self._grants
+            )
+        return answer
 
     def touches(self, room: str) -> bool:
         """Whether any grant speaks of this room."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nolag_broker.wire.codes import Refusal
-from nolag_broker.wire.grants import ALL_BUT_ADMIN, VERBS, Grants
+from nolag_broker.wire.grants import ALL_BUT_ADMIN, MAX_ANSWERS, VERBS, Grants
 from nolag_broker.wire.topics import matches
 
 ROOMS = ["newsroom", "newsroom/eu", "lab"]
@@ -65,6 +65,15 @@ def test_absent_topics_and_verbs_mean_all_but_admin() -> None:
 def test_admin_of_a_few_topics_is_not_admin_of_the_room() -> None:
     assert not Grants.parse([{"room": "newsroom", "topics": ["notes"], "verbs": ["admin"]}]).is_admin("newsroom")
     assert Grants.parse([{"room": "news*", "verbs": ["admin"]}]).is_admin("newsroom")
+
+
+def test_many_questions_are_answered_as_few_are() -> None:
+    """More than are remembered, twice over: an answer never comes from another question."""
+    grants = Grants.parse([{"room": "*", "topics": ["even.**"], "verbs": ["publish"]}])
+    for number in [*range(MAX_ANSWERS + 10), *range(MAX_ANSWERS + 10)]:
+        topic = f"{'odd' if number % 2 else 'even'}.{number}"
+        assert grants.allows("publish", "newsroom", topic) is (number % 2 == 0)
+        assert not grants.allows("subscribe", "newsroom", topic)
 
 
 @pytest.mark.parametrize(
