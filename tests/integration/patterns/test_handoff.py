@@ -1,0 +1,382 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from langgraph_nolag import (
+    KeyConflict,
+    LocalBroker,
+    NotAuthorized,
+    NotEncodable,
+    Permanent,
+    StaleLease,
+    TaskCancelled,
+    TaskFailed,
+    TaskFinished,
+    TaskNotFound,
+    TaskTimeout,
+    connect,
+)
+from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.testing import eventually
+
+
+async def test_a_task_goes_to_a_capable_worker_and_its_result_comes_back(join: Any) -> None:
+    desk, writer = await join("desk"), await join("writer", capabilities=["draft"], max_concurrency=5)
+    seen: list[HandedTask] = []
+
+    async def draft(task: HandedTask) -> Any:
+        seen.append(task)
+        return {"text": f"about {task.payload['topic']}"}
+
+    async with writer.handoff.serve(draft):
+        task = await desk.handoff.dispatch("draft", {"topic": "tea"}, capabilities=["draft"], priority=5, timeout=60.0)
+        assert await task.result(timeout=10) == {"text": "about tea"}
+        assert await task.result() == {"text": "about tea"}
+    assert task.state == "completed"
+    handed = seen[0]
+    assert (handed.id, handed.type, handed.attempt, handed.dispatcher, handed.cancelled) == (task.id, "draft", 1, "desk", False)
+    assert handed.fencing_token > 0
+    assert handed.deadline is not None
+    assert 50 < handed.deadline - time.time() < 61
+
+
+async def test_sync_handlers_run_on_threads_side_by_side(join: Any) -> None:
+    room = await join("worker", max_concurrency=4)
+    together = threading.Barrier(4, timeout=10)
+
+    def handler(task: HandedTask) -> str:
+        together.wait()
+        return threading.current_thread().name
+
+    async with room.handoff.serve(handler):
+        tasks = [await room.handoff.dispatch("t", n) for n in range(4)]
+        names = {await task.result(timeout=10) for task in tasks}
+    assert len(names) == 4
+    assert all(name.startswith("nolag-handler") for name in names)
+
+
+async def test_a_hundred_tasks_in_flight_each_have_their_own_result(join: Any) -> None:
+    desk, worker = await join("desk"), await join("worker", max_concurrency=10)
+
+    async def square(task: HandedTask) -> int:
+        return int(task.payload) ** 2
+
+    async with worker.handoff.serve(square):
+        tasks = await asyncio.gather(*(desk.handoff.dispatch("square", n) for n in range(300)))
+        assert await asyncio.gather(*(task.result(20) for task in tasks)) == [n * n for n in range(300)]
+
+
+async def test_types_keep_offers_apart(join: Any) -> None:
+    room = await join("worker", max_concurrency=2)
+
+    async def a(task: HandedTask) -> str:
+        return "a"
+
+    async def b(task: HandedTask) -> str:
+        return "b"
+
+    async with room.handoff.serve(a, types=["a"]), room.handoff.serve(b, types=["b"]):
+        first, second = await room.handoff.dispatch("a"), await room.handoff.dispatch("b")
+        assert (await first.result(10), await second.result(10)) == ("a", "b")
+
+
+async def test_an_exception_is_retried_and_then_a_dead_letter_with_every_error(join: Any) -> None:
+    room = await join("worker")
+    attempts: list[int] = []
+
+    async def fail(task: HandedTask) -> None:
+        attempts.append(task.attempt)
+        raise ValueError(f"no {task.attempt}")
+
+    async with room.handoff.serve(fail):
+        task = await room.handoff.dispatch("t", max_attempts=2)
+        with pytest.raises(TaskFailed) as caught:
+            await task.result(timeout=20)
+        assert (caught.value.error_type, caught.value.error_message, caught.value.task) == ("ValueError", "no 2", task.id)
+        assert attempts == [1, 2]
+        (letter,) = await room.handoff.dead_letters()
+        assert letter.id == task.id
+        assert [error["error"]["message"] for error in letter.errors] == ["no 1", "no 2"]
+
+    async def succeed(task: HandedTask) -> str:
+        return "at last"
+
+    async with room.handoff.serve(succeed):
+        assert await room.handoff.retry(task.id) in ("waiting", "running")
+        assert (await eventually(lambda: _ended(room, task.id))).state == "completed"
+
+
+async def _ended(room: Any, id: str) -> Any:
+    info = await room.handoff.get(id)
+    return info if info.state in ("completed", "failed") else None
+
+
+async def test_permanent_ends_it_at_once(join: Any) -> None:
+    room = await join("worker")
+    attempts: list[int] = []
+
+    def fail(task: HandedTask) -> None:
+        attempts.append(task.attempt)
+        raise Permanent("hopeless")
+
+    async with room.handoff.serve(fail):
+        with pytest.raises(TaskFailed, match="hopeless"):
+            await (await room.handoff.dispatch("t")).result(10)
+    assert attempts == [1]
+
+
+async def test_a_result_that_is_not_plain_fails_the_task_and_says_where(join: Any) -> None:
+    room = await join("worker")
+
+    async def give_object(task: HandedTask) -> Any:
+        return {"a": [object()]}
+
+    async with room.handoff.serve(give_object):
+        with pytest.raises(TaskFailed, match=r"object at \.a\[0\]") as caught:
+            await (await room.handoff.dispatch("t")).result(10)
+    assert caught.value.error_type == "NotEncodable"
+
+
+async def test_a_payload_that_is_not_plain_is_refused_here(join: Any) -> None:
+    room = await join("desk")
+    with pytest.raises(NotEncodable):
+        await room.handoff.dispatch("t", {"x": object()})
+
+
+async def test_nobody_capable_it_waits_visibly_and_its_timeout_ends_it(join: Any) -> None:
+    desk, worker = await join("desk"), await join("worker", capabilities=["text"])
+
+    async def handler(task: HandedTask) -> None:
+        raise AssertionError("an incapable worker was given the task")
+
+    async with worker.handoff.serve(handler):
+        task = await desk.handoff.dispatch("t", capabilities=["gpu"], timeout=0.5)
+        assert task.state == "waiting"
+        assert [(info.id, info.state, info.capabilities) for info in await desk.handoff.list()] == [(task.id, "waiting", ("gpu",))]
+        with pytest.raises(TaskTimeout) as caught:
+            await task.result(timeout=10)
+        assert (caught.value.state, caught.value.retryable) == ("timed_out", False)
+        assert task.state == "timed_out"
+
+
+async def test_waiting_for_a_result_can_be_given_up_and_taken_up(join: Any) -> None:
+    room = await join("worker")
+    release = asyncio.Event()
+
+    async def handler(task: HandedTask) -> str:
+        await release.wait()
+        return "done"
+
+    async with room.handoff.serve(handler):
+        task = await room.handoff.dispatch("t")
+        with pytest.raises(TaskTimeout) as caught:
+            await task.result(timeout=0.01)
+        assert (caught.value.state, caught.value.retryable) == (None, True)
+        release.set()
+        assert await task.result(10) == "done"
+
+
+async def test_cancel_reaches_async_and_sync_handlers(join: Any) -> None:
+    room = await join("worker", max_concurrency=2)
+    began, ended = threading.Semaphore(0), asyncio.Queue[str]()
+    loop = asyncio.get_running_loop()
+
+    async def handler(task: HandedTask) -> None:
+        began.release()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await ended.put(f"async {task.cancelled}")
+
+    def blocking(task: HandedTask) -> None:
+        began.release()
+        deadline = time.monotonic() + 20
+        while not task.cancelled and time.monotonic() < deadline:
+            time.sleep(0.005)
+        loop.call_soon_threadsafe(ended.put_nowait, f"sync {task.cancelled}")
+
+    async with room.handoff.serve(handler, types=["a"]), room.handoff.serve(blocking, types=["b"]):
+        for kind, said in (("a", "async True"), ("b", "sync True")):
+            task = await room.handoff.dispatch(kind)
+            assert await asyncio.to_thread(began.acquire, True, 10)
+            assert await task.cancel("changed my mind") == "cancelled"
+            with pytest.raises(TaskCancelled):
+                await task.result(10)
+            assert await asyncio.wait_for(ended.get(), 10) == said
+        again = await room.handoff.dispatch("a")  # the slot is free again
+        assert await asyncio.to_thread(began.acquire, True, 10)
+        await again.cancel()
+
+
+async def test_a_waiting_task_can_be_cancelled_and_a_finished_one_stays(join: Any) -> None:
+    room = await join("worker")
+    task = await room.handoff.dispatch("t")
+    assert await task.cancel() == "cancelled"
+    with pytest.raises(TaskCancelled):
+        await task.result(10)
+    with pytest.raises((TaskNotFound, TaskFinished)):
+        await room.handoff.retry(task.id)
+
+
+async def test_a_key_attaches_and_another_payload_conflicts(join: Any) -> None:
+    desk, other, worker = await join("desk"), await join("other"), await join("worker")
+    runs: list[str] = []
+
+    async def handler(task: HandedTask) -> str:
+        runs.append(task.id)
+        return "once"
+
+    first = await desk.handoff.dispatch("draft", {"n": 1}, key="article-7")
+    second = await other.handoff.dispatch("draft", {"n": 1}, key="article-7")
+    assert (first.attached, second.attached, second.id) == (False, True, first.id)
+    async with worker.handoff.serve(handler):
+        assert await first.result(10) == await second.result(10) == "once"
+        late = await other.handoff.dispatch("draft", {"n": 1}, key="article-7")
+        assert (late.attached, await late.result(10)) == (True, "once")
+    assert runs == [first.id]
+    with pytest.raises(KeyConflict):
+        await desk.handoff.dispatch("draft", {"n": 2}, key="article-7")
+
+
+async def test_a_delay_and_a_concurrency_key_are_passed_on(join: Any) -> None:
+    room = await join("worker", max_concurrency=4)
+    running = most = 0
+
+    async def handler(task: HandedTask) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+
+    delayed = await room.handoff.dispatch("t", delay=0.3)
+    assert delayed.state == "delayed"
+    async with room.handoff.serve(handler):
+        tasks = [await room.handoff.dispatch("t", n, concurrency_key="one") for n in range(4)]
+        for task in [delayed, *tasks[:3]]:
+            await task.result(10)
+    assert most <= 2  # one of the lane, and the delayed one beside it
+
+
+async def test_progress_reaches_the_dispatcher_in_order(join: Any) -> None:
+    desk, worker = await join("desk"), await join("worker", max_concurrency=2)
+
+    async def handler(task: HandedTask) -> None:
+        for n in range(5):
+            await task.progress({"n": n})
+
+    def blocking(task: HandedTask) -> None:
+        for n in range(5):
+            task.progress({"n": n})
+
+    for handle in (handler, blocking):
+        seen: list[Any] = []
+        async with worker.handoff.serve(handle):
+            await (await desk.handoff.dispatch("t", on_progress=seen.append)).result(10)
+        await eventually(lambda seen=seen: len(seen) == 5)
+        assert seen == [{"n": n} for n in range(5)]
+
+
+async def test_progress_of_a_task_that_is_no_longer_ours_says_so(join: Any) -> None:
+    room = await join("worker")
+    loop = asyncio.get_running_loop()
+    found: asyncio.Queue[Exception] = asyncio.Queue()
+
+    def handler(task: HandedTask) -> None:
+        asyncio.run_coroutine_threadsafe(room.handoff.cancel(task.id), loop).result(10)
+        try:
+            task.progress({})
+        except (StaleLease, TaskFinished) as error:
+            loop.call_soon_threadsafe(found.put_nowait, error)
+            raise
+
+    async with room.handoff.serve(handler):
+        await room.handoff.dispatch("t")
+        error = await asyncio.wait_for(found.get(), 10)
+    assert not error.retryable  # type: ignore[attr-defined]
+
+
+async def test_results_are_read_from_the_log_by_a_dispatcher_that_was_away(broker: LocalBroker, join: Any) -> None:
+    worker, stranger = await join("worker"), await join("stranger")
+
+    async def handler(task: HandedTask) -> Any:
+        if task.payload == "bad":
+            raise Permanent("no")
+        return task.payload
+
+    async with connect(broker.url, token=broker.token("desk"), actor="desk") as client:
+        room = await client.join("demo")
+        early = await room.handoff.dispatch("t", "early")
+        since = (await room.link.acall("room.info")).seq
+        late = [await room.handoff.dispatch("t", payload) for payload in ("late", "bad")]
+    not_ours = await stranger.handoff.dispatch("t", "not the desk's")
+    async with worker.handoff.serve(handler):
+        await not_ours.result(10)
+        back = await join("desk")
+        seen = []
+        async for result in back.handoff.results(since=since):
+            seen.append((result.id, result.state, result.value))
+            if len(seen) == 3:
+                break
+    assert sorted(seen) == sorted([(early.id, "completed", "early"), (late[0].id, "completed", "late"), (late[1].id, "failed", None)])
+
+
+async def test_what_a_handler_writes_names_the_task_as_its_parent(join: Any) -> None:
+    desk, worker = await join("desk"), await join("worker")
+
+    async def handler(task: HandedTask) -> int:
+        return int(await worker.observe.emit("note.made"))
+
+    async with worker.handoff.serve(handler):
+        task = await desk.handoff.dispatch("t")
+        seq = await task.result(10)
+    events = (await desk.link.acall("log.read"))["events"]
+    dispatched = next(event["seq"] for event in events if event["type"] == "task.dispatched")
+    assert next(event for event in events if event["seq"] == seq)["parent"] == dispatched
+
+
+async def test_leaving_serve_drains_and_what_does_not_end_is_handed_back(join: Any) -> None:
+    room, other = await join("worker", max_concurrency=2), await join("other")
+    began = asyncio.Semaphore(0)
+
+    async def handler(task: HandedTask) -> str:
+        began.release()
+        await asyncio.sleep(task.payload)
+        return "first"
+
+    async def second(task: HandedTask) -> str:
+        return f"second {task.attempt}"
+
+    async with room.handoff.serve(handler, drain=0.3):
+        short, long = await room.handoff.dispatch("t", 0.02), await room.handoff.dispatch("t", 60)
+        await began.acquire()
+        await began.acquire()
+    assert await short.result(10) == "first"
+    async with other.handoff.serve(second):
+        assert await long.result(10) == "second 2"  # another hand-out, and not held against the task
+    assert (await room.presence.list())[0].load == 0
+
+
+async def test_grants_are_asked_for_when_serving_and_dispatching(join: Any) -> None:
+    reader = await join("reader", grants=[{"room": "demo", "verbs": ["subscribe"]}])
+
+    async def handler(task: HandedTask) -> None: ...
+
+    with pytest.raises(NotAuthorized):
+        await reader.handoff.dispatch("t")
+    with pytest.raises(NotAuthorized):
+        async with reader.handoff.serve(handler):
+            pass
+
+
+async def test_the_broker_calls_bad_arguments_by_name(join: Any) -> None:
+    room = await join("desk")
+    for bad in ({"delay": -1.0}, {"max_attempts": 0}, {"timeout": -5.0}):
+        with pytest.raises(Exception, match=next(iter(bad))) as caught:
+            await room.handoff.dispatch("t", **bad)
+        assert caught.value.code == "bad_request"  # type: ignore[attr-defined]
