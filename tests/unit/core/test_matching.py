@@ -1,0 +1,186 @@
+"""Matching: right against a plain search, and no dearer when much waits or many stand by.
+
+Cost is counted in instructions, not in time.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nolag_broker.core.limits import Limits
+from nolag_broker.core.matching import Market, Offer
+from nolag_broker.core.task import Task
+
+
+def steps_of(work: Callable[[], Any]) -> int:
+    """How many instructions of Python run: loops count, whatever they call."""
+    counted = 0
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal counted
+        frame.f_trace_opcodes = True
+        counted += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return counted
+
+
+def round_trip(driver: Any, planner: Any, worker: Any, task: str, **fields: Any) -> int:
+    """What one whole task costs: dispatch and claim, completion, acknowledgement."""
+
+    def work() -> None:
+        planner.dispatch(task, **fields)
+        worker.complete({"task": task, "token": driver.room.seq})
+        planner.say("task.ack", tasks=[task])
+
+    return steps_of(work)
+
+
+def backlog(driver: Any, planner: Any, count: int, **fields: Any) -> None:
+    for number in range(count):
+        planner.say("task.dispatch", task=f"waiting-{number}", type="draft", body=b"", follow=False, **fields)
+
+
+@pytest.fixture
+def alone(make_driver: Any) -> int:
+    """What a task costs where nothing waits and one worker stands by."""
+    driver = make_driver()
+    planner, worker = driver.agent("planner"), driver.worker("worker", "draft", capabilities=["a"])
+    round_trip(driver, planner, worker, "warm", capabilities=["a"])
+    return round_trip(driver, planner, worker, "measured", capabilities=["a"])
+
+
+def test_a_claim_costs_the_same_with_100_000_tasks_waiting_and_1_000_agents(make_driver: Any, alone: int) -> None:
+    driver = make_driver(Limits(backlog=200_000))
+    planner = driver.agent("planner")
+    backlog(driver, planner, 100_000, capabilities=["rare"])
+    for number in range(999):
+        driver.worker(f"agent-{number}", "review", capabilities=["a"])
+    worker = driver.worker("worker", "draft", capabilities=["a"])
+    round_trip(driver, planner, worker, "warm", capabilities=["a"])
+    assert round_trip(driver, planner, worker, "measured", capabilities=["a"]) <= alone * 1.2
+
+
+def test_a_freed_slot_costs_the_same_with_100_000_tasks_waiting_for_it(make_driver: Any) -> None:
+    costs = []
+    for waiting in (10, 100_000):
+        driver = make_driver(Limits(backlog=200_000))
+        planner = driver.agent("planner")
+        backlog(driver, planner, waiting)
+        for number in range(999 if waiting > 10 else 1):
+            driver.worker(f"agent-{number}", "draft")
+        worker = driver.worker("worker", "draft")
+        worker.complete(worker.push("task"))
+        task = worker.push("task")
+        costs.append(steps_of(lambda worker=worker, task=task: worker.complete(task)))
+        assert worker.push("task")
+    assert costs[1] <= costs[0] * 1.2
+
+
+@pytest.mark.parametrize("shared", [[], ["gpu"]], ids=["nothing in common", "one capability shared by all"])
+def test_1_000_distinct_capability_sets(make_driver: Any, alone: int, shared: list[str]) -> None:
+    driver = make_driver()
+    planner = driver.agent("planner")
+    for number in range(1000):
+        fields = {"task": f"waiting-{number}", "type": "draft", "body": b"", "follow": False}
+        planner.say("task.dispatch", capabilities=[*shared, f"skill-{number}", "nobody"], **fields)
+    workers = [driver.worker(f"agent-{n}", "draft", capabilities=[*shared, f"skill-{n}"]) for n in range(1000)]
+    wanted = [*shared, "skill-500"]
+    round_trip(driver, planner, workers[500], "warm", capabilities=wanted)
+    assert round_trip(driver, planner, workers[500], "measured", capabilities=wanted) <= alone * 1.3
+
+
+def test_timers_of_tasks_that_ended_do_not_pile_up(driver: Any, planner: Any, writer: Any) -> None:
+    for number in range(500):
+        planner.dispatch(f"t{number}", timeout=3600, follow=False)
+        writer.complete(writer.push("task"))
+    assert len(driver.room.wall) == 0
+    assert len(driver.room.wall._heap) < 200
+
+
+def test_cancelled_tasks_do_not_pile_up(driver: Any, planner: Any) -> None:
+    planner.dispatch("stays", priority=-1)
+    planner.dispatch("lane", priority=-1, concurrency_key="k")
+    for number in range(500):
+        for task, fields in ((f"a{number}", {}), (f"b{number}", {"concurrency_key": "k"})):
+            planner.dispatch(task, follow=False, **fields)
+            planner.ask("task.cancel", task=task)
+    (queue,) = driver.room.tasks.market._queues.values()
+    assert len(queue.heap) < 300
+    assert len(driver.room.tasks._lanes["k"]._heap) < 200
+    assert driver.worker("writer", "draft").push("task")["task"] == "stays"
+
+
+# ------------------------------------------------------------------------------------------ against a plain search
+
+names = st.sampled_from(["a", "b", "c"])
+sets = st.frozensets(names, max_size=3)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("task"), names, sets, st.integers(0, 2)),
+        st.tuples(st.just("offer"), st.none() | st.frozensets(names, min_size=1, max_size=2), sets, st.integers(1, 2)),
+        st.tuples(st.just("remove"), st.integers(0, 30)),
+        st.tuples(st.just("close"), st.integers(0, 30)),
+        st.tuples(st.just("find"), st.integers(0, 30)),
+        st.tuples(st.just("best"), st.integers(0, 30)),
+    ),
+    max_size=40,
+)
+
+
+def admits(offer: Offer, task: Task) -> bool:
+    types = offer.profile.types
+    return (types is None or task.type in types) and task.capabilities <= offer.profile.capabilities
+
+
+def plain_task(seq: int, type: str, capabilities: frozenset[str], priority: int) -> Task:
+    task = Task.__new__(Task)
+    task.seq, task.id, task.kind, task.type = seq, str(seq), "handoff", type
+    task.capabilities, task.priority, task.queue = capabilities, priority, None
+    return task
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps)
+def test_against_a_plain_search(steps: list[tuple[Any, ...]]) -> None:
+    market, waiting, offers = Market(), [], []
+    for seq, (what, *details) in enumerate(steps):
+        if what == "task":
+            waiting.append(plain_task(seq, *details))
+            market.add(waiting[-1])
+        elif what == "offer":
+            types, capabilities, slots = details
+            offers.append(Offer(None, seq, None, market.profile("handoff", types, capabilities), slots))  # type: ignore[arg-type]
+            market.open(offers[-1])
+        elif what == "remove" and waiting:
+            market.remove(waiting.pop(details[0] % len(waiting)))
+        elif what == "close" and offers:
+            market.close(offers.pop(details[0] % len(offers)))
+        elif what == "find" and waiting:
+            task = waiting[details[0] % len(waiting)]
+            free = [offer for offer in offers if offer.used < offer.slots and admits(offer, task)]
+            found = market.find(task)
+            assert (found in free) if free else found is None
+            if found is not None:
+                assert found.used == min(offer.used for offer in free)
+                waiting.remove(task)
+                market.remove(task)
+                market.occupy(found)
+        elif what == "best" and offers:
+            offer = offers[details[0] % len(offers)]
+            able = [task for task in waiting if admits(offer, task)]
+            assert market.best(offer.profile) is min(able, key=lambda task: task.rank, default=None)
+            if offer.used:
+                market.vacate(offer)
