@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from langgraph_nolag import LocalBroker, open_room
 from langgraph_nolag.client.body import encode
 from langgraph_nolag.client.link import RoomLink
+from langgraph_nolag.local import WorkerProcess
 
 
 class Person:
@@ -38,3 +41,14 @@ def person(broker: LocalBroker) -> Callable[..., Person]:
         return Person(open_room(f"{broker.url}/{room}", token=broker.token(name, roles=roles)))
 
     return make
+
+
+HERE = str(Path(__file__).parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)  # workers import the graphs by the same name
+
+
+@pytest.fixture
+def worker(broker: LocalBroker) -> WorkerProcess:
+    (started,) = broker.spawn_worker("gate_graphs:app")
+    return started.wait_ready()

@@ -1,0 +1,61 @@
+"""Graphs with gates, and the worker that serves them: imported by the tests and by their worker processes."""
+
+from __future__ import annotations
+
+import operator
+import os
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from langgraph.graph import START, StateGraph
+from langgraph.types import interrupt
+
+from langgraph_nolag import Worker, gate
+
+
+class State(TypedDict, total=False):
+    log: Annotated[list[Any], operator.add]
+    book: str  # a file in which payments are entered
+
+
+def enter(state: State, line: str) -> None:
+    with Path(state["book"]).open("a") as book:
+        book.write(line + "\n")
+
+
+def prepare(state: State) -> State:
+    enter(state, "prepared")
+    return {"log": ["prepared"]}
+
+
+def pay(state: State) -> State:
+    decision = gate("pay", {"amount": 100}, quorum=1, expires=3600)
+    enter(state, f"paid {decision.args}")
+    return {"log": [[decision.approved, decision.by, os.getpid()]]}
+
+
+async def board(state: State) -> State:
+    first = gate("sign", {"page": 1}, quorum=2)
+    name = interrupt("name?")
+    second = gate("sign", {"page": 2})
+    return {"log": [[first.approved, name, second.type]]}
+
+
+def build(*nodes: Any) -> Any:
+    builder = StateGraph(State)
+    builder.add_sequence(nodes)
+    builder.add_edge(START, nodes[0].__name__)
+    return builder.compile()
+
+
+paying = build(prepare, pay)
+signing = build(board)
+outer = StateGraph(State)
+outer.add_node("inner", build(pay))
+outer.add_edge(START, "inner")
+nested = outer.compile()
+
+app = Worker(room="bank", concurrency=4, drain_timeout=2.0)
+app.graph(paying, name="paying")
+app.graph(signing, name="signing")
+app.graph(nested, name="nested")

@@ -1,0 +1,116 @@
+"""Gates in nodes that run in worker processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gate_graphs
+import pytest
+from langgraph.types import Command
+from pydantic import ValidationError
+
+from langgraph_nolag import AlreadyDecided, LocalBroker, NoLagSaver, RoomHandle, await_decisions, distribute, wait_decisions
+from langgraph_nolag.local import WorkerProcess
+
+from .conftest import Person
+
+People = Callable[..., Person]
+
+
+def remote(graph: Any, name: str, broker: LocalBroker) -> Any:
+    return distribute(graph, broker.room("bank"), name=name, checkpointer=NoLagSaver(broker.room("bank")))
+
+
+def thread(name: str = "t") -> Any:
+    return {"configurable": {"thread_id": name}}
+
+
+def lines(book: Path) -> list[str]:
+    return book.read_text().splitlines()
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(("graph", "name"), [(gate_graphs.paying, "paying"), (gate_graphs.nested, "nested")], ids=["node", "sub-graph"])
+def test_decided_in_the_room(broker: LocalBroker, person: People, tmp_path: Path, graph: Any, name: str) -> None:
+    graph, book = remote(graph, name, broker), tmp_path / "book"
+    waiting = graph.invoke({"log": [], "book": str(book)}, thread(), durability="sync")["__interrupt__"]
+    assert [each.value["name"] for each in waiting] == ["pay"]
+    ana = person("ana")
+    ana.decide("approve")
+    result = graph.invoke(wait_decisions(graph, thread(), 10), thread(), durability="sync")
+    approved, by, pid = result["log"][-1]
+    assert (approved, by) == (True, "ana")
+    assert pid != os.getpid()
+    assert [line for line in lines(book) if line.startswith("paid")] == ["paid {'amount': 100}"]
+
+
+@pytest.mark.usefixtures("worker")
+def test_interrupt_and_approval_are_one_commit(broker: LocalBroker, person: People, tmp_path: Path) -> None:
+    """The event that asks stands right beside the one that ends the node's task: there is never one without the other."""
+    graph = remote(gate_graphs.nested, "nested", broker)
+    graph.invoke({"log": [], "book": str(tmp_path / "book")}, thread(), durability="sync")
+    events = person("ana").link.call("log.read", limit=1000, bodies=False)["events"]
+    (asked,) = [event["seq"] for event in events if event["type"] == "approval.requested"]
+    ends = [event["seq"] for event in events if event["type"] == "task.completed"]
+    assert {asked - 1, asked + 1} & set(ends), [(event["seq"], event["type"]) for event in events]
+
+
+@pytest.mark.usefixtures("worker")
+async def test_an_answer_is_the_vote_of_whoever_runs_the_thread(broker: LocalBroker, person: People) -> None:
+    """Not of the worker: two people with a program each are a quorum, one person with two workers is none."""
+
+    def of(actor: str) -> Any:
+        room = RoomHandle(broker.url, "bank", broker.token(actor))
+        return distribute(gate_graphs.signing, room, name="signing", checkpointer=NoLagSaver(room))
+
+    async def go_on(actor: str, given: Any) -> Any:
+        result = await of(actor).ainvoke(given, thread(), durability="sync")
+        return result["__interrupt__"][0] if "__interrupt__" in result else result
+
+    await go_on("ana", {"log": []})
+    waiting = await go_on("ana", Command(resume={"type": "approve"}))
+    assert [vote["actor"] for vote in person("eve").pending()[0]["votes"]] == ["ana"]
+    waiting = await go_on("ana", Command(resume={waiting.id: {"type": "approve"}}))
+    assert waiting.value["name"] == "sign"
+    waiting = await go_on("bo", Command(resume={waiting.id: {"type": "approve"}}))
+    assert waiting.value == "name?"
+    waiting = await go_on("bo", Command(resume={waiting.id: "Bo"}))
+    assert waiting.value["args"] == {"page": 2}
+    with pytest.raises(ValidationError):
+        await go_on("bo", Command(resume={"type": "perhaps"}))
+    person("eve").decide("approve")
+    with pytest.raises(AlreadyDecided):
+        await go_on("bo", Command(resume={"type": "reject"}))
+    result = await go_on("ana", await await_decisions(of("ana"), thread(), 10))
+    assert result["log"] == [[True, "Bo", "approve"]]
+
+
+@pytest.mark.usefixtures("worker")
+async def test_async(broker: LocalBroker, person: People) -> None:
+    graph = remote(gate_graphs.signing, "signing", broker)
+    await graph.ainvoke({"log": []}, thread(), durability="sync")
+    person("ana").decide("approve")
+    person("bo").decide("approve")
+    await graph.ainvoke(await await_decisions(graph, thread(), timeout=10), thread(), durability="sync")
+    await graph.ainvoke(Command(resume="Cy"), thread(), durability="sync")
+    person("ana").decide("reject")
+    result = await graph.ainvoke(await await_decisions(graph, thread(), timeout=10), thread(), durability="sync")
+    assert result["log"] == [[True, "Cy", "reject"]]
+
+
+def test_no_worker_is_held_or_needed_while_it_waits(broker: LocalBroker, worker: WorkerProcess, person: People, tmp_path: Path) -> None:
+    """The worker is killed while the gate waits; another one, later, goes on."""
+    graph, book = remote(gate_graphs.paying, "paying", broker), tmp_path / "book"
+    graph.invoke({"log": [], "book": str(book)}, thread(), durability="sync")
+    info = person("ana").link.call("room.info")
+    assert info["tasks"].get("running", 0) == 0
+    worker.kill()
+    person("ana").decide("approve")
+    (another,) = broker.spawn_worker("gate_graphs:app")
+    another.wait_ready()
+    result = graph.invoke(wait_decisions(graph, thread(), 10), thread(), durability="sync")
+    assert result["log"][1][:2] == [True, "ana"]
+    assert lines(book) == ["prepared", "paid {'amount': 100}"]
