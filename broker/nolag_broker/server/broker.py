@@ -31,6 +31,7 @@ from .writer import Connection
 log = structlog.get_logger("nolag.broker")
 
 STOP_WITHIN: Final = 5.0  # seconds
+PATIENCE: Final = 5.0  # seconds of silence, beyond two heartbeats, after which a connection is taken for dead
 ADMIN_TTL: Final = 365 * 86400.0  # of the token in credentials.json, made anew at every start
 TOKEN_TTL: Final = 30 * 86400.0
 
@@ -74,7 +75,7 @@ class Broker:
                 node=node,
                 authority=Authority(key, revocations),
                 revocations=revocations,
-                sessions=Sessions(2 * settings.heartbeat + 5, revocations),
+                sessions=Sessions(2 * settings.heartbeat + PATIENCE, revocations),
                 open_rooms=is_loopback(settings.host) if settings.open_rooms is None else settings.open_rooms,
             )
             self._transport = Transport(settings, self._serve, self._health)

@@ -49,11 +49,12 @@ def subscribe(session: Session, room: str, request: int | None, frame: dict[str,
     subscription = session.subscriptions[number] = Subscription(number, session, view)
 
     def begin(hosted: HostedRoom, env: Env) -> None:
-        if session.subscriptions.get(number) is not subscription:
-            return  # unsubscribed, or gone, before its turn came
-        subscription.feed = feed = hosted.feed
         assert hosted.room is not None
-        now = hosted.room.seq
+        feed, now = hosted.feed, hosted.room.seq
+        if session.subscriptions.get(number) is not subscription:  # unsubscribed, or gone, before its turn came
+            session.reply(request, {"since": now, "epoch": feed.epoch}, seq=now, epoch=feed.epoch)
+            return
+        subscription.feed = feed
         kept = hosted.room.topics.retained(view.matches_subject) if retained else ()
         if since is None and not kept:
             feed.follow(subscription, now)

@@ -1,0 +1,375 @@
+"""How connections begin and end: auth, replacement, slow readers, limits, and what a client finds when it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from nolag_broker.engine.base import SequenceConflict, StorageFailed
+from nolag_broker.server.auth import EVERYTHING
+from nolag_broker.server.errors import CannotStart
+
+if TYPE_CHECKING:
+    from .conftest import Harness, Start
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url.replace("ws://", "http://"), timeout=10) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+# -- the beginning
+
+
+async def test_the_answer_to_auth(broker: Harness) -> None:
+    client = await broker.client(token=broker.broker.mint("ana", roles=["b", "a"]))
+    welcome = dict(client.welcome)
+    assert welcome.pop("expires") > time.time()
+    assert len(welcome.pop("session")) >= 8
+    assert welcome.pop("server").startswith("nolag-broker/")
+    assert welcome == {
+        "type": "auth",
+        "success": True,
+        "dialect": "nolag-rooms/1",
+        "actor": "ana",
+        "instance": client.instance,
+        "roles": ["a", "b"],
+        "heartbeat": pytest.approx(10 / 3),
+        "lease": 10.0,
+        "max_frame": (16 << 20) + (1 << 20),
+        "max_body": 16 << 20,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"type": "hello"}, "not_authenticated"),
+        ({"dialect": "nolag-rooms/9"}, "bad_request"),
+        ({"dialect": None}, "bad_request"),
+        ({"dialect": ["nolag-rooms/1"]}, "bad_request"),
+        ({"instance": None}, "bad_request"),
+        ({"instance": 7}, "bad_request"),
+        ({"instance": ""}, "bad_request"),
+        ({"instance": "x" * 1000}, "bad_request"),
+    ],
+)
+async def test_an_auth_frame_that_is_none(broker: Harness, changes: dict[str, Any], code: str) -> None:
+    client = await broker.socket()
+    answer = await client.auth(broker.broker.mint("ana"), **changes)
+    assert (answer["success"], answer["error"]) == (False, code)
+    assert (await client.close_code())[0] == 1000
+
+
+async def test_a_request_before_auth(broker: Harness) -> None:
+    client = await broker.socket()
+    await client.send({"id": 1, "op": "ping"})
+    answer = msgpack.unpackb(await asyncio.wait_for(client.socket.recv(decode=False), 10))
+    assert answer["error"] == "not_authenticated"
+
+
+async def test_silence_is_closed_in_time(start: Start) -> None:
+    broker = await start(auth_timeout=0.2)
+    assert await (await broker.socket()).close_code() == (4003, "auth_timeout")
+
+
+async def test_a_socket_that_says_nothing_at_all_is_closed_in_time(start: Start) -> None:
+    broker = await start(auth_timeout=0.2)
+    port = int(broker.broker.url.rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_other_paths_are_not_the_socket(broker: Harness) -> None:
+    from websockets.asyncio.client import connect
+
+    for path, status in (("/", 404), ("/ws2", 404), ("/healthz", 200)):
+        with pytest.raises(InvalidStatus) as caught:
+            await connect(broker.broker.url + path)
+        assert caught.value.response.status_code == status
+    assert await asyncio.to_thread(get, broker.broker.url + "/nothing") == (
+        404,
+        "Nothing here: the WebSocket is /ws, health is /healthz.\n",
+    )
+    assert (await asyncio.to_thread(get, broker.broker.url + "/ws"))[0] == 426
+
+
+async def test_health(broker: Harness) -> None:
+    await broker.member()
+    status, body = await asyncio.to_thread(get, broker.broker.url + "/healthz")
+    health = json.loads(body)
+    assert (status, health["status"], health["rooms"], health["connections"], health["durability"]) == (200, "ok", 1, 1, "process")
+
+
+async def test_a_connection_too_many_is_told_so(start: Start) -> None:
+    broker = await start(max_connections=2)
+    one, _ = await broker.client("a"), await broker.client("b")
+    third = await broker.socket()
+    assert await third.close_code() == (4002, "limit")
+    await one.close()
+    await asyncio.sleep(0)
+    for _ in range(100):  # the broker sees the close a moment later
+        again = await broker.socket()
+        if (await again.auth(broker.broker.mint("c")))["success"]:
+            break
+    await again.call("ping", None)
+
+
+# -- rooms
+
+
+async def test_rooms_open_by_use_on_loopback_and_are_listed(broker: Harness) -> None:
+    client = await broker.client(token=broker.broker.mint("ana", [{"room": "news*"}]))
+    other = await broker.member("bob", "secret")
+    for room in ("news-b", "news-a"):
+        await client.call("room.join", room)
+    assert [room["name"] for room in (await client.call("rooms.list", None))["rooms"]] == ["news-a", "news-b"]
+    assert [room["name"] for room in (await other.call("rooms.list", None))["rooms"]] == ["news-a", "news-b", "secret"]
+    assert (await client.refused("room.join", "secret"))["code"] == "not_authorized"
+
+
+async def test_closed_rooms_are_opened_by_admins_only(start: Start) -> None:
+    broker = await start(open_rooms=False)
+    client, admin = await broker.client(), await broker.admin()
+    for op, fields in (("room.join", {}), ("log.subscribe", {"sub": 1}), ("log.read", {}), ("blackboard.set", {"key": "k", "body": b""})):
+        assert (await client.refused(op, "r", **fields))["code"] == "room_not_found"
+    assert await admin.call("room.create", None, name="r") == {}
+    assert await admin.call("room.create", None, name="r") == {}
+    await client.call("room.join", "r")
+    await admin.call("room.join", "by-use")
+    await client.call("room.join", "by-use")
+
+
+async def test_an_operation_that_is_not_granted(broker: Harness) -> None:
+    client = await broker.member(token=broker.broker.mint("ana", [{"room": "r", "topics": ["a/**"], "verbs": ["dispatch"]}]))
+    await client.call("task.dispatch", task="t", type="a/b", body=b"")
+    for op, fields in (
+        ("task.dispatch", {"task": "u", "type": "b", "body": b""}),
+        ("blackboard.get", {"key": "a/b"}),
+        ("event.emit", {"type": "a.b"}),
+        ("task.serve", {"offer": 1, "slots": 1}),
+        ("record.read", {"keys": ["checkpoint/a/b"]}),
+    ):
+        assert (await client.refused(op, **fields))["code"] == "not_authorized"
+
+
+# -- the same process again
+
+
+async def test_the_same_process_replaces_its_older_connection(broker: Harness) -> None:
+    older = await broker.member(instance="i")
+    another_process = await broker.member(instance="j")
+    another_actor = await broker.member("bob", instance="i")
+    newer = await broker.member(instance="i")
+    assert await older.close_code() == (4005, "replaced")
+    for client in (another_process, another_actor, newer):
+        await client.call("ping", None)
+    members = (await newer.call("presence.list"))["members"]
+    assert sorted((member["actor"], member["instance"], member["online"]) for member in members) == [
+        ("ana", "i", True),
+        ("ana", "j", True),
+        ("bob", "i", True),
+    ]
+
+
+async def test_a_request_sent_again_after_a_cut_is_applied_once(any_broker: Harness) -> None:
+    client = await any_broker.member(instance="i")
+    frame, _ = client.request("blackboard.set", key="k", body=b"v")
+    await client.send(frame)
+    client.socket.transport.abort()  # the answer is lost, or the request never came
+    again = await any_broker.member(instance="i")
+    frame, answer = again.request(frame["op"], id=frame["id"], resent=True, key="k", body=b"v")
+    await again.send(frame)
+    assert (await asyncio.wait_for(answer, 10))["ok"]["revision"] == 1
+    assert (await again.call("blackboard.get", key="k"))["entry"]["revision"] == 1
+
+
+async def test_a_half_open_connection_is_cut(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that keeps the socket open and says nothing. Its own heartbeats keep another one alive."""
+    monkeypatch.setattr("nolag_broker.server.broker.PATIENCE", 0.1)
+    monkeypatch.setattr("nolag_broker.server.sessions.LOOK_EVERY", 0.05)
+    broker = await start(lease=0.6)
+    silent, alive = await broker.client("a"), await broker.client("b")
+    deadline = time.monotonic() + 10
+    while silent.closed is None and time.monotonic() < deadline:
+        await alive.send(b"")
+        await asyncio.sleep(0.05)
+    assert silent.closed == (1006, "")
+    await alive.call("ping", None)
+
+
+# -- slow readers
+
+
+async def test_a_slow_reader_is_evicted_and_comes_back_without_a_gap(start: Start) -> None:
+    broker = await start(engine="sqlite", max_send_queue=1 << 20)
+    writer = await broker.member("writer")
+    slow = await broker.client("slow", max_queue=1)
+    good = await broker.client("good")
+    await slow.call("log.subscribe", sub=1, since=0)
+    await good.call("log.subscribe", sub=1, since=0)
+    slow.socket.transport.pause_reading()
+    last = 0
+    for _ in range(200):  # 20 MB and more: kernel buffers hold some, the queue one
+        last = (await writer.call("event.emit", type="a.b", body=bytes(100_000)))["seq"]
+    await good.until(lambda: good.events() and good.events()[-1]["seq"] == last)
+    assert [event["seq"] for event in good.events()] == list(range(1, last + 1))
+    slow.socket.transport.resume_reading()
+    assert (await slow.close_code())[0] in (4008, 1006)  # 1006: it was too slow even for the close
+    got = slow.events()[-1]["seq"]
+    assert got < last
+    assert [event["seq"] for event in slow.events()] == list(range(1, got + 1))
+    again = await broker.client("slow")
+    await again.call("log.subscribe", sub=1, since=got)
+    await again.until(lambda: again.events() and again.events()[-1]["seq"] == last)
+    assert [event["seq"] for event in again.events()] == list(range(got + 1, last + 1))
+
+
+async def test_catching_up_slowly_does_not_evict(start: Start) -> None:
+    """A replay of thirty times the queue, to a reader that pauses."""
+    broker = await start(engine="sqlite", max_send_queue=1 << 20)
+    writer = await broker.member("writer")
+    last = 0
+    for _ in range(30):
+        asked = [writer.request("event.emit", type="a.b", body=bytes(100_000)) for _ in range(10)]
+        await writer.send([frame for frame, _ in asked])
+        last = max([response["ok"]["seq"] for response in await asyncio.gather(*(answer for _, answer in asked))])
+    reader = await broker.client("reader", max_queue=1)
+    await reader.call("log.subscribe", sub=1, since=0)
+    while not reader.events() or reader.events()[-1]["seq"] < last:
+        reader.socket.transport.pause_reading()
+        await asyncio.sleep(0.01)
+        reader.socket.transport.resume_reading()
+        await reader.until(lambda seen=reader.messages: reader.messages > seen or reader.closed)
+        assert reader.closed is None
+    assert [event["seq"] for event in reader.events()] == list(range(1, last + 1))
+
+
+# -- when it goes wrong
+
+
+async def test_a_storage_error_is_told_and_stops_the_broker(start: Start) -> None:
+    broker = await start()
+    client = await broker.member()
+
+    async def broken(turns: Any) -> Any:
+        raise StorageFailed("disk on fire")
+
+    broker.broker._engine.commit = broken  # type: ignore[method-assign]
+    err = await client.refused("blackboard.set", key="k", body=b"v")
+    assert (err["code"], err["maybe_applied"], err["retryable"]) == ("storage_failed", True, False)
+    assert str(await asyncio.wait_for(broker.broker.failed(), 10)) == "disk on fire"
+    assert (await client.refused("blackboard.get", key="k"))["code"] == "storage_failed"
+    assert (await asyncio.to_thread(get, broker.broker.url + "/healthz"))[0] == 503
+    await broker.broker.stop()
+    assert await client.close_code() == (1012, "restarting")
+
+
+async def test_another_owner_of_the_room_makes_it_load_again(start: Start) -> None:
+    broker = await start()
+    client, bystander = await broker.member(), await broker.member("bob", "other")
+    await client.call("blackboard.set", key="k", body=b"v")
+    commit, engine = broker.broker._engine.commit, broker.broker._engine
+
+    async def fenced(turns: Any) -> Any:
+        engine.commit = commit  # type: ignore[method-assign]
+        return [SequenceConflict("moved") for _ in turns]
+
+    engine.commit = fenced  # type: ignore[method-assign]
+    err = await client.refused("blackboard.set", key="k", body=b"lost")
+    assert (err["code"], err["maybe_applied"], err["retryable"]) == ("unavailable", True, True)
+    assert await client.close_code() == (1012, "restarting")
+    again = await broker.member()
+    assert (await again.call("blackboard.get", key="k"))["entry"]["body"] == b"v"
+    assert (await again.call("blackboard.set", key="k", body=b"w"))["revision"] == 2
+    await bystander.call("ping", None)
+
+
+async def test_a_stop_finishes_what_was_asked_and_closes_with_1012(start: Start) -> None:
+    broker = await start(engine="sqlite")
+    client = await broker.member()
+    asked = [client.request("blackboard.set", key=f"k{number}", body=b"v") for number in range(200)]
+    await client.send([frame for frame, _ in asked])
+    await client.until(lambda: not client.answered or True)
+    began = time.monotonic()
+    await broker.restart()
+    assert time.monotonic() - began < 5
+    assert await client.close_code() == (1012, "restarting")
+    answered = {id for id in client.answered if id > 1}
+    again = await broker.member()
+    kept = {entry["key"] for entry in (await again.call("blackboard.list"))["entries"]}
+    assert {f"k{id - 2}" for id in answered} <= kept  # everything that was acknowledged
+
+
+async def test_a_restart_keeps_everything(start: Start) -> None:
+    broker = await start(engine="sqlite")
+    client = await broker.member()
+    epoch = (await client.response("blackboard.set", key="plan", body=b"tea", ct="text"))["epoch"]
+    await client.call("task.dispatch", task="t", type="draft", body=b"payload", key="k")
+    await client.call("topic.publish", topic="news", body=b"kept", retain=True)
+    await client.call("approval.request", approval="a", action="publish", body=b"shown", allow=["approve", "reject"])
+    await client.call("record.write", puts=[["checkpoint/x/1", b"row", False]])
+    before = (await client.call("log.read", limit=1000))["events"]
+    await broker.restart()
+    client = await broker.member("bob")
+    entry = await client.response("blackboard.get", key="plan")
+    assert (entry["ok"]["entry"]["body"], entry["ok"]["entry"]["ct"], entry["epoch"]) == (b"tea", "text", epoch)
+    assert (await client.call("record.read", keys=["checkpoint/x/1"]))["bodies"] == [b"row"]
+    assert [pending["body"] for pending in (await client.call("approval.list"))["approvals"]] == [b"shown"]
+    assert (await client.call("log.read", limit=1000))["events"][: len(before)] == before
+    await client.call("task.serve", offer=1, slots=1)
+    task = await client.push("task")
+    assert (task["task"], task["body"], task["attempt"]) == ("t", b"payload", 1)
+    await client.call("task.complete", task="t", token=task["token"], body=b"result")
+    again = await client.call("task.dispatch", task="t2", type="draft", body=b"payload", key="k")
+    assert again == {"task": "t", "state": "completed", "attached": True}
+    assert (await client.push("result"))["body"] == b"result"
+
+
+# -- starting
+
+
+async def test_a_port_in_use_is_one_clear_line(start: Start) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(CannotStart, match=rf"port {taken.getsockname()[1]} on 127.0.0.1 is in use\..*--port"):
+            await start(port=taken.getsockname()[1])
+
+
+async def test_beyond_this_machine_only_when_asked(start: Start) -> None:
+    with pytest.raises(CannotStart, match="--insecure"):
+        await start(host="0.0.0.0")
+    broker = await start(host="0.0.0.0", insecure=True)
+    assert broker.broker.url.startswith("ws://127.0.0.1:")
+    client = await broker.client()
+    assert (await client.refused("room.join", "r"))["code"] == "room_not_found"  # rooms are closed there
+
+
+async def test_credentials_are_there_while_it_runs(start: Start) -> None:
+    broker = await start(engine="sqlite")
+    file = broker.settings.path / "credentials.json"
+    credentials = json.loads(file.read_text())
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert credentials["url"] == broker.broker.url
+    client = await broker.client(token=credentials["token"])
+    assert (await client.call("broker.info", None))["engine"] == "sqlite"
+    assert client.welcome["actor"] == "admin"
+    await broker.broker.stop()
+    assert not file.exists()
+    assert EVERYTHING[0]["room"] == "**"

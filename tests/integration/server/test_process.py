@@ -1,0 +1,184 @@
+"""The broker as a process: what it prints, how it stops, and that a kill loses nothing that was acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import msgpack
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+Process = subprocess.Popen[str]
+
+
+@pytest.fixture
+def spawned() -> Iterator[list[Process]]:
+    processes: list[Process] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def spawn(spawned: list[Process], path: Path, *options: str) -> Process:
+    command = [sys.executable, "-m", "nolag_broker", "--path", str(path), "--port", "0", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    spawned.append(process)
+    return process
+
+
+async def line(stream: IO[str] | None) -> str:
+    assert stream is not None
+    return await asyncio.wait_for(asyncio.to_thread(stream.readline), 20)
+
+
+async def address(process: Process) -> str:
+    first = await line(process.stdout)
+    assert first.startswith("listening on ws://127.0.0.1:"), first
+    return first.split()[-1]
+
+
+Join = Callable[[str], Awaitable[ClientConnection]]
+
+
+@pytest.fixture
+async def join(tmp_path: Path) -> AsyncIterator[Join]:
+    """Connect with the admin's token that lies in the broker's folder."""
+    sockets: list[ClientConnection] = []
+
+    async def join(url: str) -> ClientConnection:
+        token = json.loads((tmp_path / "credentials.json").read_text())["token"]
+        socket = await connect(url + "/ws", compression=None)
+        sockets.append(socket)
+        await socket.send(msgpack.packb({"type": "auth", "dialect": "nolag-rooms/1", "token": token, "instance": "i"}))
+        assert msgpack.unpackb(await socket.recv(decode=False))["success"]
+        return socket
+
+    yield join
+    for each in sockets:
+        await each.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_says_where_it_listens_and_stops_when_told(spawned: list[Process], join: Join, tmp_path: Path, number: int) -> None:
+    process = spawn(spawned, tmp_path)
+    socket = await join(await address(process))
+    process.send_signal(number)
+    with pytest.raises(Exception, match="1012"):
+        await asyncio.wait_for(socket.recv(), 10)
+    assert await asyncio.to_thread(process.wait, 10) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["rooms.db", "secret.key"]
+
+
+async def test_kills_lose_nothing_that_was_acknowledged(spawned: list[Process], join: Join, tmp_path: Path) -> None:
+    """A client counts in one key and emits events; the broker is killed in the middle, several times."""
+    acknowledged, id, last_epoch = 0, 0, None
+    for _ in range(4):
+        process = spawn(spawned, tmp_path)
+        socket = await join(await address(process))
+        await socket.send(msgpack.packb({"id": 1_000_000, "op": "log.read", "room": "r", "limit": 1000}))
+        page = msgpack.unpackb(await socket.recv(decode=False))
+        sequences = [event["seq"] for event in page["ok"]["events"]]
+        assert sequences == list(range(1, len(sequences) + 1))
+        assert page["ok"]["through"] >= acknowledged
+        assert last_epoch in (None, page["epoch"])
+        last_epoch = page["epoch"]
+        for _ in range(30):
+            id += 1
+            await socket.send(msgpack.packb({"id": id, "op": "event.emit", "room": "r", "type": "a.b", "body": b"x"}))
+            acknowledged = msgpack.unpackb(await socket.recv(decode=False))["ok"]["seq"]
+        for _ in range(50):  # under way when it dies
+            id += 1
+            await socket.send(msgpack.packb({"id": id, "op": "event.emit", "room": "r", "type": "a.b", "body": b"x"}))
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(ConnectionClosed):
+            while True:
+                for answer in frames(await asyncio.wait_for(socket.recv(decode=False), 10)):
+                    acknowledged = max(acknowledged, answer["ok"]["seq"])
+
+
+def frames(message: bytes) -> list[dict]:
+    found = msgpack.unpackb(message)
+    return found if isinstance(found, list) else [found]
+
+
+async def refused_start(process: Process) -> str:
+    """The one line of a broker that does not start."""
+    out, err = await asyncio.to_thread(process.communicate, timeout=20)
+    assert process.returncode == 1
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+    return err
+
+
+async def test_a_folder_in_use(spawned: list[Process], tmp_path: Path) -> None:
+    await address(spawn(spawned, tmp_path))
+    assert "in use by another broker" in await refused_start(spawn(spawned, tmp_path))
+
+
+async def test_a_database_from_the_future(spawned: list[Process], tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "rooms.db")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    assert "written by a newer version: its schema is 99" in await refused_start(spawn(spawned, tmp_path))
+
+
+async def test_a_port_in_use(spawned: list[Process], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert f"port {port} on 127.0.0.1 is in use" in await refused_start(spawn(spawned, tmp_path, "--port", port))
+
+
+async def test_an_address_for_everybody(spawned: list[Process], tmp_path: Path) -> None:
+    assert "--insecure" in await refused_start(spawn(spawned, tmp_path, "--host", "0.0.0.0"))
+
+
+async def test_a_folder_that_can_not_be_written(spawned: list[Process], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert "cannot open" in await refused_start(spawn(spawned, tmp_path / "file"))
+
+
+async def test_a_disk_that_fails_stops_it_with_one_line(spawned: list[Process], join: Join, tmp_path: Path) -> None:
+    """The database may not grow any further: the first commit that needs more space fails, and the broker ends."""
+    process = spawn(spawned, tmp_path)
+    url = await address(process)
+    socket = await join(url)
+    size = sum(file.stat().st_size for file in tmp_path.iterdir())
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size + 100_000, size + 100_000))
+    answers = []
+    with pytest.raises(Exception, match="1012"):
+        for id in range(1, 50):
+            await socket.send(msgpack.packb({"id": id, "op": "event.emit", "room": "r", "type": "a.b", "body": bytes(20_000)}))
+            answers += frames(await asyncio.wait_for(socket.recv(decode=False), 10))
+    acknowledged = [answer for answer in answers if "ok" in answer]
+    refused = answers[len(acknowledged) :]  # once it failed, everything is refused until it is gone
+    assert refused
+    assert {answer["err"]["code"] for answer in refused} == {"storage_failed"}
+    _, err = await asyncio.to_thread(process.communicate, timeout=20)
+    assert process.returncode == 1
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("stopped: ")
+
+    again = spawn(spawned, tmp_path)
+    socket = await join(await address(again))
+    await socket.send(msgpack.packb({"id": 1, "op": "log.read", "room": "r", "limit": 1000}))
+    page = msgpack.unpackb(await socket.recv(decode=False))["ok"]
+    assert page["through"] > len(acknowledged)  # room.opened, then one for each
