@@ -18,7 +18,7 @@ def make_app(address: str) -> Any:
     from celery import Celery
 
     app = Celery("bench", broker=address, backend=address)
-    app.conf.update(task_acks_late=True, broker_connection_retry_on_startup=True, worker_hijack_root_logger=False)
+    app.conf.update(task_acks_late=True, broker_connection_retry_on_startup=True, worker_redirect_stdouts=False)
 
     @app.task(name="echo")  # type: ignore[untyped-decorator]
     def echo(payload: str) -> str:
