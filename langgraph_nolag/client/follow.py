@@ -143,10 +143,14 @@ class Follows:
     # --- from any thread ------------------------------------------------------------------------------------
 
     def dispatch(self, followed: Followed, frame: dict[str, Any], timeout: float | None, size: int) -> None:
-        # Asked first, for that may be refused here; both run on the I/O thread before anything can come back.
+        # Registered first: this thread may pause between the two for as long as a fast result takes.
         connection = self.link.connection
-        connection.ask(frame, lambda answer, error: self._on_accepted(followed, answer, error), timeout, size)
         connection.io.post(self._add, followed)
+        try:
+            connection.ask(frame, lambda answer, error: self._on_accepted(followed, answer, error), timeout, size)
+        except NoLagError:
+            connection.io.post(self._remove, followed)
+            raise
 
     def follow(self, followed: Followed) -> None:
         followed._pending = False
