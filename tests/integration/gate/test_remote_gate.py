@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,17 @@ import pytest
 from langgraph.types import Command
 from pydantic import ValidationError
 
-from langgraph_nolag import AlreadyDecided, LocalBroker, NoLagSaver, RoomHandle, await_decisions, distribute, wait_decisions
+from langgraph_nolag import (
+    AlreadyDecided,
+    LocalBroker,
+    NoLagSaver,
+    NotAuthorized,
+    RoomHandle,
+    Worker,
+    await_decisions,
+    distribute,
+    wait_decisions,
+)
 from langgraph_nolag.local import WorkerProcess
 
 from .conftest import Person
@@ -114,3 +125,30 @@ def test_no_worker_is_held_or_needed_while_it_waits(broker: LocalBroker, worker:
     result = graph.invoke(wait_decisions(graph, thread(), 10), thread(), durability="sync")
     assert result["log"][1][:2] == [True, "ana"]
     assert lines(book) == ["prepared", "paid {'amount': 100}"]
+
+
+async def test_programs_that_may_not_approve(broker: LocalBroker, person: People, tmp_path: Path) -> None:
+    """Workers and orchestrators need no right to approve: they ask, and learn what people decided. Another worker takes up the gate."""
+    verbs = ["publish", "subscribe", "dispatch", "claim", "state", "tools", "checkpoint"]
+    grants = [{"room": "bank", "verbs": verbs}]
+    room = RoomHandle(broker.url, "bank", broker.token("program", grants=grants))
+    graph = distribute(gate_graphs.paying, room, name="paying", checkpointer=NoLagSaver(room))
+
+    async def serve(actor: str, given: Any) -> Any:
+        worker = Worker(room="bank", url=broker.url, token=broker.token(actor, grants=grants))
+        worker.graph(gate_graphs.paying, name="paying")
+        stop = asyncio.Event()
+        serving = asyncio.create_task(worker.arun(stop=stop))
+        try:
+            return await asyncio.wait_for(graph.ainvoke(given, thread(), durability="sync"), 30)
+        finally:
+            stop.set()
+            await serving
+
+    await serve("one", {"log": [], "book": str(tmp_path / "book")})
+    with pytest.raises(NotAuthorized):
+        await serve("two", Command(resume={"type": "approve"}))
+    person("ana").decide("approve")
+    result = await serve("three", await await_decisions(graph, thread(), 10))
+    assert result["log"][1][:2] == [True, "ana"]
+    assert lines(tmp_path / "book") == ["prepared", "paid {'amount': 100}"]
