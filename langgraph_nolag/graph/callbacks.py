@@ -103,7 +103,7 @@ def forwarding_manager(facts: dict[str, Any] | None, emit: Emit) -> CallbackMana
 
 def _adopted(kwargs: dict[str, Any], callbacks: Any) -> dict[str, Any]:
     parent = getattr(callbacks, "parent_run_id", None)
-    return {**kwargs, "parent_run_id": parent} if kwargs.get("parent_run_id") == PARENT else kwargs
+    return {name: parent if value == PARENT else value for name, value in kwargs.items()}
 
 
 def replay(callbacks: Any, event: Sequence[Any]) -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config
 from langgraph.config import get_config
 from langgraph.runtime import RunControl, Runtime
 
@@ -153,11 +152,14 @@ def config_for(call: Call, codec: Codec, channel: Channel) -> tuple[RunnableConf
         seat.visited = visited(replaying)
     if facts["runtime"] is not None:
         conf[CONFIG_KEY_RUNTIME] = _runtime(facts["runtime"], codec, channel)
-    given: dict[str, Any] = {**facts["config"], "metadata": codec.decode(facts["metadata"], lax=True), "configurable": conf}
-    config = ensure_config(cast(RunnableConfig, given))
     listeners = codec.decode(facts["callbacks"], lax=True)
-    config["callbacks"] = callbacks.forwarding_manager(listeners, lambda event: channel.emit(EVENT, event, lax=True))
-    return config, seat
+    config = {
+        **facts["config"],
+        "metadata": codec.decode(facts["metadata"], lax=True),
+        "configurable": conf,
+        "callbacks": callbacks.forwarding_manager(listeners, lambda event: channel.emit(EVENT, event, lax=True)),
+    }
+    return cast(RunnableConfig, config), seat
 
 
 def _shared_answer(peeked: Any, channel: Channel) -> Callable[[bool], Any]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("langgraph_nolag")
 
 TYPES_OF_AN_OFFER: Final = 128
+SHOWN: Final = 5  # graphs named in the line that says what is served
 TOKEN_TTL: Final = 3600.0  # seconds; of the token a worker mints for itself
 
 
@@ -198,8 +199,9 @@ class Worker:
                 self._left_behind = await asyncio.shield(serving.stop(self.drain_timeout))
 
     def _ready_line(self, link: RoomLink) -> str:
-        graphs = sorted({body.graph for body in self._bodies.values()})
-        served = [f"{len(self._bodies)} nodes of {', '.join(graphs)}"] if graphs else []
+        graphs = sorted({body.graph.partition("@")[0] for body in self._bodies.values()})
+        named = ", ".join(graphs) if len(graphs) <= SHOWN else f"{len(graphs)} graphs"
+        served = [f"{len(self._bodies)} nodes of {named}"] if graphs else []
         served += [f"{len(self._tools)} tools"] if self._tools else []
         served += [f"tasks {', '.join(sorted(self._handlers))}"] if self._handlers else []
         return f"worker ready: {link.actor} in room {link.room}: {'; '.join(served)}"

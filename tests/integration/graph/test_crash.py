@@ -1,0 +1,159 @@
+"""Processes are killed with -9 while a remote node runs: nothing that had finished runs again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import remote_graphs as graphs
+from conftest import HERE, WorkerProcess
+
+from langgraph_nolag import LocalBroker, NoLagSaver, distribute, open_room
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, f"not within 30 s: {what}"
+        time.sleep(0.01)
+
+
+def ran(file: Path) -> list[str]:
+    """The nodes that ran, in order."""
+    return [line.split()[0] for line in file.read_text().splitlines()] if file.exists() else []
+
+
+Start = Callable[[str, str, Any], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def orchestrator(broker: LocalBroker) -> Iterator[Start]:
+    """Starts orchestrator processes, which end with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(name: str, thread: str, value: Any) -> subprocess.Popen[str]:
+        env = {**os.environ, "NOLAG_URL": broker.url, "NOLAG_TOKEN": broker.token("orchestrator"), "PYTHONPATH": str(HERE)}
+        command = [sys.executable, str(HERE / "remote_orchestrator.py"), name, thread, json.dumps(value)]
+        started.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+def finish(process: subprocess.Popen[str]) -> list[Any]:
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return list(json.loads(out.splitlines()[-1]))
+
+
+@pytest.mark.usefixtures("workers")
+@pytest.mark.parametrize("finished", [False, True], ids=["while it runs", "when it is done"])
+def test_next_orchestrator_attaches(broker: LocalBroker, orchestrator: Start, tmp_path: Path, finished: bool) -> None:
+    file, thread = tmp_path / "runs", uuid.uuid4().hex
+    link = open_room(broker.room("graphs"))
+    killed = orchestrator("crashing", thread, {"file": str(file)})
+    wait_until(lambda: ran(file) == ["first", "long"], "the node runs")
+    killed.kill()
+    killed.wait(10)
+    if finished:
+        file.with_suffix(".go").touch()
+        wait_until(lambda: not link.call("task.list", states=["running"], kind="node")["tasks"], "the node is done")
+        heir = orchestrator("crashing", thread, None)
+    else:
+        heir = orchestrator("crashing", thread, None)
+        assert heir.stdout is not None
+        assert heir.stdout.readline() == "invoking\n"
+        file.with_suffix(".go").touch()
+    assert finish(heir) == ["first", "long", "last"]
+    assert ran(file) == ["first", "long", "last"]
+
+
+@pytest.mark.usefixtures("workers")
+def test_replay_after_a_crash_and_a_normal_end_runs_bodies_anew(broker: LocalBroker, orchestrator: Start, tmp_path: Path) -> None:
+    file, thread = tmp_path / "runs", uuid.uuid4().hex
+    killed = orchestrator("crashing", thread, {"file": str(file)})
+    wait_until(lambda: ran(file) == ["first", "long"], "the node runs")
+    killed.kill()
+    killed.wait(10)
+    file.with_suffix(".go").touch()
+    assert finish(orchestrator("crashing", thread, None)) == ["first", "long", "last"]
+    room = broker.room("graphs")
+    graph = distribute(graphs.crashing, room, name="crashing", checkpointer=NoLagSaver(room))
+    config: Any = {"configurable": {"thread_id": thread}}
+    before_long = next(state for state in graph.get_state_history(config) if state.next == ("long",))
+    graph.invoke(None, before_long.config, durability="sync")
+    assert ran(file) == ["first", "long", "last", "long", "last"]
+
+
+@pytest.mark.usefixtures("workers")
+def test_calls_back_go_to_the_next_orchestrator(orchestrator: Start, tmp_path: Path) -> None:
+    file, thread = tmp_path / "runs", uuid.uuid4().hex
+    counter = file.with_suffix(".asked")
+    killed = orchestrator("asking_back", thread, {"file": str(file)})
+    wait_until(lambda: counter.exists() and int(counter.read_text() or 0) > 5, "the node asks")
+    killed.kill()
+    killed.wait(10)
+    heir = orchestrator("asking_back", thread, None)
+    asked = int(counter.read_text() or 0)
+    wait_until(lambda: int(counter.read_text() or 0) > asked + 5, "the node goes on asking")
+    file.with_suffix(".go").touch()
+    assert finish(heir) == ["asked"]
+    assert ran(file) == ["keeps_asking"]
+
+
+def test_killed_worker_is_replaced(broker: LocalBroker, new_worker: Callable[..., WorkerProcess], tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    room = broker.room("graphs")
+    graph = distribute(graphs.crashing, room, name="crashing", checkpointer=NoLagSaver(room), pools={"long": ["special"]}, local=["first", "last"])
+    doomed = new_worker("special")
+    config: Any = {"configurable": {"thread_id": uuid.uuid4().hex}}
+    results: list[Any] = []
+    running = threading.Thread(target=lambda: results.append(graph.invoke({"file": str(file)}, config, durability="sync")))
+    running.start()
+    wait_until(lambda: ran(file) == ["first", "long"], "the node runs")
+    doomed.kill()
+    heir = new_worker("special")
+    wait_until(lambda: ran(file) == ["first", "long", "long"], "the node runs elsewhere")
+    file.with_suffix(".go").touch()
+    running.join(30)
+    assert results[0]["log"] == ["first", "long", "last"]
+    pids = [int(line.split()[1]) for line in file.read_text().splitlines()]
+    assert pids == [os.getpid(), doomed.process.pid, heir.process.pid, os.getpid()]
+
+
+def test_broker_restart_while_a_node_asks(tmp_path: Path) -> None:
+    """The broker stops and starts again: node, orchestrator and the calls between them go on."""
+    file = tmp_path / "runs"
+    counter = file.with_suffix(".asked")
+    first = LocalBroker(path=tmp_path / "data")
+    port = int(first.url.rsplit(":", 1)[1])
+    worker = WorkerProcess(first, "worker")
+    again = None
+    try:
+        worker.wait_ready()
+        env = {**os.environ, "NOLAG_URL": first.url, "NOLAG_TOKEN": first.token("orchestrator"), "PYTHONPATH": str(HERE)}
+        command = [sys.executable, str(HERE / "remote_orchestrator.py"), "asking_back", "t", json.dumps({"file": str(file)})]
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: counter.exists() and int(counter.read_text() or 0) > 5, "the node asks")
+        first.close()
+        again = LocalBroker(path=tmp_path / "data", port=port)
+        asked = int(counter.read_text() or 0)
+        wait_until(lambda: int(counter.read_text() or 0) > asked + 5, "the node goes on asking")
+        file.with_suffix(".go").touch()
+        assert finish(process) == ["asked"]
+        assert ran(file) == ["keeps_asking"]
+    finally:
+        worker.kill()
+        (again or first).close()
