@@ -17,7 +17,7 @@ from ..errors import NoLagError
 if TYPE_CHECKING:
     from rich.console import Console
 
-NO, WRONG_USE = 1, 2
+NO, WRONG_USE, INTERRUPTED = 1, 2, 130
 
 
 class Output:

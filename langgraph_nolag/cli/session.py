@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadRequest, BrokerUnreachable, NoLagError, RoomNotFound
-from .output import WRONG_USE, Output
+from .output import INTERRUPTED, NO, WRONG_USE, Output
 
 if TYPE_CHECKING:
     from ..client.connection import Connection
@@ -98,7 +98,9 @@ def run(as_json: bool, main: Callable[[Output], Awaitable[int | None]]) -> None:
     try:
         status = asyncio.run(wait())
     except NoLagError as error:
-        out.fail(error, WRONG_USE if isinstance(error, BadRequest) else 1)
+        out.fail(error, WRONG_USE if isinstance(error, BadRequest) else NO)
+    except (KeyboardInterrupt, asyncio.CancelledError):  # Ctrl-C, or a signal that a command takes for one
+        out.fail("interrupted", INTERRUPTED)
     if status:
         raise typer.Exit(status)
 

@@ -69,9 +69,7 @@ class Gatekeeper:
         pending = next((request for request in await room.approve.pending() if request.id == approval), None)
         if pending is not None:
             self._screen.say("\n" + pending.args["text"])
-            self._screen.say(
-                f"Publish this as {self._out}? (Or edit it: {self._command('edit', approval, '--args', 'JSON')})", style="bold"
-            )
+            self._screen.say(f"Publish this as {self._out}?", style="bold")
         while not self.decided.is_set():
             self._screen.ask("[y]es or [n]o: ")
             answer = await self._typed_or_decided()

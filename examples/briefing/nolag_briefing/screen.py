@@ -24,7 +24,6 @@ STYLES = {
     "supervisor": "bold",
 }
 PLAIN_WIDTH = 120  # a pipe has none of its own
-OTHER_STEPS = 5  # plan, draft, review, gate, publish
 
 
 class Screen:
@@ -38,6 +37,7 @@ class Screen:
             TextColumn("{task.description}"), BarColumn(bar_width=40), MofNCompleteColumn(), TimeElapsedColumn(), console=self.console
         )
         self._bar = self._progress.add_task("briefing", total=None)
+        self._steps = 0
         self._live: Live | None = None
 
     @property
@@ -76,12 +76,19 @@ class Screen:
         """The words before an answer is typed."""
         self.console.print(Text(text), end="")
 
-    def state(self, who: str, doing: str) -> None:
-        """What somebody is doing now, for the live part."""
-        self._doing[who] = doing
+    def introduce(self, who: str) -> None:
+        """A member of the team, for the live part."""
+        self._doing[who] = "starting"
 
-    def expect(self, sub_questions: int) -> None:
-        self._progress.update(self._bar, total=sub_questions + OTHER_STEPS)
+    def state(self, who: str, doing: str) -> None:
+        """What a member is doing now; whoever was not introduced is not shown."""
+        if who in self._doing:
+            self._doing[who] = doing
+
+    def expect(self, steps: int) -> None:
+        """So many steps more are to come."""
+        self._steps += steps
+        self._progress.update(self._bar, total=self._steps)
 
     def step(self) -> None:
         self._progress.advance(self._bar)

@@ -21,10 +21,8 @@ from .ledger import Ledger
 from .processes import Died
 from .screen import Screen, describe
 from .settings import QUESTION, ROOM, Settings
-from .team import MEMBERS, READY, REJECTED, WORKERS, Team
-
-AGENT_VERBS = ("publish", "dispatch", "state", "tools")
-TOKEN_LIFE = 7 * 86400.0  # seconds; a gate may wait over the weekend
+from .team import READY, REJECTED, WORKERS, Team
+from .tokens import mint
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +75,11 @@ class Supervisor:
         _cancelled_by_signals()
         try:
             broker = await self._team.start_broker()
-            async with connect(broker.url, token=broker.token) as client:
+            tokens = await mint(broker)
+            async with connect(broker.url, token=tokens["supervisor"]) as client:
                 room = await client.join(ROOM, metadata={"kind": "supervisor"})
-                link = room.link
-                since = (await link.acall("room.info"))["seq"] if self._options.path else 0
+                since = (await room.link.acall("room.info"))["seq"] if self._options.path else 0
                 self._spawn(self._watch(room, since))
-                tokens = {name: (await link.connection.acall("token.mint", actor=name, ttl=TOKEN_LIFE))["token"] for name in MEMBERS}
                 await self._team.start_members(broker.url, tokens, self._options.question, self._out)
                 status = await self._team.ended
                 await self._close_the_books(room)
@@ -135,7 +132,9 @@ class Supervisor:
             self._screen.line(who, text, seq=event.seq)
             self._screen.state(who, text)
         if event.type == "plan.finished":
-            self._screen.expect(facts["sub_questions"])
+            self._screen.expect(1 + facts["sub_questions"] + len(("draft", "review", "gate", "publish")))
+        if event.type == "review.finished" and facts["sent_back"]:
+            self._screen.expect(len(("draft", "review")))
         if event.type.endswith(".finished") or event.type == "approval.decided":
             self._screen.step()
 
@@ -195,17 +194,6 @@ class Supervisor:
             return 1
         say(f"{self._options.out}: published after {seconds:.1f} s")
         return 0 if sound and survived else 1
-
-
-async def _tokens(room: Room) -> dict[str, str]:
-    """A token for each member, for what it does and no more: none of them may approve the briefing."""
-    tokens = {}
-    for name in MEMBERS:
-        verbs = [*AGENT_VERBS, "claim"] if name in WORKERS else [*AGENT_VERBS, "checkpoint"]
-        grants = [{"room": room.name, "verbs": verbs}]
-        answer = await room.link.connection.acall("token.mint", actor=name, grants=grants, ttl=TOKEN_LIFE)
-        tokens[name] = str(answer["token"])
-    return tokens
 
 
 def _cancelled_by_signals() -> None:

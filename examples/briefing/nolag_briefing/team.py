@@ -49,6 +49,7 @@ class Team:
         address = await _listening(broker)
         broker.arguments[-1] = address.rpartition(":")[2]  # after a kill it must be found at the same address
         self._screen.line("broker", f"listens on {address} (process {broker.pid}, data in {self._data})")
+        self._screen.state("broker", "listening")
         self._keep(broker)
         return resolve(address, path=self._data)
 
@@ -80,7 +81,7 @@ class Team:
 
     def _child(self, name: str, arguments: list[str], environment: dict[str, str]) -> Child:
         child = self._children[name] = Child(name, arguments, environment, self._data / "logs" / f"{name}.log")
-        self._screen.state(name, "starting")
+        self._screen.introduce(name)
         return child
 
     def _keep(self, child: Child) -> None:
