@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """These sequences can't be had any more, or the log began anew (another epoch: then `from_seq` to `to_seq` is what was lost).
+    """Something of the log can't be had any more. What comes next is what follows `to_seq`, in the epoch named here.
 
     Attributes:
-        from_seq, to_seq: first and last missing sequence.
+        from_seq, to_seq: first and last missing sequence. Where the log began anew (another epoch than before), they count in the
+            new log, and all that was read before belongs to one that is lost.
         epoch: the epoch that the log has now.
     """
 

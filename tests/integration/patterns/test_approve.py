@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from langgraph_nolag import AlreadyDecided, ApprovalNotFound, BadRequest, DecisionTimeout, LocalBroker, NotAuthorized, connect
+
+
+async def test_asked_seen_decided(join: Any) -> None:
+    writer, ana = await join("writer"), await join("ana")
+    request = await writer.approve.request("publish", {"title": "Tea"}, allow=["approve", "edit", "reject"], expires=3600, quorum=1)
+    (pending,) = await ana.approve.pending()
+    assert (pending.id, pending.action, pending.args, pending.requester, pending.state) == (
+        request.id,
+        "publish",
+        {"title": "Tea"},
+        "writer",
+        "pending",
+    )
+    assert (pending.allow, pending.quorum, pending.approvers) == (("approve", "edit", "reject"), 1, None)
+    assert await ana.approve.decide(pending.id, "approve", by="Ana B.", message="fine") == "decided"
+    decision = await request.decision(timeout=10)
+    assert (decision.approved, decision.type, decision.args, decision.message) == (True, "approve", {"title": "Tea"}, "fine")
+    assert (decision.by, decision.actor, decision.reason) == ("Ana B.", "ana", "vote")
+    assert await ana.approve.pending() == []
+    assert await request.decision() == decision
+
+
+@pytest.mark.parametrize(
+    ("type", "args", "approved", "result"),
+    [
+        ("edit", {"title": "Green tea"}, True, {"title": "Green tea"}),
+        ("reject", None, False, None),
+        ("approve", None, True, {"title": "Tea"}),
+    ],
+)
+async def test_each_verdict(join: Any, type: str, args: Any, approved: bool, result: Any) -> None:
+    room = await join("ana")
+    request = await room.approve.request("publish", {"title": "Tea"})
+    await room.approve.decide(request.id, type, args=args)
+    decision = await request.decision(10)
+    assert (decision.type, decision.approved, decision.args) == (type, approved, result)
+
+
+async def test_the_first_decision_wins_and_what_is_not_allowed_is_refused(join: Any) -> None:
+    room, bo = await join("ana"), await join("bo")
+    request = await room.approve.request("publish", allow=["approve", "reject"])
+    with pytest.raises(BadRequest):
+        await room.approve.decide(request.id, "edit", args={})
+    outcomes = await asyncio.gather(
+        *(who.approve.decide(request.id, how) for who, how in ((room, "approve"), (bo, "reject"))), return_exceptions=True
+    )
+    assert sorted(isinstance(outcome, AlreadyDecided) for outcome in outcomes) == [False, True]
+    with pytest.raises(ApprovalNotFound):
+        await room.approve.decide("no-such-id", "approve")
+
+
+async def test_nobody_decides_it_stays_pending_and_expiry_rejects(join: Any) -> None:
+    room = await join("ana")
+    request = await room.approve.request("publish", expires=0.3)
+    with pytest.raises(DecisionTimeout) as caught:
+        await request.decision(timeout=0.01)
+    assert caught.value.retryable
+    decision = await request.decision(timeout=10)
+    assert (decision.approved, decision.type, decision.reason) == (False, "reject", "expired")
+
+
+async def test_quorum_and_roles(join: Any) -> None:
+    writer = await join("writer")
+    one, two, other = await join("one", roles=["finance"]), await join("two", roles=["finance"]), await join("other")
+    request = await writer.approve.request("pay", {"eur": 5}, approvers="role:finance", quorum=2)
+    with pytest.raises(NotAuthorized):
+        await other.approve.decide(request.id, "approve")
+    assert await one.approve.decide(request.id, "approve") == "pending"
+    assert await one.approve.decide(request.id, "approve") == "pending"  # one vote an actor
+    assert [vote["actor"] for vote in (await writer.approve.get(request.id)).votes] == ["one"]
+    assert await two.approve.decide(request.id, "approve") == "decided"
+    assert (await request.decision(10)).roles == ("finance",)
+
+
+async def test_a_decision_is_bound_to_what_was_shown(join: Any) -> None:
+    room = await join("ana")
+    request = await room.approve.request("publish", {"n": 1})
+    (pending,) = await room.approve.pending()
+    with pytest.raises(BadRequest):
+        await room.approve.decide(request.id, "approve", digest="0" * 64)
+    await room.approve.decide(request.id, "approve", digest=pending.digest)
+
+
+async def test_a_request_outlives_its_requester(broker: LocalBroker, join: Any) -> None:
+    async with connect(broker.url, token=broker.token("writer"), actor="writer") as client:
+        room = await client.join("demo")
+        request = await room.approve.request("publish", {"n": 1}, id="release-1")
+    ana = await join("ana")
+    await ana.approve.decide("release-1", "approve")
+    back = await join("writer")
+    decision = await (await back.approve.follow("release-1")).decision(10)
+    assert (decision.approved, decision.args) == (True, {"n": 1})
+    again = await back.approve.request("publish", {"n": 1}, id="release-1")
+    assert (again.id, (await again.decision(10)).approved) == (request.id, True)
+
+
+async def test_withdrawing_is_no_approval(join: Any) -> None:
+    room = await join("ana")
+    request = await room.approve.request("publish")
+    await request.withdraw("not needed")
+    decision = await request.decision(10)
+    assert (decision.approved, decision.reason) == (False, "withdrawn")

@@ -1,0 +1,352 @@
+"""What happens when the broker goes away, answers get lost, tokens end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langgraph_nolag import (
+    AccessDenied,
+    BufferFull,
+    Disconnected,
+    Gap,
+    LocalBroker,
+    NoLagError,
+    RequestTimeout,
+    Room,
+    TaskNotFound,
+    connect,
+)
+from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.testing import eventually
+
+
+class Restarting:
+    """A broker that can be stopped and started again at the same address, with the same data."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._port = 0
+        self.broker: LocalBroker | None = None
+        self.start()
+
+    def start(self) -> None:
+        self.broker = LocalBroker(self._path, port=self._port, lease=3.0)
+        self._port = int(self.broker.url.rpartition(":")[2])
+
+    def stop(self) -> None:
+        if self.broker is not None:
+            self.broker.close()
+            self.broker = None
+
+    async def restart(self) -> None:
+        await asyncio.to_thread(self.stop)
+        await asyncio.to_thread(self.start)
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self._port}"
+
+    def token(self, actor: str, **more: Any) -> str:
+        if self.broker is None:
+            raise ConnectionError("no broker")
+        return self.broker.token(actor, **more)
+
+
+@pytest.fixture
+def durable(tmp_path: Path) -> Iterator[Restarting]:
+    restarting = Restarting(tmp_path / "data")
+    yield restarting
+    restarting.stop()
+
+
+@pytest.fixture
+def forgetful() -> Iterator[Restarting]:
+    restarting = Restarting(None)
+    yield restarting
+    restarting.stop()
+
+
+async def joined(stack: AsyncExitStack, at: Any, actor: str, token: Any = None, **options: Any) -> Room:
+    client = await stack.enter_async_context(connect(at.url, token=token or at.token(actor), actor=actor, **options))
+    return await client.join("demo", max_concurrency=4)
+
+
+async def test_requests_and_subscriptions_survive_restarts_without_a_hole_or_a_repeat(durable: Restarting, stack: AsyncExitStack) -> None:
+    writer, reader = await joined(stack, durable, "writer"), await joined(stack, durable, "reader")
+    stream = reader.observe.stream("n", since=0)
+    every = reader.observe.stream("**", since=0)
+    sequences: list[int] = []
+
+    async def emit(start: int) -> None:
+        for n in range(start, start + 100):
+            sequence = await writer.observe.emit("n", n)
+            sequences.append(sequence)
+
+    emitting = [asyncio.create_task(emit(start)) for start in (0, 100, 200)]
+    for _ in range(3):
+        goal = len(sequences) + 30
+        await eventually(lambda goal=goal: len(sequences) >= min(goal, 250))
+        await durable.restart()
+    await asyncio.gather(*emitting)
+    events = [await asyncio.wait_for(anext(stream), 10) for _ in range(300)]
+    assert sorted(event.body for event in events) == list(range(300))
+    assert [event.seq for event in events] == sorted(sequences)
+    last = (await reader.link.acall("room.info")).seq
+    seen = [(await asyncio.wait_for(anext(every), 10)).seq for _ in range(last)]
+    assert seen == list(range(1, last + 1))
+
+
+async def test_tasks_handlers_and_results_survive_a_restart(durable: Restarting, stack: AsyncExitStack) -> None:
+    desk, worker = await joined(stack, durable, "desk"), await joined(stack, durable, "worker")
+    runs: list[str] = []
+    release = asyncio.Event()
+    progressed: list[Any] = []
+
+    async def handler(task: HandedTask) -> str:
+        runs.append(task.payload)
+        await task.progress(1)
+        await release.wait()
+        await task.progress(2)
+        return f"{task.payload} done"
+
+    async with worker.handoff.serve(handler, concurrency=2):
+        tasks = [await desk.handoff.dispatch("t", name, on_progress=progressed.append) for name in ("a", "b", "c")]
+        await eventually(lambda: len(runs) == 2)
+        await asyncio.to_thread(durable.stop)
+        release.set()  # they end while there is no broker
+        dispatching = asyncio.create_task(desk.handoff.dispatch("t", "d"))
+        await asyncio.to_thread(durable.start)
+        assert [await task.result(20) for task in tasks] == ["a done", "b done", "c done"]
+        assert await (await dispatching).result(20) == "d done"
+        assert (await dispatching).attached is False
+    assert sorted(runs) == ["a", "b", "c", "d"]
+    assert sorted(progressed) == [1, 1, 1, 2, 2, 2]
+
+
+async def test_inbox_approvals_watches_and_presence_survive_a_restart(durable: Restarting, stack: AsyncExitStack) -> None:
+    ana, bo = await joined(stack, durable, "ana"), await joined(stack, durable, "bo")
+    inbox, watch = aiter(bo.inbox), bo.blackboard.watch("k")
+    await ana.inbox.send("bo", 1)
+    await ana.blackboard.set("k", 1)
+    assert ((await anext(inbox)).body, (await anext(watch)).value) == (1, 1)
+    request = await ana.approve.request("publish", {"n": 1})
+    await durable.restart()
+    await eventually(lambda: _online(ana, 2))
+    await ana.inbox.send("bo", 2)
+    await ana.blackboard.set("k", 2)
+    await bo.approve.decide(request.id, "approve")
+    assert (await asyncio.wait_for(anext(inbox), 10)).body == 2
+    assert (await asyncio.wait_for(anext(watch), 10)).value == 2
+    assert (await request.decision(10)).approved
+    await watch.aclose()
+
+
+async def _online(room: Room, n: int) -> bool:
+    return len([agent for agent in await room.presence.list() if agent.online]) == n
+
+
+async def test_a_lost_answer_is_asked_for_again_and_nothing_happens_twice(
+    broker: LocalBroker, proxy: Any, stack: AsyncExitStack, join: Any
+) -> None:
+    client = await stack.enter_async_context(connect(proxy.url, token=broker.token("writer"), actor="writer"))
+    room, other = await client.join("demo"), await join("other")
+    for turn in range(3):
+        proxy.hold_answers()
+        calls = [
+            asyncio.create_task(room.observe.emit("n", turn)),
+            asyncio.create_task(room.publish("t", turn)),
+            asyncio.create_task(room.blackboard.set(f"k{turn}", turn, expected=0)),
+            asyncio.create_task(room.inbox.send("other", turn)),
+            asyncio.create_task(room.handoff.dispatch("t", turn)),
+        ]
+        await eventually(lambda turn=turn: _has(other, f"k{turn}"))
+        await eventually(lambda turn=turn: _tasks(other, turn + 1))
+        proxy.cut()
+        results = await asyncio.wait_for(asyncio.gather(*calls), 20)
+        assert results[4].attached is False
+        assert results[2].revision == 1
+    events = (await other.link.acall("log.read", limit=1000, bodies=False))["events"]
+    kinds = [event["type"] for event in events]
+    for kind in ("n", "topic.published", "blackboard.set", "inbox.sent", "task.dispatched"):
+        assert kinds.count(kind) == 3, kind
+
+
+async def _has(room: Room, key: str) -> bool:
+    return await room.blackboard.get(key) is not None
+
+
+async def _tasks(room: Room, n: int) -> bool:
+    return len(await room.handoff.list()) == n
+
+
+async def test_streams_come_through_cuts_while_reading(broker: LocalBroker, proxy: Any, stack: AsyncExitStack, join: Any) -> None:
+    client = await stack.enter_async_context(connect(proxy.url, token=broker.token("reader"), actor="reader"))
+    reader, writer = await client.join("demo"), await join("writer")
+    stream = reader.observe.stream("n", since=0)
+    seen: list[int] = []
+    for turn in range(6):
+        emitting = [asyncio.create_task(writer.observe.emit("n", 50 * turn + n)) for n in range(50)]
+        seen.append((await anext(stream)).body)
+        proxy.cut()
+        seen.extend([(await asyncio.wait_for(anext(stream), 10)).body for _ in range(49)])
+        await asyncio.gather(*emitting)
+    assert seen == list(range(300))
+    assert proxy.connections > 3
+
+
+async def test_a_request_times_out_and_says_that_it_may_have_been_applied(broker: LocalBroker, proxy: Any, stack: AsyncExitStack) -> None:
+    client = await stack.enter_async_context(connect(proxy.url, token=broker.token("ana"), actor="ana"))
+    room = await client.join("demo")
+    proxy.hold_answers()
+    with pytest.raises(RequestTimeout) as caught:
+        await room.link.acall("blackboard.get", key="k", timeout=0.1)
+    assert (caught.value.maybe_applied, caught.value.retryable) == (True, True)
+    with pytest.raises(RequestTimeout):
+        await asyncio.to_thread(room.link.call, "blackboard.get", 0.1, key="k")
+    proxy.cut()
+    assert await room.blackboard.get("k") is None  # it goes on
+
+
+async def test_what_waits_is_bounded_and_more_is_refused_before_it_is_taken(broker: LocalBroker, proxy: Any, stack: AsyncExitStack) -> None:
+    client = await stack.enter_async_context(connect(proxy.url, token=broker.token("ana"), actor="ana", max_buffer=100_000))
+    room = await client.join("demo")
+    proxy.hold_answers()
+    waiting = [asyncio.create_task(room.publish("t", bytes(20_000))) for _ in range(4)]
+    await asyncio.sleep(0)
+    with pytest.raises(BufferFull) as caught:
+        for _ in range(4):
+            await asyncio.wait_for(room.publish("t", bytes(20_000)), 0.01)
+    assert (caught.value.retryable, caught.value.maybe_applied) == (True, False)
+    proxy.cut()
+    await asyncio.gather(*waiting)
+    await room.publish("t", bytes(20_000))
+
+
+async def test_a_log_that_began_anew_is_said_with_a_gap(forgetful: Restarting, stack: AsyncExitStack) -> None:
+    room = await joined(stack, forgetful, "ana", token=lambda: forgetful.token("ana"))
+    stream, watch = room.observe.stream("**", since=0), room.blackboard.watch("*")
+    await room.blackboard.set("gone", 1)
+    assert (await anext(watch)).key == "gone"
+    task = await room.handoff.dispatch("t")
+    before = await room.link.acall("room.info")
+    for _ in range(before.seq):
+        await asyncio.wait_for(anext(stream), 10)
+    await forgetful.restart()
+    gap = await asyncio.wait_for(anext(stream), 10)
+    assert isinstance(gap, Gap)
+    after = await room.link.acall("room.info")
+    assert gap.epoch == after.epoch != before.epoch
+    await room.blackboard.set("new", 2)
+    changes = {}
+    while len(changes) < 2:
+        entry = await asyncio.wait_for(anext(watch), 10)
+        changes[entry.key] = (entry.value, entry.deleted)
+    assert changes == {"gone": (None, True), "new": (2, False)}
+    with pytest.raises(TaskNotFound):
+        await task.result(10)
+    await watch.aclose()
+
+
+async def test_a_provider_brings_fresh_tokens_before_the_old_one_ends(broker: LocalBroker, proxy: Any, stack: AsyncExitStack) -> None:
+    asked: list[float] = []
+
+    async def provider() -> str:
+        asked.append(time.monotonic())
+        return broker.token("ana", ttl=1.0)
+
+    client = await stack.enter_async_context(connect(proxy.url, token=provider, actor="ana"))
+    room = await client.join("demo")
+    await eventually(lambda: len(asked) >= 4)
+    assert asked[-1] - asked[0] > 1.5  # longer than any one token lives
+    await room.observe.emit("still.here")
+    assert proxy.connections == 1  # in place, not by coming back
+
+
+async def test_a_static_token_that_ends_is_a_loud_end(broker: LocalBroker, stack: AsyncExitStack) -> None:
+    told: list[NoLagError] = []
+    client = await stack.enter_async_context(
+        connect(broker.url, token=broker.token("ana", ttl=1.0), actor="ana", on_disconnected=told.append)
+    )
+    room = await client.join("demo")
+    with pytest.raises((AccessDenied, Disconnected)) as caught:
+        async for _ in room.observe.stream("x"):
+            pass
+    assert caught.value.will_reconnect is False
+    await eventually(lambda: told)
+    with pytest.raises((AccessDenied, Disconnected)):
+        await room.observe.emit("x")
+
+
+async def test_revocation_ends_everything_that_waits(broker: LocalBroker, stack: AsyncExitStack, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[NoLagError] = []
+    client = await stack.enter_async_context(connect(broker.url, token=broker.token("ana"), actor="ana", on_disconnected=told.append))
+    room = await client.join("demo")
+    lost: list[bool] = []
+
+    async def handler(task: HandedTask) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            lost.append(task.cancelled)
+
+    async with room.handoff.serve(handler):
+        running = await room.handoff.dispatch("t")
+        waiting = asyncio.create_task(running.result())
+        reading = asyncio.create_task(anext(room.observe.stream("never")))
+        request = await room.approve.request("publish")
+        deciding = asyncio.create_task(request.decision())
+        inbox = asyncio.create_task(anext(aiter(room.inbox)))
+        admin = broker.token("boss", grants=[{"room": "**", "verbs": ["admin"]}])
+        boss = await stack.enter_async_context(connect(broker.url, token=admin, actor="boss"))
+        await boss._connection.acall("token.revoke", actor="ana")
+        for task in (waiting, reading, deciding, inbox):
+            with pytest.raises((Disconnected, AccessDenied)) as caught:
+                await asyncio.wait_for(task, 10)
+            assert caught.value.will_reconnect is False
+        await eventually(lambda: lost == [True])
+    assert len(told) == 1
+    assert "ended for good" in caplog.text
+
+
+async def test_the_same_instance_twice_ends_the_first(broker: LocalBroker, stack: AsyncExitStack) -> None:
+    one = await stack.enter_async_context(connect(broker.url, token=broker.token("ana"), actor="ana"))
+    two = connect(broker.url, token=broker.token("ana"), actor="ana")
+    two._connection.instance = one._connection.instance
+    await stack.enter_async_context(two)
+    with pytest.raises(Disconnected, match="replaced"):
+        await eventually(lambda: _fails(one))
+
+
+async def _fails(client: Any) -> None:
+    await client.rooms()
+
+
+async def test_closing_tells_those_who_wait(broker: LocalBroker) -> None:
+    async with connect(broker.url, token=broker.token("ana"), actor="ana") as client:
+        room = await client.join("demo")
+        waiting = asyncio.create_task((await room.handoff.dispatch("t")).result())
+        await asyncio.sleep(0)
+    with pytest.raises(Disconnected, match="closed"):
+        await waiting
+    with pytest.raises(Disconnected):
+        await room.observe.emit("x")
+
+
+async def test_a_broker_that_falls_silent_is_noticed(stack: AsyncExitStack, proxy: Any, broker: LocalBroker) -> None:
+    client = await stack.enter_async_context(connect(proxy.url, token=broker.token("ana"), actor="ana"))
+    room = await client.join("demo")
+    proxy.hold_answers()
+    held = proxy._answers
+    waiting = asyncio.create_task(room.observe.emit("x"))
+    proxy._answers = asyncio.Event()  # connections made from now on are answered
+    proxy._answers.set()
+    assert await asyncio.wait_for(waiting, 20) > 0
+    assert proxy.connections == 2
+    held.set()

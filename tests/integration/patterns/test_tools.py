@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import BaseTool, ToolException, tool
+
+from langgraph_nolag import BadRequest, NotEncodable, TaskTimeout, ToolFailed, ToolNotFound
+from langgraph_nolag.testing import eventually
+
+
+@tool
+def search(q: str, limit: int = 3) -> list[str]:
+    """Search the archive."""
+    return [f"{q} {n}" for n in range(limit)]
+
+
+@tool
+async def lookup(name: str) -> dict[str, Any]:
+    """Look a name up."""
+    await asyncio.sleep(0)
+    return {"name": name}
+
+
+@tool(response_format="content_and_artifact")
+def fetch(url: str) -> tuple[str, dict[str, int]]:
+    """Fetch a page."""
+    return f"page of {url}", {"bytes": 5}
+
+
+@tool
+def broken(why: str) -> str:
+    """Always fails."""
+    raise KeyError(why)
+
+
+def shout(text: str) -> str:
+    """Say it loudly."""
+    return text.upper()
+
+
+async def test_tools_are_listed_and_called_as_langchain_tools(join: Any) -> None:
+    server, agent = await join("server"), await join("agent")
+    async with server.tools.serve([search, lookup, fetch, shout]):
+        tools = {each.name: each for each in await agent.tools.list()}
+        assert sorted(tools) == ["fetch", "lookup", "search", "shout"]
+        remote = tools["search"]
+        assert isinstance(remote, BaseTool)
+        assert remote.description == search.description
+        assert remote.args == search.args
+        assert await remote.ainvoke({"q": "tea", "limit": 2}) == ["tea 0", "tea 1"]
+        assert await remote.ainvoke({"q": "tea"}) == ["tea 0", "tea 1", "tea 2"]
+        assert await tools["lookup"].ainvoke({"name": "x"}) == {"name": "x"}
+        assert await tools["shout"].ainvoke({"text": "tea"}) == "TEA"
+
+
+async def test_a_proxy_answers_a_tool_call_as_the_tool_itself_would(join: Any) -> None:
+    room = await join("server")
+    async with room.tools.serve([search, fetch]):
+        tools = {each.name: each for each in await room.tools.list()}
+        for local in (search, fetch):
+            args = {"q": "tea"} if local is search else {"url": "u"}
+            tool_call = {"type": "tool_call", "id": "call-1", "name": local.name, "args": args}
+            here, there = await local.ainvoke(tool_call), await tools[local.name].ainvoke(tool_call)
+            assert isinstance(there, ToolMessage)
+            assert (there.content, there.artifact, there.tool_call_id) == (here.content, here.artifact, "call-1")
+
+
+async def test_proxies_work_from_sync_code(join: Any) -> None:
+    room = await join("server")
+    async with room.tools.serve([search]):
+        remote = (await asyncio.to_thread(room.tools.list_blocking))[0]
+        assert await asyncio.to_thread(remote.invoke, {"q": "tea", "limit": 1}) == ["tea 0"]
+
+
+async def test_invoke_by_name_and_typed_failures(join: Any) -> None:
+    room = await join("server")
+    async with room.tools.serve([search, broken]):
+        assert await room.tools.invoke("search", {"q": "tea", "limit": 1}) == ["tea 0"]
+        with pytest.raises(ToolFailed) as caught:
+            await room.tools.invoke("broken", {"why": "no reason"})
+        assert (caught.value.error_type, caught.value.code) == ("KeyError", "tool_failed")
+        assert "no reason" in caught.value.error_message
+        with pytest.raises(ToolFailed, match="ValidationError"):
+            await room.tools.invoke("search", {"limit": "many"})
+        with pytest.raises(NotEncodable):
+            await room.tools.invoke("search", {"q": object()})
+        with pytest.raises(ToolNotFound):
+            await room.tools.invoke("nothing")
+    await eventually(lambda: _not_found(room))
+
+
+async def _not_found(room: Any) -> bool:
+    try:
+        await room.tools.invoke("search", {"q": "tea"})
+    except ToolNotFound:
+        return True
+    return False
+
+
+async def test_a_failing_tool_is_not_tried_again(join: Any) -> None:
+    room = await join("server")
+    runs: list[int] = []
+
+    def once(n: int) -> None:
+        """Count."""
+        runs.append(n)
+        raise ToolException("no")
+
+    async with room.tools.serve([once]):
+        with pytest.raises(ToolFailed):
+            await room.tools.invoke("once", {"n": 1})
+    assert runs == [1]
+    assert await room.handoff.dead_letters() == []
+
+
+async def test_calls_are_spread_over_those_who_serve(join: Any) -> None:
+    one, two, agent = await join("one"), await join("two"), await join("agent")
+
+    def server(name: str) -> Any:
+        async def who() -> str:
+            """Say who serves."""
+            await asyncio.sleep(0.02)
+            return name
+
+        return who
+
+    async with one.tools.serve([server("one")], concurrency=2), two.tools.serve([server("two")], concurrency=2):
+        answers = await asyncio.gather(*(agent.tools.invoke("who") for _ in range(8)))
+    assert set(answers) == {"one", "two"}
+
+
+async def test_a_call_that_takes_too_long_ends(join: Any) -> None:
+    room = await join("server")
+    ended = asyncio.Event()
+
+    async def slow() -> None:
+        """Never ends."""
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    async with room.tools.serve([slow]):
+        with pytest.raises(TaskTimeout, match="slow"):
+            await room.tools.invoke("slow", timeout=0.3)
+        await asyncio.wait_for(ended.wait(), 10)
+
+
+async def test_a_caller_that_gives_up_cancels_the_call(join: Any) -> None:
+    room = await join("server")
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        """Never ends."""
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    async with room.tools.serve([slow]):
+        call = asyncio.create_task(room.tools.invoke("slow"))
+        await began.wait()
+        call.cancel()
+        await asyncio.wait_for(ended.wait(), 10)
+
+
+async def test_what_is_not_plain_travels_as_text(join: Any) -> None:
+    room = await join("server")
+
+    def give() -> Any:
+        """Give an object."""
+        return {"when": {1, 2}}
+
+    async with room.tools.serve([give]):
+        assert json.loads(await room.tools.invoke("give")) == {"when": "{1, 2}"}
+
+
+async def test_two_tools_of_one_name_and_no_tool_are_refused(join: Any) -> None:
+    room = await join("server")
+    with pytest.raises(BadRequest, match="search"):
+        room.tools.serve([search, search])
+    with pytest.raises(BadRequest, match="not a tool"):
+        room.tools.serve([5])
