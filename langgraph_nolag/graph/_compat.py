@@ -211,6 +211,10 @@ def streaming_markers(kind: int) -> tuple[type, ...]:
     return ((), (_TokenMarker,), (_BlockMarker,))[kind]
 
 
+def _no_answer(consume: bool = False) -> None:
+    return None
+
+
 @contextmanager
 def interrupt_index() -> Iterator[int]:
     """The place of the next `interrupt()` among those of this node execution, drawn ahead: the one inside the block has it."""
@@ -220,7 +224,7 @@ def interrupt_index() -> Iterator[int]:
     drawn = dataclasses.replace(pad, interrupt_counter=lambda: index)
     if config["configurable"].get(CONFIG_KEY_RESUME_MAP):
         # Answers came by interrupt id. LangGraph still keeps the last one that came without, and would give it to whatever asks next.
-        drawn = dataclasses.replace(drawn, get_null_resume=lambda consume=False: None)
+        drawn = dataclasses.replace(drawn, get_null_resume=_no_answer)
     token = var_child_runnable_config.set(patch_configurable(config, {CONFIG_KEY_SCRATCHPAD: drawn}))
     try:
         yield index
