@@ -7,7 +7,7 @@ import contextlib
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ class Supervisor:
     async def _close_the_books(self, room: Room) -> None:
         """The orchestrator has ended: what was done last must be in the books too."""
         await room.observe.emit("supervisor.closing")
-        async with asyncio.timeout(READY):
+        async with _at_most(READY, "the room's events did not come to their end"):
             await self._closing.wait()
 
     # --- the kills ------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ class Supervisor:
     async def _everybody_is_back(self, room: Room) -> None:
         """After the broker's end: the gate is answered when all workers have found the new one."""
         assert self._chaos is not None
-        async with asyncio.timeout(READY):
+        async with _at_most(READY, "not all workers found the new broker"):
             while True:
                 with contextlib.suppress(NoLagError):
                     online = {str(member.actor).partition("/")[0] for member in await room.presence.list() if member.online}
@@ -202,6 +202,16 @@ def _cancelled_by_signals() -> None:
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, task.cancel)
+
+
+@contextlib.asynccontextmanager
+async def _at_most(seconds: float, what: str) -> AsyncIterator[None]:
+    """Raises `Died` when the block takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise Died(f"{what} within {seconds:g} s") from None
 
 
 @contextlib.contextmanager
