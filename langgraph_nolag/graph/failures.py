@@ -21,7 +21,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     """What `rebuild` needs, to be encoded laxly: an exception may hold anything."""
     facts: dict[str, Any] = {
         "class": reference(type(error)),
-        "args": list(error.args),
+        "args": list(_arguments(error)),
         "attributes": {name: value for name, value in getattr(error, "__dict__", {}).items() if name != "__notes__"},
         "notes": list(getattr(error, "__notes__", ())),
         "text": _text(error),
@@ -33,6 +33,11 @@ def describe(error: BaseException) -> dict[str, Any]:
         facts["title"] = error.title
         facts["lines"] = error.errors(include_url=False)
     return facts
+
+
+def _arguments(error: BaseException) -> tuple[Any, ...]:
+    """What the class is made from; an OSError does not keep its file names in `args`."""
+    return error.__reduce__()[1] if isinstance(error, OSError) else error.args  # type: ignore[return-value]
 
 
 def _text(error: BaseException) -> str:
@@ -70,7 +75,8 @@ def _instance(facts: dict[str, Any], trust: Trust) -> BaseException:
         else:
             native: Any = next(base for base in cls.__mro__ if base.__module__ == "builtins")
             error = native.__new__(cls, *args)
-            error.args = tuple(args)
+            if not isinstance(error, OSError):
+                error.args = tuple(args)
         for name, value in facts["attributes"].items():
             setattr(error, name, value)
     except Exception as broken:
@@ -81,7 +87,9 @@ def _instance(facts: dict[str, Any], trust: Trust) -> BaseException:
 
 
 def _line(line: dict[str, Any]) -> InitErrorDetails:
-    details = InitErrorDetails(type=line["type"], loc=tuple(line["loc"]), input=line["input"], ctx=line.get("ctx") or {})
+    details = InitErrorDetails(type=line["type"], loc=tuple(line["loc"]), input=line["input"])
+    if line.get("ctx"):
+        details["ctx"] = line["ctx"]
     try:
         ValidationError.from_exception_data("", [details])
     except (KeyError, TypeError, ValueError):  # not one of pydantic's own kinds: keep its words

@@ -14,9 +14,10 @@ import sys
 from collections.abc import Iterable
 from enum import Enum
 from types import ModuleType
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_type_hints
 
 from pydantic import BaseModel
+from typing_extensions import is_typeddict
 
 from ._compat import Pregel, collect_allowlist_from_schemas, has_body, node_function
 from .errors import NotImportable, UntrustedType
@@ -177,13 +178,12 @@ def values_of(schema: type) -> list[type]:
     def visit(annotation: Any) -> None:
         if isinstance(annotation, type):
             if annotation in found or not is_rebuilt(annotation):
-                hints = getattr(annotation, "__annotations__", {}) if _is_typed_dict(annotation) and annotation not in seen else {}
+                hints = _hints(annotation) if is_typeddict(annotation) and annotation not in seen else {}
                 seen.add(annotation)
-                for hint in hints.values():
-                    visit(hint)
-                return
-            found.append(annotation)
-            for hint in getattr(annotation, "__annotations__", {}).values():
+            else:
+                found.append(annotation)
+                hints = _hints(annotation)
+            for hint in hints.values():
                 visit(hint)
         for argument in get_args(annotation):
             visit(argument)
@@ -193,8 +193,11 @@ def values_of(schema: type) -> list[type]:
     return found
 
 
-def _is_typed_dict(cls: type) -> bool:
-    return hasattr(cls, "__total__") and issubclass(cls, dict)
+def _hints(cls: type) -> dict[str, Any]:
+    try:
+        return get_type_hints(cls, include_extras=True)
+    except Exception:  # a name that exists for the type checker only
+        return {}
 
 
 def is_rebuilt(cls: type) -> bool:

@@ -28,7 +28,11 @@ class WorkerProcess:
     def __init__(self, broker: LocalBroker, actor: str, capabilities: tuple[str, ...] = ()) -> None:
         env = {**os.environ, "NOLAG_URL": broker.url, "NOLAG_TOKEN": broker.token(actor), "PYTHONPATH": str(HERE)}
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "remote_worker.py"), *capabilities], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [sys.executable, str(HERE / "remote_worker.py"), *capabilities],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         self.output: list[str] = []
         self._ready = threading.Event()

@@ -126,7 +126,11 @@ rich = chain(rich_values, read_values).compile()
 def model_out(state: Model) -> dict[str, Any]:
     assert isinstance(state, Model)
     call = {"name": "t", "args": {"q": 1}, "id": "c1", "type": "tool_call"}
-    return {"n": state.n + 1, "messages": [AIMessage("hi", id="a1", tool_calls=[call])], "inner": Inner(messages=[AIMessage("in", id="i1", tool_calls=[call])])}
+    return {
+        "n": state.n + 1,
+        "messages": [AIMessage("hi", id="a1", tool_calls=[call])],
+        "inner": Inner(messages=[AIMessage("in", id="i1", tool_calls=[call])]),
+    }
 
 
 def model_in(state: Model) -> Model:
@@ -176,7 +180,15 @@ def use_runtime(state: State, runtime: Runtime[Context]) -> State:
     get_stream_writer()({"from": "config"})
     info = runtime.execution_info
     same = info.task_id == info.checkpoint_ns.split(":")[1]
-    return {"log": [runtime.context.user, found and found.value, sorted(item.key for item in runtime.store.search(("ns",))), info.node_attempt, same]}
+    return {
+        "log": [
+            runtime.context.user,
+            found and found.value,
+            sorted(item.key for item in runtime.store.search(("ns",))),
+            info.node_attempt,
+            same,
+        ]
+    }
 
 
 async def ause_runtime(state: State, runtime: Runtime[Context]) -> State:
@@ -429,7 +441,8 @@ def scripted(*calls: dict[str, Any]) -> Scripted:
 
 
 agent = create_agent(
-    scripted(_call("add", {"a": 1, "b": 2}, "c1"), _call("ask_human", {"question": "ok?"}, "c2"), _call("how_many", {}, "c3")), [add, ask_human, how_many]
+    scripted(_call("add", {"a": 1, "b": 2}, "c1"), _call("ask_human", {"question": "ok?"}, "c2"), _call("how_many", {}, "c3")),
+    [add, ask_human, how_many],
 )
 careful_agent = create_agent(
     scripted(_call("add", {"a": 1, "b": 2}, "c1")), [add], middleware=[HumanInTheLoopMiddleware(interrupt_on={"add": True})]
@@ -596,4 +609,8 @@ def keeps_asking(state: State, runtime: Runtime) -> State:
 asking_back = chain(keeps_asking).compile()
 
 
-GRAPHS = {name: value for name, value in list(globals().items()) if type(value).__name__ == "CompiledStateGraph" and name not in ("inner_graph", "counter_graph")}
+GRAPHS = {
+    name: value
+    for name, value in list(globals().items())
+    if type(value).__name__ == "CompiledStateGraph" and name not in ("inner_graph", "counter_graph")
+}

@@ -1,6 +1,6 @@
 """An orchestrator process of the crash tests: runs one graph in one thread, and prints what came of it.
 
-    remote_orchestrator.py GRAPH THREAD INPUT      (INPUT is JSON; null goes on where the thread stopped)
+remote_orchestrator.py GRAPH THREAD INPUT      (INPUT is JSON; null goes on where the thread stopped)
 """
 
 from __future__ import annotations

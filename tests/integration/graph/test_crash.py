@@ -116,7 +116,9 @@ def test_calls_back_go_to_the_next_orchestrator(orchestrator: Start, tmp_path: P
 def test_killed_worker_is_replaced(broker: LocalBroker, new_worker: Callable[..., WorkerProcess], tmp_path: Path) -> None:
     file = tmp_path / "runs"
     room = broker.room("graphs")
-    graph = distribute(graphs.crashing, room, name="crashing", checkpointer=NoLagSaver(room), pools={"long": ["special"]}, local=["first", "last"])
+    graph = distribute(
+        graphs.crashing, room, name="crashing", checkpointer=NoLagSaver(room), pools={"long": ["special"]}, local=["first", "last"]
+    )
     doomed = new_worker("special")
     config: Any = {"configurable": {"thread_id": uuid.uuid4().hex}}
     results: list[Any] = []

@@ -129,7 +129,10 @@ async def test_runtime_store_and_writer(make: Make, thread: Any) -> None:
     store = InMemoryStore()
     graph = make("with_runtime", store=store, checkpointer=InMemorySaver())
     chunks = [
-        chunk async for chunk in graph.astream({"x": 5}, thread, context=graphs.Context("bob"), stream_mode=["custom", "updates"], durability="sync")
+        chunk
+        async for chunk in graph.astream(
+            {"x": 5}, thread, context=graphs.Context("bob"), stream_mode=["custom", "updates"], durability="sync"
+        )
     ]
     assert chunks == [
         ("custom", {"from": "runtime"}),
@@ -415,9 +418,7 @@ class Tree(BaseTracer):
 def test_callbacks_form_one_tree(make: Make) -> None:
     tree = Tree()
     make("tokens_sync").invoke({"messages": [("user", "hi")]}, {"callbacks": [tree]})
-    assert tree.roots == [
-        ("LangGraph", "chain", True, [("llm", "chain", True, [("GenericFakeChatModel", "llm", True, [])])])
-    ]
+    assert tree.roots == [("LangGraph", "chain", True, [("llm", "chain", True, [("GenericFakeChatModel", "llm", True, [])])])]
 
 
 def test_failing_handler_that_wants_to_raise_stops_the_run(make: Make) -> None:

@@ -1,0 +1,5 @@
+import sys
+from pathlib import Path
+
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.insert(0, str(Path(__file__).parent))  # `sample` goes by one name in every process
