@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 STOP_WITHIN = 15.0  # seconds that the broker has to stop
 WORKER_WITHIN = 10.0  # seconds that a terminated worker has to drain
+LOOK_WITHIN = 2.0  # seconds that a notebook's picture may take
 OWN_ACTOR = "local"
 
 
@@ -130,6 +131,17 @@ class LocalBroker:
     def __repr__(self) -> str:
         where = "in memory" if self._settings.engine == "memory" else str(self._settings.path)
         return f"LocalBroker({self.url}, {where}{'' if self._finalizer.alive else ', closed'})"
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: where it is, and what its rooms hold now."""
+        from .html import broker_html
+
+        if not self._finalizer.alive:
+            return None
+        try:
+            return broker_html(repr(self), self._running.rooms())
+        except NoLagError:  # a picture is no reason for a traceback: the text is shown instead
+            return None
 
     def token(
         self,
@@ -243,6 +255,12 @@ class _Running:
         self._started.set()
         await self._stop.wait()
         await self.broker.stop()
+
+    def rooms(self) -> list[dict[str, Any]]:
+        """`room.info` of every room. Blocks."""
+        connection = shared_connection(self.url, self.own_token)
+        names = [room["name"] for room in connection.call("rooms.list", timeout=LOOK_WITHIN)["rooms"]]
+        return [connection.call("room.info", timeout=LOOK_WITHIN, room=name) for name in names]
 
     def is_present(self, actor: str) -> bool:
         """Whether an actor, or a process that acts for it (`actor/…`), is in any room. Blocks."""
