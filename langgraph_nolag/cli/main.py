@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from .. import __version__
 from . import agents, approvals, broker, demo, events, rooms, tasks, tokens
 
 app = typer.Typer(
@@ -18,6 +20,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)] = False,
+) -> None: ...
+
+
 app.command("broker")(broker.broker)
 app.command("worker")(agents.worker)
 app.add_typer(approvals.app, name="approvals")

@@ -120,7 +120,9 @@ def running(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
 def test_own_documents_and_a_gate_that_waits_for_the_printed_command(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     (docs / "teas").mkdir(parents=True)
-    green = "# Green tea\n\nGreen tea is made from leaves that were heated soon after the harvest.  Heat stops\nthe oxidation (steam, or a pan).\n"
+    green = (
+        "# Green tea\n\nGreen tea is made from leaves that were heated soon after harvest.  Heat stops\nthe oxidation (steam, or a pan).\n"
+    )
     black = (
         "Black tea\n=========\n\nBlack tea is made from leaves that were left to oxidise before they are dried.\nIts leaves turn brown.\n"
     )

@@ -36,6 +36,13 @@ def test_the_quickstart_runs_and_shows_what_it_says(tmp_path: Path) -> None:
     ):
         assert words in printed, printed
     assert "'published': True" in printed
+    pictures = [
+        output["data"]["text/html"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "text/html" in output.get("data", {})
+    ]
+    assert any("<td>newsroom</td>" in picture for picture in pictures)
 
 
 def text(output: nbformat.NotebookNode) -> str:

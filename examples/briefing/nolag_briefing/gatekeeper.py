@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import shutil
 import sys
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from collections.abc import Mapping
 from pathlib import Path
 
 from langgraph_nolag import AlreadyDecided, Room
@@ -55,7 +58,7 @@ class Gatekeeper:
         command = self._command("approve", approval, "--by", "demo")
         self._screen.line("supervisor", f"$ {command}")
         process = await asyncio.create_subprocess_exec(
-            *shlex.split(command), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            *shlex.split(command), stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=_without_brokers(os.environ)
         )
         async with asyncio.timeout(PATIENCE):
             output, _ = await process.communicate()
@@ -113,6 +116,11 @@ async def _read_line() -> str:
     if not text:
         raise Died("the terminal is gone; the gate was not answered")
     return text.strip().lower()
+
+
+def _without_brokers(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment may speak of another broker than the demo's."""
+    return {name: value for name, value in environment.items() if not name.startswith("NOLAG_")}
 
 
 def ourselves() -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from langgraph_nolag.client.credentials import Credentials, resolve
+from langgraph_nolag.client.credentials import Credentials
 
 from .processes import Child, Died
 from .screen import Screen
@@ -51,7 +52,8 @@ class Team:
         self._screen.line("broker", f"listens on {address} (process {broker.pid}, data in {self._data})")
         self._screen.state("broker", "listening")
         self._keep(broker)
-        return resolve(address, path=self._data)
+        # read here, not found: the environment may speak of another broker
+        return Credentials(address, json.loads((self._data / "credentials.json").read_text())["token"], admin=True)
 
     async def start_members(self, url: str, tokens: dict[str, str], question: str, out: str) -> None:
         """Start the workers and the orchestrator, each with a token of its own."""
