@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import logging
 import queue
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -41,7 +43,10 @@ from .serde import Codec
 if TYPE_CHECKING:
     from ..client.link import RoomLink
 
+log = logging.getLogger("langgraph_nolag")
+
 HAND_OUTS: Final = 5  # lost workers until a node's task is given up
+PATIENCE: Final = 5.0  # seconds that a node waits for a worker before it says so
 CANCEL_TIMEOUT: Final = 5.0  # seconds to hear that a cancellation was taken
 
 Item = tuple[str, Any]  # "frame": progress, "end": Result, "refused": error
@@ -89,6 +94,7 @@ class Execution:
         self._namespace = str(self.conf.get("checkpoint_ns", "")).rpartition("|")[0]
         self._step = int((config.get("metadata") or {}).get("langgraph_step", 0))
         self._handle: int | None = None
+        self._over = False
         task = place.link.new_id()
         fields = {
             "task": task,
@@ -127,10 +133,24 @@ class Execution:
     # --- on the I/O thread ----------------------------------------------------------------------------------
 
     def _on_accepted(self, answer: dict[str, Any] | None, error: NoLagError | None) -> None:
-        if error is not None:
+        if answer is None:
             self._put(("refused", error))
-        elif answer is not None and self._run is not None and self._handle is not None:
+            return
+        if self._run is not None and self._handle is not None:
             self._run.moved(self._handle, answer["task"])
+        if answer["state"] == "waiting":
+            self.place.link.connection.io.loop.call_later(PATIENCE, self._look)
+
+    def _look(self) -> None:
+        """Nobody took it at once: a worker that is missing, or of another version of the graph, is worth a word."""
+        if not self._over:
+            self.place.link.request("task.get", task=self.followed.task).add_done_callback(self._looked)
+
+    def _looked(self, answered: concurrent.futures.Future[Any]) -> None:
+        if answered.exception() is None and answered.result()["task"]["state"] == "waiting":
+            place = self.place
+            needed = f" and has {', '.join(place.capabilities)}" if place.capabilities else ""
+            log.warning("node %r waits: no worker in room %s that is free serves %s%s", place.node, place.link.room, place.graph, needed)
 
     def _on_progress(self, progress: Progress) -> None:
         frame = progress.body
@@ -158,6 +178,7 @@ class Execution:
         self.place.link.request("task.tell", task=self.followed.task, body=frame, keep=False)
 
     def _on_end(self, result: Result) -> None:
+        self._over = True
         self._put(("end", result))
 
     # --- where the node waits -------------------------------------------------------------------------------
@@ -224,6 +245,7 @@ class Execution:
 
     def abandon(self) -> Any:
         """Nobody waits any more: stop the body. Returns the future of the request."""
+        self._over = True
         cancelled = self.followed.cancel("abandoned by its orchestrator")
         self.drop()
         self.followed.close()

@@ -41,6 +41,7 @@ log = logging.getLogger("langgraph_nolag")
 
 TYPES_OF_AN_OFFER: Final = 128
 SHOWN: Final = 5  # graphs named in the line that says what is served
+LOOP_STOP: Final = 1.0  # seconds for cancelled bodies to end
 TOKEN_TTL: Final = 3600.0  # seconds; of the token a worker mints for itself
 
 
@@ -342,7 +343,7 @@ class _Serving:
             for attempt in list(self._attempts.values()):
                 attempt.cancel("the worker stops")
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._loop.stop()
+        await self._loop.stop()
         return left
 
 
@@ -360,7 +361,15 @@ class _UserLoop:
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+        left = asyncio.all_tasks(self.loop)
+        for task in left:
+            task.cancel()
+        if left:
+            self.loop.run_until_complete(asyncio.wait(left, timeout=LOOP_STOP))
+        self.loop.close()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
+        """Bodies that are left are cancelled; one that blocks the loop is left to the end of the process."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.loop.call_soon_threadsafe(self.loop.stop)
+        await asyncio.to_thread(self._thread.join, 2 * LOOP_STOP)

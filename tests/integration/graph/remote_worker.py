@@ -1,4 +1,4 @@
-"""A worker process of the tests: `remote_worker.py` with NOLAG_URL and NOLAG_TOKEN."""
+"""A worker process of the tests: `remote_worker.py [CAPABILITY | DRAIN SECONDS]...` with NOLAG_URL and NOLAG_TOKEN."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from remote_graphs import GRAPHS
 
 from langgraph_nolag.graph.worker import Worker
 
-app = Worker(room="graphs", capabilities=sys.argv[1:], concurrency=4, drain_timeout=5.0)
+_drain = [float(word) for word in sys.argv[1:] if word[0].isdigit()]
+_capabilities = [word for word in sys.argv[1:] if not word[0].isdigit()]
+app = Worker(room="graphs", capabilities=_capabilities, concurrency=4, drain_timeout=_drain[0] if _drain else 20.0)
 for _name, _graph in GRAPHS.items():
     app.graph(_graph, name=_name)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import remote_graphs as graphs
-from conftest import HERE, WorkerProcess
+from remote_processes import HERE, WorkerProcess
 
 from langgraph_nolag import LocalBroker, NoLagSaver, distribute, open_room
 

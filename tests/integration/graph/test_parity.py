@@ -184,11 +184,8 @@ async def test_tokens_of_an_async_node(make: Make) -> None:
 # --- interrupts ---------------------------------------------------------------------------------------------
 
 
-@both_ways
-@pytest.mark.parametrize("name", ["asking", "aasking"])
-async def test_two_interrupts_in_a_node(make: Make, pids_ok: Any, thread: Any, how: str, name: str) -> None:
-    if how == "sync" and name == "aasking":
-        pytest.xfail("an async node has no sync form, in process either")
+@pytest.mark.parametrize(("name", "how"), [("asking", "sync"), ("asking", "async"), ("aasking", "async")])
+async def test_two_interrupts_in_a_node(make: Make, pids_ok: Any, thread: Any, name: str, how: str) -> None:
     graph = make(name, checkpointer=InMemorySaver())
     result = await run(graph, how, {"x": 1}, thread)
     assert ask(result) == [{"q": 1}]
