@@ -61,13 +61,15 @@ def resolve(url: str | None = None, token: Token | None = None, path: str | os.P
 
     The address: `url`, else `NOLAG_URL`, else `credentials.json` in `path`, `NOLAG_PATH` or `.nolag`.
     The token: `token`, else `NOLAG_TOKEN`, else the file's admin token, if the file is of this very broker.
+    Where a `path` is named, the environment does not count: it may speak of another broker.
 
     Raises:
         BrokerUnreachable: no address is known; says how to start a broker.
         BadRequest: an address without any token, or a file that can't be read.
     """
-    url = url or os.environ.get("NOLAG_URL")
-    token = token or os.environ.get("NOLAG_TOKEN")
+    if path is None:
+        url = url or os.environ.get("NOLAG_URL")
+        token = token or os.environ.get("NOLAG_TOKEN")
     if url and token:
         return Credentials(parse_address(url).url, token)
     file = Path(path or os.environ.get("NOLAG_PATH") or DEFAULT_PATH) / "credentials.json"

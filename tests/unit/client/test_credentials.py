@@ -60,6 +60,13 @@ def test_the_directory_comes_from_the_argument_or_the_environment(monkeypatch: p
     assert resolve(path=store(tmp_path / "b", "ws://b:1")).url == "ws://b:1"
 
 
+def test_a_directory_that_is_named_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NOLAG_URL", "ws://elsewhere:1")
+    monkeypatch.setenv("NOLAG_TOKEN", "from-env")
+    found = resolve(path=store(tmp_path / "b", "ws://b:1"))
+    assert (found.url, found.token) == ("ws://b:1", "admin-token")
+
+
 def test_nothing_known_says_how_to_start_a_broker() -> None:
     with pytest.raises(BrokerUnreachable, match="langgraph-nolag broker"):
         resolve()
