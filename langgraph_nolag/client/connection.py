@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("langgraph_nolag")
 
 FIRST_RETRY = 0.05  # seconds; doubled with every failure in a row, full jitter
-LONGEST_RETRY = 30.0
+LONGEST_RETRY = 5.0  # half a default lease: however long a broker was away, its workers are back before it gives their tasks to others
 STEADY = 5.0  # a session that lasted so long ends a row of failures
+BRIEF = 3  # failures in a row that a shorter one counts as, at most: somebody is there, and perhaps keeps restarting
 REQUEST_TIMEOUT = 30.0
 OVERHEAD = 256  # bytes a request counts beside its body
 
@@ -340,8 +341,7 @@ class Connection:
                 if close is not None and not close.reconnect:
                     return self._end(Disconnected(f"the broker closed the connection for good: {close.reason} ({code})"))
                 log.info("the connection to %s ended (%s); reconnecting", self.url, code)
-                if loop.time() - began > STEADY:
-                    failures = 0
+                failures = 0 if loop.time() - began > STEADY else min(failures, BRIEF)
             await asyncio.sleep(random.uniform(0, min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(failures, 16))))  # noqa: S311 - jitter
             failures += 1
 
