@@ -31,6 +31,9 @@ def worker(
     """Run a worker until it is interrupted; then it finishes what runs. The current directory is on the module path."""
     out = Output()
     # in the environment, so that what the module itself opens (tools, a blackboard) finds the same broker
+    if path is not None:
+        os.environ.pop("NOLAG_URL", None)
+        os.environ.pop("NOLAG_TOKEN", None)
     for name, value in (("NOLAG_URL", url), ("NOLAG_TOKEN", token), ("NOLAG_PATH", path)):
         if value is not None:
             os.environ[name] = str(value)

@@ -46,6 +46,12 @@ class Cli:
         return asyncio.run(run())
 
 
+@pytest.fixture(autouse=True)
+def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NOLAG_URL", "NOLAG_TOKEN", "NOLAG_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="module")
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     path = tmp_path_factory.mktemp("broker")

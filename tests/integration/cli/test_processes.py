@@ -114,7 +114,8 @@ def module(tmp_path: Path) -> Path:
 
 
 def test_a_worker_serves_until_it_is_told_to_stop(cli: Cli, module: Path) -> None:
-    with running("worker", "good_worker:app", "--path", str(cli.path), "--concurrency", "2", cwd=module) as (process, line):
+    command = ("worker", "good_worker:app", "--path", str(cli.path), "--concurrency", "2")
+    with running(*command, cwd=module, NOLAG_URL="ws://another.broker:1", NOLAG_TOKEN="of-another") as (process, line):
         assert line, process.stderr and process.stderr.read()
 
         async def work(room: object) -> int:
