@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 import remote_graphs as graphs
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
 from remote_processes import HERE, WorkerProcess
 
 from langgraph_nolag import LocalBroker, NoLagSaver, distribute, open_room
@@ -159,3 +161,66 @@ def test_broker_restart_while_a_node_asks(tmp_path: Path) -> None:
     finally:
         worker.kill()
         (again or first).close()
+
+
+def left_in_the_room(broker: LocalBroker, since: int) -> set[str]:
+    """Keyed node tasks dispatched since a sequence that the room still keeps: by node."""
+    link = open_room(broker.room("graphs"))
+    kept: dict[str, str] = {}
+    through, end = since, False
+    while not end:
+        page = link.call("log.read", after=through, limit=1000, types="task.*", bodies=False)
+        through, end = page["through"], page["end"]
+        for event in page["events"]:
+            if event["type"] == "task.dispatched" and "key" in event["data"]:
+                kept[event["data"]["task"]] = event["subject"].rpartition("/")[2]
+            elif event["type"] == "task.forgotten":
+                for task in event["data"]["tasks"]:
+                    kept.pop(task, None)
+    return set(kept.values())
+
+
+def here(broker: LocalBroker) -> int:
+    seq: int = open_room(broker.room("graphs")).call("room.info")["seq"]
+    return seq
+
+
+@pytest.mark.usefixtures("workers")
+@pytest.mark.parametrize("durability", ["sync", "async"])
+def test_nothing_is_left_after_a_run(broker: LocalBroker, thread: Any, tmp_path: Path, durability: Any) -> None:
+    file = tmp_path / "runs"
+    file.with_suffix(".go").touch()
+    graph = distribute(graphs.crashing, broker.room("graphs"), name="crashing", checkpointer=InMemorySaver())
+    since = here(broker)
+    updates = graph.stream({"file": str(file)}, thread, durability=durability, stream_mode="updates")
+    seen = [left_in_the_room(broker, since) for update in updates if "last" in update]
+    # With "sync" a superstep is on disk when the next one begins, and its results go then; else all go at the end.
+    assert seen == [{"last"} if durability == "sync" else {"first", "long", "last"}]
+    assert left_in_the_room(broker, since) == set()
+
+
+@pytest.mark.usefixtures("workers")
+def test_nothing_is_left_after_interrupts_and_errors(broker: LocalBroker, thread: Any) -> None:
+    since = here(broker)
+    asking = distribute(graphs.asking, broker.room("graphs"), name="asking", checkpointer=InMemorySaver())
+    asking.invoke({"x": 1}, thread)
+    asking.invoke(Command(resume="A"), thread)
+    asking.invoke(Command(resume="B"), thread)
+    failing = distribute(graphs.failing, broker.room("graphs"), name="failing", checkpointer=InMemorySaver())
+    with pytest.raises(graphs.Broken):
+        failing.invoke({}, thread)
+    assert left_in_the_room(broker, since) == set()
+
+
+@pytest.mark.usefixtures("workers")
+def test_nothing_is_left_of_an_orchestrator_that_died(broker: LocalBroker, orchestrator: Start, tmp_path: Path) -> None:
+    """What it had consumed and not forgotten goes with the end of the next run of its thread."""
+    file, thread = tmp_path / "runs", uuid.uuid4().hex
+    since = here(broker)
+    killed = orchestrator("crashing", thread, {"file": str(file)})
+    wait_until(lambda: ran(file) == ["first", "long"], "the node runs")
+    killed.kill()
+    killed.wait(10)
+    file.with_suffix(".go").touch()
+    assert finish(orchestrator("crashing", thread, None)) == ["first", "long", "last"]
+    assert left_in_the_room(broker, since) == set()
