@@ -10,7 +10,6 @@ import concurrent.futures
 import logging
 import random
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,10 @@ from nolag_broker.wire.codes import CLOSES, Refusal
 
 from ..errors import AccessDenied, ActorMismatch, BrokerUnreachable, Disconnected, MessageTooLarge, NoLagError, Refused, from_wire
 from .credentials import HOW_TO_START, Token
-from .io import hand_back, io_thread
-from .requests import Allowance, Answer, OnAnswer, Pending, Unanswered
+from .io import hand_back, io_thread, settle
+from .requests import Allowance, Answer, OnAnswer, Pending, Unanswered, weigh
 from .socket import Socket
-from .tokens import fresh, is_provider
+from .tokens import fresh, is_provider, keep_fresh
 
 if TYPE_CHECKING:
     from .link import RoomLink
@@ -83,7 +82,7 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._first: list[Callable[[NoLagError | None], None]] = []  # who waits for the first session
         self._ended: NoLagError | None = None
-        self._new_turn = True
+        self._spoken: set[str | None] = set()  # rooms that were sent a request in this turn
 
     # --- An agent's side: from any thread -------------------------------------------------------------------
 
@@ -108,18 +107,22 @@ class Connection:
         Raises:
             BufferFull: nothing was sent.
         """
-        cost = OVERHEAD + (_weigh(frame) if size is None else size)
+        cost = OVERHEAD + (weigh(frame) if size is None else size)
         self._allowance.take(cost, insist=insist)
         self.io.post(self._ask, frame, on_answer, timeout, cost)
 
-    def tell(self, frame: dict[str, Any]) -> None:
+    def tell(self, frame: dict[str, Any], *, insist: bool = False) -> None:
         """Send what has no answer. It is dropped while there is no connection.
+
+        Args:
+            frame: the request, without an id.
+            insist: never `BufferFull`.
 
         Raises:
             BufferFull: nothing was sent.
         """
-        cost = OVERHEAD + _weigh(frame)
-        self._allowance.take(cost)
+        cost = OVERHEAD + weigh(frame)
+        self._allowance.take(cost, insist=insist)
         self.io.post(self._tell, frame, cost)
 
     def request(self, op: str, *, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> concurrent.futures.Future[Answer]:
@@ -234,10 +237,16 @@ class Connection:
             self._start()
 
     def _tell(self, frame: dict[str, Any], size: int) -> None:
-        if self._socket is None:
+        socket = self._socket
+        if socket is None:
+            self._allowance.give_back(size)
+            return
+        encoded = self._pack(frame)
+        if len(encoded) > socket.session.max_frame:  # sent, it would end the connection for good
+            log.error("%s was dropped: %d bytes; the broker takes %d", frame.get("op"), len(encoded), socket.session.max_frame)
             self._allowance.give_back(size)
         else:
-            self._socket.send(self._pack(frame), size)
+            socket.send(encoded, size)
 
     def _send(self, pending: Pending) -> None:
         socket = self._socket
@@ -246,9 +255,10 @@ class Connection:
         frame = pending.frame
         if pending.sent:
             frame["resent"] = True
-        if self._new_turn:
-            self._new_turn = False
-            self.io.loop.call_soon(self._turn_ended)
+        if frame.get("room") not in self._spoken:  # once a turn and room, the broker hears which answers we have
+            if not self._spoken:
+                self.io.loop.call_soon(self._spoken.clear)
+            self._spoken.add(frame.get("room"))
             frame["done"] = self._unanswered.oldest()
         try:
             encoded = self._pack(frame)
@@ -262,9 +272,6 @@ class Connection:
             return
         pending.sent = True
         socket.send(encoded)
-
-    def _turn_ended(self) -> None:
-        self._new_turn = True
 
     def _send_again(self, id: int) -> None:
         pending = self._unanswered.get(id)
@@ -336,7 +343,11 @@ class Connection:
                 log.log(logging.WARNING if failures == 3 else logging.DEBUG, "no connection to %s yet: %s", self.url, why)
             else:
                 give_up, began = None, loop.time()
-                code = await self._serve(socket)
+                try:
+                    code = await self._serve(socket)
+                except Exception:  # a defect of ours; the next session begins afresh
+                    log.exception("the session failed; reconnecting")
+                    code = 1006
                 close = CLOSES.get(code)
                 if close is not None and not close.reconnect:
                     return self._end(Disconnected(f"the broker closed the connection for good: {close.reason} ({code})"))
@@ -356,22 +367,25 @@ class Connection:
         """One session, from its restoration to its end."""
         self.actor, self.roles = socket.session.actor, socket.session.roles
         self._socket = socket
-        refresher = self._refresh_later(socket.session.expires)
-        waiting = list(self._unanswered)
-        for link in list(self._links.values()):
-            link.restore()
-        for pending in waiting:
-            self._send(pending)
-        for on_open in self._first:
-            on_open(None)
-        self._first.clear()
+        refresher = None
         try:
+            if socket.session.expires is not None and is_provider(self._token):
+                refresher = self.io.loop.create_task(keep_fresh(self, self._token, socket.session.expires))
+            waiting = list(self._unanswered)
+            for link in list(self._links.values()):
+                link.restore()
+            for pending in waiting:
+                self._send(pending)
+            for on_open in self._first:
+                on_open(None)
+            self._first.clear()
             return await socket.run(self._on_frames)
         except Refusal:  # the broker sent what is not a frame
             log.exception("the broker broke the protocol; reconnecting")
             return 1006
         finally:
             self._socket = None
+            socket.abort()
             if refresher is not None:
                 refresher.cancel()
             self._unanswered.drop_restores()
@@ -392,7 +406,10 @@ class Connection:
         self._release(error)
         self._unanswered.close()
         if self._on_disconnected is not None:
-            self._on_disconnected(error)
+            try:
+                self._on_disconnected(error)
+            except Exception:
+                log.exception("on_disconnected failed")
 
     @staticmethod
     def _closed_here(error: NoLagError) -> bool:
@@ -432,41 +449,3 @@ class Connection:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-    # --- Fresh tokens ---------------------------------------------------------------------------------------
-
-    def _refresh_later(self, expires: float | None) -> asyncio.Task[None] | None:
-        if expires is None or not is_provider(self._token):
-            return None
-        return self.io.loop.create_task(self._keep_fresh(expires))
-
-    async def _keep_fresh(self, expires: float) -> None:
-        """Bring a new token before the old one expires, again and again."""
-        while True:
-            await asyncio.sleep(max(0.05, 0.8 * (expires - time.time())))
-            try:
-                answer = await self.acall("auth.refresh", token=await fresh(self._token))
-                expires = float(answer["expires"])
-            except Exception as error:  # the provider is the user's; the broker closes an expired session, and we come back
-                log.warning("the token could not be refreshed: %s: %s", type(error).__name__, error)
-                await asyncio.sleep(1.0)
-
-
-def settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
-    """Finish a future on its own loop, unless its owner gave up on it."""
-    if not future.done():
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(value)
-
-
-def _weigh(value: Any) -> int:
-    """Bytes of the bodies inside a frame."""
-    if isinstance(value, (bytes, bytearray, str)):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(_weigh(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return sum(_weigh(item) for item in value)
-    return 0

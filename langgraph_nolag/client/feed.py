@@ -7,8 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from .connection import settle
-from .io import hand_back
+from .io import hand_back, settle
 
 T = TypeVar("T")
 
@@ -53,6 +52,10 @@ class Feed(Generic[T]):
             self._error = error
             self._ended = True
             self._wake()
+
+    @property
+    def is_over(self) -> bool:
+        return self._ended and not self._items
 
     async def get(self) -> T:
         """The next item.

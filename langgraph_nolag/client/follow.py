@@ -181,7 +181,7 @@ class Follows:
 
     def unfollow(self, followed: Followed) -> None:
         if self._remove(followed) and self.link.connection.is_live:
-            self.link.send("task.unfollow", tasks=[followed.task])
+            self.link.note("task.unfollow", tasks=[followed.task])
 
     def _on_accepted(self, followed: Followed, answer: Answer | None, error: NoLagError | None) -> None:
         followed._pending = False
@@ -232,7 +232,7 @@ class Follows:
     def _send_acks(self) -> None:
         tasks, self._acks = self._acks, []
         for start in range(0, len(tasks), CHUNK):
-            self.link.send("task.ack", tasks=tasks[start : start + CHUNK])
+            self.link.note("task.ack", tasks=tasks[start : start + CHUNK])
 
     def restore(self) -> None:
         """Follow again; those whose dispatch has no answer yet are sent again with it."""

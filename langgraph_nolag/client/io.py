@@ -82,6 +82,15 @@ def hand_back(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arg
     return True
 
 
+def settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    """Finish a future, on its own loop, unless its owner gave up on it."""
+    if not future.done():
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+
 class IoThread:
     """The thread and its loop. One a process: see `io_thread`."""
 

@@ -6,8 +6,7 @@ import asyncio
 import concurrent.futures
 from typing import Generic, TypeVar
 
-from .connection import settle
-from .io import hand_back, io_thread
+from .io import hand_back, io_thread, settle
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..errors import NoLagError
+from ..errors import Disconnected, NoLagError
 from .approvals import Approvals, Decided, FollowedApproval
 from .cause import add_parent
 from .connection import REQUEST_TIMEOUT, Connection
@@ -113,6 +113,10 @@ class RoomLink:
             BufferFull: nothing was sent.
         """
         self.connection.tell(self.frame(op, fields))
+
+    def note(self, op: str, **fields: Any) -> None:
+        """`send` for small things that free what others hold, like acknowledgements: never refused."""
+        self.connection.tell(self.frame(op, fields), insist=True)
 
     def frame(self, op: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The frame of a request of this room: fields that are None are absent, and `parent` is filled in inside handlers."""
@@ -369,10 +373,15 @@ class RoomLink:
         return self
 
     def close(self) -> None:
-        """Let go. When the last user does, the room is left; the connection stays with whoever made it."""
+        """Let go. When the last user does, the room is left, and what is served, read or followed in it ends; the connection
+        stays with whoever made it."""
         self._holders -= 1
         if self._holders <= 0:
-            self.connection.io.post(self.leave)
+            self.connection.io.post(self._let_go)
+
+    def _let_go(self) -> None:
+        self.leave()
+        self.on_ended(Disconnected(f"room {self.room} was left", detail={"closed": True}))
 
 
 async def settled(future: concurrent.futures.Future[Any]) -> Any:

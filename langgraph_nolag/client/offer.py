@@ -231,7 +231,7 @@ class Offers:
             self._serve(offer)
         for task in list(self._held.values()):
             for fields in task._kept:
-                self.link.send("task.progress", **fields)
+                self.link.note("task.progress", **fields)
 
     def _serve(self, offer: Offer) -> None:
         """Stand (again), with what is held: what this offer finished but has no answer for is still held."""
@@ -294,7 +294,7 @@ class Offers:
                 return  # handed out again to a returning connection: we have it
             self._lose(held, even_finishing=True)
         if offer is None or offer.closing:
-            self.link.send("task.release", task=frame["task"], token=frame["token"])
+            self.link.note("task.release", task=frame["task"], token=frame["token"])
             return
         task = Assigned(offer, frame)
         offer.held[task.task] = self._held[task.task] = task
@@ -363,7 +363,7 @@ class Offers:
                 log.warning("the end of task %s (%s) does not count: %s: %s", task.task, task.type, error.code, error)
 
         frame = {"op": op, "room": self.link.room, "task": task.task, "token": task.token, **fields}
-        self.link.connection.ask(frame, answered, None, insist=True)
+        self.link.connection.ask(frame, answered, None, len(fields.get("body") or b""), insist=True)
 
     def _lose(self, task: Assigned | None, *, even_finishing: bool = False) -> None:
         """The task is not ours any more. While its end is under way, the answer to that will tell."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import BufferFull, NoLagError, RequestTimeout
+
+log = logging.getLogger("langgraph_nolag")
 
 
 class Answer(dict[str, Any]):
@@ -103,7 +106,10 @@ class Unanswered:
         pending = self._waiting.pop(id, None)
         if pending is not None:
             self._allowance.give_back(pending.size)
-            pending.on_answer(answer, error)
+            try:
+                pending.on_answer(answer, error)
+            except Exception:  # one who is told badly must not keep the others from being told
+                log.exception("handling the answer to %s failed", pending.frame.get("op"))
 
     def fail_all(self, explain: Callable[[Pending], NoLagError]) -> None:
         for pending in self:
@@ -135,3 +141,14 @@ class Unanswered:
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+
+def weigh(value: Any) -> int:
+    """Bytes of the texts and bodies inside a frame."""
+    if isinstance(value, (bytes, bytearray, str)):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(weigh(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return sum(weigh(item) for item in value)
+    return 0

@@ -31,8 +31,6 @@ class RoomHandle:
     token: Token = field(repr=False)
 
 
-RoomLike = "RoomHandle | Room | RoomLink | str"
-
 _connections: dict[tuple[str, Token], Connection] = {}
 _lock = threading.Lock()
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from nolag_broker.wire.codec import DIALECT, pack, unpack
 from nolag_broker.wire.frames import batch
@@ -75,6 +76,7 @@ class Socket:
                 write_limit=1 << 20,
                 open_timeout=None,
                 user_agent_header=CLIENT,
+                proxy=None if _is_loopback(url) else True,
             )
             try:
                 await websocket.send(pack({"type": "auth", "dialect": DIALECT, "token": token, "instance": instance, "client": CLIENT}))
@@ -194,6 +196,11 @@ def messages(frames: Sequence[bytes]) -> list[bytes]:
     if start < len(frames):
         result.append(batch(frames[start:]))
     return result
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _session(answer: Any) -> Session:

@@ -46,7 +46,8 @@ class Stream(Generic[T]):
 
     @property
     def closed(self) -> bool:
-        return not self._finalizer.alive
+        """Nothing more comes from it."""
+        return self._feed.is_over or not self._finalizer.alive
 
     def close(self) -> None:
         """Stop reading."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,8 @@ from .credentials import Token
 
 if TYPE_CHECKING:
     from .connection import Connection
+
+log = logging.getLogger("langgraph_nolag")
 
 PROVIDER_TIMEOUT = 30.0  # seconds
 
@@ -44,6 +48,18 @@ async def fresh(token: Token) -> str:
     if not isinstance(value, str):
         raise TypeError(f"the token provider gave {type(value).__name__}, not a string")
     return value
+
+
+async def keep_fresh(connection: Connection, token: Token, expires: float) -> None:
+    """Bring a new token before the old one expires, again and again, in place. On the I/O thread."""
+    while True:
+        await asyncio.sleep(max(0.05, 0.8 * (expires - time.time())))
+        try:
+            answer = await connection.acall("auth.refresh", token=await fresh(token))
+            expires = float(answer["expires"])
+        except Exception as error:  # the provider is the user's; the broker closes an expired session, and we come back
+            log.warning("the token could not be refreshed: %s: %s", type(error).__name__, error)
+            await asyncio.sleep(1.0)
 
 
 def minting(

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..client.body import decode, encode
-from ..client.connection import settle
 from ..client.follow import Followed, Progress, Result
-from ..client.io import hand_back
+from ..client.io import hand_back, settle
 from ..client.latch import Latch
 from ..client.link import RoomLink
 from ..client.requests import Answer

@@ -109,7 +109,7 @@ class Reading:
 
     def _hand_out(self, message: dict[str, Any]) -> InboxMessage:
         # In the consumer: from here on it is the user's.
-        self._link.send("inbox.ack", messages=[message["seq"]])
+        self._link.note("inbox.ack", messages=[message["seq"]])
         body = decode(message["body"], message.get("ct"))
         return InboxMessage(message["seq"], message["sender"], body, message["time"], message.get("parent"))
 

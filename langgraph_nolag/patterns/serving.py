@@ -14,12 +14,12 @@ from typing import Any, Self
 
 from ..client.body import decode, encode
 from ..client.cause import cause
-from ..client.connection import settle
-from ..client.io import hand_back
+from ..client.connection import REQUEST_TIMEOUT
+from ..client.io import hand_back, settle
 from ..client.link import RoomLink, settled
 from ..client.offer import Assigned, Offer
 from ..client.requests import Answer
-from ..errors import NoLagError, NotDecodable, NotEncodable, Permanent
+from ..errors import NoLagError, NotDecodable, NotEncodable, Permanent, RequestTimeout
 
 log = logging.getLogger("langgraph_nolag")
 
@@ -123,7 +123,12 @@ class Serving:
         self._pool: ThreadPoolExecutor | None = None
 
     async def start(self) -> None:
-        """Stand in the room. Raises the refusal, for example `NotAuthorized`."""
+        """Stand in the room.
+
+        Raises:
+            NotAuthorized: and other refusals.
+            RequestTimeout: the broker is away.
+        """
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         if not self._is_async:
@@ -138,7 +143,12 @@ class Serving:
             on_cancel=self._on_cancel,
             on_lost=lambda assigned: self._on_cancel(assigned, "lost"),
         )
-        await settled(self._offer.ready)
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT):
+                await settled(self._offer.ready)
+        except TimeoutError:
+            await self.close(0.0)
+            raise RequestTimeout(f"the broker is away: nothing is served in room {self._link.room} yet", maybe_applied=True) from None
 
     async def close(self, drain: float | None = None) -> None:
         """Take no more tasks, wait for those that run, cancel and hand back what is not done in time.

@@ -14,9 +14,8 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.tools import tool as as_tool
 
 from ..client.body import decode, encode
-from ..client.connection import settle
 from ..client.follow import Followed, Progress, Result
-from ..client.io import hand_back
+from ..client.io import hand_back, settle
 from ..client.latch import Latch
 from ..client.link import RoomLink
 from ..client.requests import Answer, OnAnswer
