@@ -26,12 +26,12 @@ class HostedRoom:
         self.feed = feed
         self.room: Room | None = None  # None: being loaded
         self.inbox: list[Work] = []
+        self.awake = False  # its inbox is looked at in the next turn
         self.blocked = False  # something is fetched for the first of the inbox
         self.turn: Turn | None = None  # decided, not yet handed to the engine
         self.in_flight: Turn | None = None
         self.unsaid: deque[Said] = deque()  # stored, but the first of them waits for bodies
-        self.when_stored: list[tuple[int, Callable[[], None]]] = []  # done once this sequence is stored
-        self.sessions: set[str] = set()  # connections that asked for anything here
+        self.when_stored: list[tuple[int, Callable[[], object]]] = []  # done once this sequence is stored
         self.alarm: float | None = None  # when the node looks at the room's deadlines at the latest
 
     def collect(self) -> Turn:

@@ -15,7 +15,9 @@ from .hosted import HostedRoom
 if TYPE_CHECKING:
     from .session import Session
 
-LogOperation = Callable[["Session", str, "int | None", dict[str, Any]], None]
+LogOperation = Callable[["Session", str, bool, "int | None", dict[str, Any]], None]
+"""Session, room, whether the session may open it, the request's id and frame."""
+
 MAX_SUBSCRIPTIONS: Final = 1000  # of a connection
 
 _read_number = integer(0, MAX_INT)
@@ -38,7 +40,7 @@ def _number(frame: dict[str, Any]) -> int:
     return _read_number(frame["sub"], "sub")  # type: ignore[no-any-return]
 
 
-def subscribe(session: Session, room: str, request: int | None, frame: dict[str, Any]) -> None:
+def subscribe(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
     number, view = _number(frame), _view(session, room, frame)
     since, epoch = _field(frame, "since", _read_number, None), _field(frame, "epoch", read_name, None)
     retained = _field(frame, "retained", read_bool, False)
@@ -66,17 +68,17 @@ def subscribe(session: Session, room: str, request: int | None, frame: dict[str,
 
         hosted.when_stored.append((now, confirm))
 
-    _call(session, room, request, begin)
+    session.context.node.call(room, begin, session.caller, may_open=may_open, request=request)
 
 
-def unsubscribe(session: Session, room: str, request: int | None, frame: dict[str, Any]) -> None:
+def unsubscribe(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
     subscription = session.subscriptions.pop(_number(frame), None)
     if subscription is not None:
         subscription.leave()
     session.reply(request, {})
 
 
-def read(session: Session, room: str, request: int | None, frame: dict[str, Any]) -> None:
+def read(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
     view = _view(session, room, frame)
     after, limit = _field(frame, "after", _read_number, 0), _field(frame, "limit", _read_limit, 100)
 
@@ -90,17 +92,8 @@ def read(session: Session, room: str, request: int | None, frame: dict[str, Any]
             session.send(head + pack("ok") + page)
 
         if request is not None:
-            hosted.when_stored.append((until, lambda: _spawn(session, answer())))
+            hosted.when_stored.append((until, lambda: session.context.node.spawn(answer())))
 
-    _call(session, room, request, begin)
-
-
-def _spawn(session: Session, work: Any) -> None:
-    session.context.node.spawn(work)
-
-
-def _call(session: Session, room: str, request: int | None, begin: Callable[[HostedRoom, Env], None]) -> None:
-    may_open = session.context.may_open(session.identity, room)
     session.context.node.call(room, begin, session.caller, may_open=may_open, request=request)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from ..core.command import parse
+from ..core.command import Command, parse
 from ..core.limits import Limits
 from ..core.room import Room
 from ..core.turn import BROKER, Caller, Env, Turn
@@ -42,7 +42,7 @@ class Node:
 
     Args:
         on_failure: called once, when storage failed: nothing is accepted any more and the broker has to stop.
-        on_lost: called with the ids of sessions whose room was thrown away and has to be joined again.
+        on_lost: called with the name of a room that was thrown away: who is in it has to join again.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Node:
         settings: Settings,
         *,
         on_failure: Callable[[BaseException], None],
-        on_lost: Callable[[set[str]], None],
+        on_lost: Callable[[str], None],
     ) -> None:
         self.engine = engine
         cache = BodyCache(settings.body_cache)
@@ -64,7 +64,7 @@ class Node:
         )
         self._loop = asyncio.get_running_loop()
         self._rooms: dict[str, HostedRoom] = {}
-        self._ready: dict[str, HostedRoom] = {}  # rooms with something to decide in the next turn
+        self._ready: list[HostedRoom] = []  # rooms with something to decide in the next turn
         self._changed: dict[str, HostedRoom] = {}  # rooms with something for the next commit
         self._scheduled = False
         self._committing: asyncio.Task[None] | None = None
@@ -79,10 +79,17 @@ class Node:
 
     # -- what others ask
 
-    def submit(self, room: str, command: Any, caller: Caller, request: int | None, *, may_open: bool, size: int = 0) -> None:
-        """Queue one command. Its reply, or its refusal, goes to the caller's session."""
+    def take_in(self, size: int) -> None:
+        """Count a message whose commands are submitted next: see `overloaded`."""
         self._waiting_bytes += size
-        self._put(room, (command, caller, request, may_open))
+
+    def submit(self, room: str, command: Command, caller: Caller, request: int | None, may_open: bool) -> None:
+        """Queue one command. Its reply, or its refusal, goes to the caller's session."""
+        hosted = self._rooms.get(room)
+        if hosted is not None and hosted.awake and self.failure is None:
+            hosted.inbox.append((command, caller, request, may_open))
+        else:
+            self._put(room, (command, caller, request, may_open))
 
     def call(self, room: str, call: Call, caller: Caller, *, may_open: bool, request: int | None) -> None:
         """Queue something the server does in a room itself, in order with the commands. `request` is refused if there is no such room."""
@@ -98,8 +105,6 @@ class Node:
             hosted = self._rooms[name] = HostedRoom(name, Feed(name, self.engine, self.spawn))
             self.spawn(self._open(hosted))
         hosted.inbox.append(work)
-        if work[1].session:
-            hosted.sessions.add(work[1].session)
         self._wake(hosted)
 
     async def ask(self, room: str, **frame: Any) -> dict[str, Any]:
@@ -107,7 +112,7 @@ class Node:
         self._last_asked += 1
         answer: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self._asked[self._last_asked] = answer
-        self.submit(room, parse(frame), OURSELVES, self._last_asked, may_open=True)
+        self.submit(room, parse(frame), OURSELVES, self._last_asked, True)
         return await answer
 
     def _answered(self, encoded: bytes) -> None:
@@ -134,7 +139,6 @@ class Node:
 
         def leave(hosted: HostedRoom, env: Env) -> None:
             assert hosted.room is not None
-            hosted.sessions.discard(session)
             hosted.room.disconnected(session, env)
 
         for name in rooms & self._rooms.keys():
@@ -187,7 +191,9 @@ class Node:
     def _wake(self, hosted: HostedRoom) -> None:
         if hosted.room is None or hosted.blocked:
             return
-        self._ready[hosted.name] = hosted
+        if not hosted.awake:
+            hosted.awake = True
+            self._ready.append(hosted)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
@@ -195,9 +201,10 @@ class Node:
     def _turn(self) -> None:
         """Decide what has come, in all rooms."""
         self._scheduled = False
-        ready, self._ready = self._ready, {}
+        ready, self._ready = self._ready, []
         env = self._env()
-        for hosted in ready.values():
+        for hosted in ready:
+            hosted.awake = False
             try:
                 self._decide(hosted, env)
             except Exception as error:  # a defect in the core: what the room holds in memory is not to be trusted
@@ -325,7 +332,7 @@ class Node:
         self._changed.pop(hosted.name, None)
         self._rooms.pop(hosted.name, None)
         hosted.feed.close()
-        self._on_lost(hosted.sessions)
+        self._on_lost(hosted.name)
 
     def _refuse(self, hosted: HostedRoom, refusal: Refusal) -> None:
         for session, request in hosted.waiting():

@@ -41,6 +41,7 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._writer = Writer(connection, context.settings.max_send_queue, self._evict)
+        self._max_body = context.settings.max_body
         self._last_renewed = 0.0
         self._renew_every = context.settings.lease / 10
         self._closing: asyncio.Task[None] | None = None
@@ -54,7 +55,7 @@ class Session:
         self.actor = identity.actor
         self.grants = identity.grants
         self.caller = Caller(self.id, identity.actor, self.instance, identity.grants, identity.roles)
-        self._covered: set[str] = set()  # rooms that these grants speak of, as far as they were asked for
+        self._may_open: dict[str, bool] = {}  # rooms that these grants speak of, once asked for: may it open them?
 
     @property
     def behind(self) -> bool:
@@ -102,19 +103,19 @@ class Session:
         if not message:
             self._writer.heartbeat()
             return
+        self.context.node.take_in(len(message))
         frames = unpack(message)
         if type(frames) is dict:
-            self._frame(frames, len(message))
+            self._frame(frames)
         elif type(frames) is list:
-            size = len(message) // (len(frames) or 1)
             for frame in frames:
                 if type(frame) is not dict:
                     raise Refusal("bad_frame", "a message is a frame or an array of frames")
-                self._frame(frame, size)
+                self._frame(frame)
         else:
             raise Refusal("bad_frame", "a message is a frame or an array of frames")
 
-    def _frame(self, frame: dict[str, Any], size: int) -> None:
+    def _frame(self, frame: dict[str, Any]) -> None:
         request = frame.get("id")
         if request is not None and (type(request) is not int or request < 1):
             raise Refusal("bad_frame", "an id is a positive integer")
@@ -123,12 +124,17 @@ class Session:
             raise Refusal("bad_frame", "a request names its operation")
         try:
             if op in COMMANDS:
-                room = self._room_of(frame)
-                self._check_body(frame, size)
-                may_open = self.context.may_open(self.identity, room)
-                self.context.node.submit(room, parse(frame), self.caller, request, may_open=may_open, size=size)
+                room = frame.get("room")
+                may_open = self._may_open.get(room) if type(room) is str else None
+                if may_open is None:
+                    may_open = self._enter(room)
+                body = frame.get("body")
+                if (type(body) is bytes and len(body) > self._max_body) or "puts" in frame:
+                    self._check_bodies(body, frame.get("puts"))
+                self.context.node.submit(room, parse(frame), self.caller, request, may_open)  # type: ignore[arg-type]
             elif op in LOG_OPERATIONS:
-                LOG_OPERATIONS[op](self, self._room_of(frame), request, frame)
+                room = frame.get("room")
+                LOG_OPERATIONS[op](self, room, self._enter(room), request, frame)  # type: ignore[arg-type]
             elif op in OPERATIONS:
                 OPERATIONS[op](self, request, frame)
             else:
@@ -136,31 +142,23 @@ class Session:
         except Refusal as refusal:
             self.refuse(request, refusal)
 
-    def _room_of(self, frame: dict[str, Any]) -> str:
-        """The room that a request is for, if this token has anything to do with it."""
-        room = frame.get("room")
+    def _enter(self, room: Any) -> bool:
+        """Check that this token has anything to do with the room; whether it may open it, too."""
         if type(room) is not str:
             raise Refusal("bad_request", "the request needs room, a string", detail={"field": "room"})
-        if room in self._covered:
-            return room
         check_name(room, "room")
         if room == SYSTEM or not self.grants.touches(room):
             raise Refusal("not_authorized", f"the token's grants do not cover the room {room!r}")
-        if len(self.rooms) >= MAX_ROOMS:
+        if len(self.rooms) >= MAX_ROOMS and room not in self.rooms:
             raise Refusal("overloaded", f"a connection can be in {MAX_ROOMS} rooms")
         self.rooms.add(room)
-        self._covered.add(room)
-        return room
+        self._may_open[room] = may_open = self.context.may_open(self.identity, room)
+        return may_open
 
-    def _check_body(self, frame: dict[str, Any], size: int) -> None:
-        limit = self.context.settings.max_body
-        body = frame.get("body")
-        if type(body) is bytes and len(body) > limit:
-            raise Refusal("message_too_large", f"a body can have {limit} bytes, this one has {len(body)}", detail={"max": limit})
-        puts = frame.get("puts")
-        for put in puts if type(puts) is list else ():
-            if type(put) is list and any(type(part) is bytes and len(part) > limit for part in put):
-                raise Refusal("message_too_large", f"a body can have {limit} bytes", detail={"max": limit})
+    def _check_bodies(self, body: Any, puts: Any) -> None:
+        bodies = [body, *(part for put in (puts if type(puts) is list else ()) if type(put) is list for part in put)]
+        if any(type(body) is bytes and len(body) > self._max_body for body in bodies):
+            raise Refusal("message_too_large", f"a body can have {self._max_body} bytes", detail={"max": self._max_body})
 
     # -- what it is told
 

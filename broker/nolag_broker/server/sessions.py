@@ -49,10 +49,10 @@ class Sessions:
         if self._by_process.get(process) is session:
             del self._by_process[process]
 
-    def close_lost(self, ids: set[str]) -> None:
-        """Their room was thrown away: they come back and join again."""
-        for id in ids:
-            if (session := self._by_id.get(id)) is not None:
+    def close_lost(self, room: str) -> None:
+        """The room was thrown away: who is in it comes back and joins again."""
+        for session in self:
+            if room in session.rooms:
                 session.close(Closes.GOING_AWAY)
 
     def close_revoked(self) -> None:
