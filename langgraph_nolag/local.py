@@ -73,14 +73,14 @@ class WorkerProcess:
         return code
 
     def wait_ready(self, timeout: float = 30.0) -> Self:
-        """Wait until it is present in a room. Blocks.
+        """Wait until it is present in a room and serves. Blocks.
 
         Raises:
             NoLagError: it ended before; its own words are on stderr.
             TimeoutError: it is not there in time.
         """
         deadline = time.monotonic() + timeout
-        while not self._broker.is_present(self.actor):
+        while not self._broker.is_serving(self.actor):
             if self.returncode is not None:
                 raise NoLagError(f"{self!r} ended before it was ready; what it said is on stderr", code="worker_ended")
             if time.monotonic() > deadline:
@@ -194,6 +194,7 @@ class LocalBroker:
                 env=environment,
                 pass_fds=(end_of_theirs,),
                 stdin=subprocess.DEVNULL,
+                stdout=2,  # what they print goes to our stderr: our own output is for what we print
             )
         finally:
             os.close(end_of_theirs)
@@ -262,12 +263,13 @@ class _Running:
         names = [room["name"] for room in connection.call("rooms.list", timeout=LOOK_WITHIN)["rooms"]]
         return [connection.call("room.info", timeout=LOOK_WITHIN, room=name) for name in names]
 
-    def is_present(self, actor: str) -> bool:
-        """Whether an actor, or a process that acts for it (`actor/…`), is in any room. Blocks."""
+    def is_serving(self, actor: str) -> bool:
+        """Whether an actor, or a process that acts for it (`actor/…`), is in any room and past its start. Blocks."""
         connection = shared_connection(self.url, self.own_token)
         for room in connection.call("rooms.list")["rooms"]:
             for member in connection.call("presence.list", room=room["name"])["members"]:
-                if member["online"] and (member["actor"] == actor or member["actor"].startswith(actor + "/")):
+                ours = member["actor"] == actor or member["actor"].startswith(actor + "/")
+                if ours and member["online"] and member["status"] != "starting":
                     return True
         return False
 

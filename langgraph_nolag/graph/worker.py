@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -186,16 +186,18 @@ class Worker:
         """Serve until `stop` is set or the caller is cancelled, then finish what runs within `drain_timeout`. As `run` otherwise."""
         if not (self._bodies or self._tools or self._handlers):
             raise NotSupported("this worker serves nothing: give it a graph, a tool or a task handler")
-        serving = _Serving(self, concurrency or self.concurrency)
+        serving, stop = _Serving(self, concurrency or self.concurrency), stop or asyncio.Event()
         async with AsyncExitStack() as stack:
             link = await self._join(stack, url or self.url, token or self.token, concurrency or self.concurrency)
             try:
-                await serving.start(link, stack)
+                if not await _unless(stop, serving.start(link, stack)):
+                    return  # asked to stop while the broker was away
+                link.update_presence(status="available")
                 line = self._ready_line(link)
                 log.info("%s", line)
                 if on_ready is not None:
                     on_ready(line)
-                await serving.until((stop or asyncio.Event()).wait())
+                await serving.until(stop.wait())
             finally:
                 self._left_behind = await asyncio.shield(serving.stop(self.drain_timeout))
 
@@ -221,7 +223,7 @@ class Worker:
         await base.aopen()
         connection = await self._own_connection(stack, base)
         link = connection.link(name, RoomLink).hold()
-        await settled(link.join(self.capabilities, concurrency, metadata={"kind": "worker", "pid": os.getpid()}))
+        await settled(link.join(self.capabilities, concurrency, status="starting", metadata={"kind": "worker", "pid": os.getpid()}))
         return link
 
     async def _own_connection(self, stack: AsyncExitStack, base: Connection) -> Connection:
@@ -239,6 +241,21 @@ class Worker:
         stack.push_async_callback(own.aclose)
         await own.aopen()
         return own
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work, unless `stop` is set before it is done: then it is cancelled, and False."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+            return True
+        return False
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.wait({working, stopping})
 
 
 def _stop_or_exit(stop: asyncio.Event, number: int) -> None:
