@@ -19,7 +19,7 @@ from .turn import BodyAt, Caller
 if TYPE_CHECKING:
     from .room import Room
 
-AT_ONCE: Final = 100  # messages in one push
+AT_ONCE: Final = 4  # messages in one push: each may be as large as a body can be
 
 
 class Message(Entity):
