@@ -16,6 +16,8 @@ from ..core.event import Event
 from ..core.turn import BodyAt, RecordAt, ScanAt
 from ..engine.base import Engine
 
+FETCH_BYTES: Final = 32 << 20  # of what is fetched at once; one frame that needs more is refused
+FETCH_AT_ONCE: Final = 16  # bodies or rows of one read
 SCAN_BYTES: Final = 8 << 20  # of values in the answer to one scan
 _OVERHEAD: Final = 100  # bytes an entry of the cache costs beside its body
 
@@ -86,34 +88,53 @@ class Encoder:
             raise NotHere from None
 
     async def fetch(self, room: str, frames: Iterable[dict[str, Any]]) -> dict[Any, Any]:
-        """The values of all placeholders in these frames that are not in the cache."""
-        wanted = {placeholder for frame in frames for placeholder in _placeholders(frame)}
+        """The values of the placeholders in these frames, in order: all of them, or as many as FETCH_BYTES take."""
+        wanted = list(dict.fromkeys(placeholder for frame in frames for placeholder in _placeholders(frame)))
         found: dict[Any, Any] = {}
-        missing = [item.seq for item in wanted if isinstance(item, BodyAt)]
+        size = 0
+        for start in range(0, len(wanted), FETCH_AT_ONCE):
+            part = wanted[start : start + FETCH_AT_ONCE]
+            found.update(await self._bodies(room, [item.seq for item in part if isinstance(item, BodyAt)]))
+            keys = [item.key for item in part if isinstance(item, RecordAt)]
+            if keys:
+                records = await self._engine.records(room, keys)
+                found.update((RecordAt(key), records.get(key)) for key in keys)
+            for scan in part:
+                if isinstance(scan, ScanAt):
+                    found[scan] = await self._scan(room, scan)
+            size += sum(_size(found[placeholder]) for placeholder in part)
+            if size > FETCH_BYTES:
+                break
+        return found
+
+    async def _bodies(self, room: str, sequences: list[int]) -> dict[BodyAt, bytes | None]:
+        found = {BodyAt(seq): self._cache.get(room, seq) for seq in sequences}
+        missing = [at.seq for at, body in found.items() if body is None]
         if missing:
-            bodies = await self._engine.bodies(room, missing)
+            stored = await self._engine.bodies(room, missing)
             for seq in missing:
-                body = bodies.get(seq, (None, None))[0]
-                found[BodyAt(seq)] = body
+                found[BodyAt(seq)] = body = stored.get(seq, (None, None))[0]
                 if body is not None:
                     self._cache.put(room, seq, body)
-        keys = [item.key for item in wanted if isinstance(item, RecordAt)]
-        if keys:
-            records = await self._engine.records(room, keys)
-            found.update((RecordAt(key), records.get(key)) for key in keys)
-        for scan in wanted:
-            if isinstance(scan, ScanAt):
-                found[scan] = await self._engine.scan(
-                    room,
-                    scan.prefix,
-                    after=scan.after,
-                    before=scan.before,
-                    reverse=scan.reverse,
-                    limit=scan.limit,
-                    bodies=scan.bodies,
-                    max_bytes=SCAN_BYTES,
-                )
         return found
+
+    async def _scan(self, room: str, scan: ScanAt) -> list[tuple[str, bytes | None]]:
+        return await self._engine.scan(
+            room,
+            scan.prefix,
+            after=scan.after,
+            before=scan.before,
+            reverse=scan.reverse,
+            limit=scan.limit,
+            bodies=scan.bodies,
+            max_bytes=SCAN_BYTES,
+        )
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, list):  # of a scan
+        return sum(len(body or b"") for _, body in value)
+    return len(value or b"")
 
 
 def _placeholders(value: Any) -> Iterator[Any]:

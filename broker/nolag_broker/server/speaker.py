@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..core.turn import Ephemeral, Push, Reply, ScanAt, Turn
-from .bodies import SCAN_BYTES, BodyCache, Encoder, NotHere
+import structlog
+
+from ..core.turn import Effect, Ephemeral, Push, Reply, ScanAt, Turn
+from ..wire.codes import Refusal
+from .bodies import FETCH_BYTES, SCAN_BYTES, BodyCache, Encoder, NotHere
 from .fanout import Spawn
 from .hosted import HostedRoom, Said
+
+log = structlog.get_logger("nolag.speaker")
 
 Send = Callable[[bytes], None]
 
@@ -31,22 +36,36 @@ class Speaker:
         if len(hosted.unsaid) == 1:  # otherwise an earlier turn waits for bodies, and this one behind it
             self._go_on(hosted, {})
 
-    def _go_on(self, hosted: HostedRoom, fetched: dict[Any, Any]) -> None:
+    def _go_on(self, hosted: HostedRoom, fetched: dict[Any, Any], fetched_for: int | None = None) -> None:
+        """Carry out what waits, as far as its bodies are here. `fetched_for` is the effect that they were fetched for first."""
         while hosted.unsaid:
             said = hosted.unsaid[0]
             self._encoder.focus(hosted.name, said.events, fetched)
             try:
                 self._carry_out(hosted, said, fetched)
             except NotHere:
-                self._spawn(self._fetch(hosted, said))
-                return
+                if said.next != fetched_for:
+                    self._spawn(self._fetch(hosted, said))
+                    return
+                self._refuse(said.effects[said.next])
+                said.next += 1
+                continue
             self._after(hosted, said)
             hosted.unsaid.popleft()
+            fetched_for = None
 
     async def _fetch(self, hosted: HostedRoom, said: Said) -> None:
         frames = [_frame(hosted, said, effect) for effect in said.effects[said.next :] if not isinstance(effect, Ephemeral)]
         fetched = await self._encoder.fetch(hosted.name, frames)
-        self._go_on(hosted, fetched)
+        self._go_on(hosted, fetched, said.next)
+
+    def _refuse(self, effect: Effect) -> None:
+        """One answer that alone is more than may be fetched."""
+        if isinstance(effect, Reply) and (send := self.sinks.get(effect.session)) is not None:
+            refusal = Refusal("message_too_large", "the answer is too large: ask for less, or without bodies", detail={"max": FETCH_BYTES})
+            send(self._encoder.encode({"id": effect.id, "err": refusal.to_wire()}))
+        elif isinstance(effect, Push):
+            log.error("a push was too large to be sent", push=effect.frame.get("push"), session=effect.session)
 
     def _carry_out(self, hosted: HostedRoom, said: Said, fetched: dict[Any, Any]) -> None:
         effects, sinks, encode = said.effects, self.sinks, self._encoder.encode

@@ -219,3 +219,27 @@ async def test_raw_headers_that_promise_too_much_are_closed(broker: Harness) -> 
     client = await broker.client()
     client.socket.transport.write(b"\x82\xff" + struct.pack(">Q", 2**62) + b"\0\0\0\0" + b"x" * 1000)
     assert (await client.close_code())[0] == 1009
+
+
+async def test_an_answer_that_is_too_large_is_refused_and_others_go_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies are fetched in bounded amounts; only an answer that needs more than that alone is refused."""
+    for module in ("bodies", "speaker"):
+        monkeypatch.setattr(f"nolag_broker.server.{module}.FETCH_BYTES", 500_000)
+    broker = await start(engine="sqlite", body_cache=0)
+    client = await broker.member()
+    for number in range(60):
+        await client.call("blackboard.set", key=f"k/{number}", body=bytes(20_000))
+        await client.call("record.write", puts=[[f"checkpoint/x/{number}", bytes(20_000), False]])
+    asked = [client.request("blackboard.get", key=f"k/{number}") for number in range(60)]
+    asked.insert(30, client.request("record.read", keys=[f"checkpoint/x/{number}" for number in range(60)]))
+    asked.insert(20, client.request("blackboard.list"))
+    asked.insert(10, client.request("blackboard.list", bodies=False))
+    await client.send([frame for frame, _ in asked])
+    answers = await asyncio.wait_for(asyncio.gather(*(answer for _, answer in asked)), 10)
+    assert client.answered[-63:] == [frame["id"] for frame, _ in asked]
+    refused = {frame["op"]: answer["err"]["code"] for (frame, _), answer in zip(asked, answers, strict=True) if "err" in answer}
+    assert refused == {"blackboard.list": "message_too_large", "record.read": "message_too_large"}
+    assert len(answers[10]["ok"]["entries"]) == 60
+    assert all(len(answer["ok"]["entry"]["body"]) == 20_000 for answer in answers if "entry" in answer.get("ok", {}))
+    page = await client.call("record.scan", prefix="checkpoint/x/")
+    assert (len(page["items"]), page["end"]) == (60, True)
