@@ -239,6 +239,7 @@ class _Running:
         self.own_token = self.broker.mint(OWN_ACTOR)
 
     def _main(self) -> None:
+        _log_like_others()
         try:
             asyncio.run(self._serve())
         except BaseException as error:
@@ -281,6 +282,19 @@ class _Running:
                 raise TimeoutError(f"the local broker did not stop within {STOP_WITHIN:g} s")
         if self._failure is not None:
             raise self._failure
+
+
+def _log_like_others() -> None:
+    """The broker's log goes where `logging` sends it. structlog, left as it is, would print to stdout, into its user's own output."""
+    import structlog
+
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[structlog.stdlib.add_log_level, structlog.processors.format_exc_info, structlog.stdlib.render_to_log_kwargs],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            logger_factory=structlog.stdlib.LoggerFactory(),
+            cache_logger_on_first_use=True,
+        )
 
 
 def _stop(running: _Running, workers: list[WorkerProcess]) -> None:

@@ -281,6 +281,22 @@ def test_a_forgotten_broker_ends() -> None:
     assert not thread.is_alive()
 
 
+def test_a_local_broker_prints_nothing_of_its_own() -> None:
+    program = (
+        "import asyncio\n"
+        "from langgraph_nolag import AccessDenied, LocalBroker, connect\n"
+        "async def main():\n"
+        "    with LocalBroker() as broker:\n"
+        "        try:\n"
+        "            await connect(broker.url, token='forged')\n"
+        "        except AccessDenied:\n"
+        "            print('denied')\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "denied\n"
+
+
 def test_closing_ends_the_shared_connections() -> None:
     with LocalBroker() as broker:
         link = open_room(broker.room("demo"))
