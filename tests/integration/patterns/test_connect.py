@@ -214,6 +214,7 @@ def test_blocking_on_the_io_thread_is_refused(broker: LocalBroker) -> None:
         link.connection.io.run(block())
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_opens_connections_of_its_own(broker: LocalBroker) -> None:
     handle = broker.room("demo")
     link = open_room(handle)

@@ -85,6 +85,7 @@ async def test_a_call_that_fails_does_not_stop_those_behind_it(caplog: pytest.Lo
     assert "ZeroDivisionError" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_starts_a_thread_of_its_own() -> None:
     parents = io_thread()
     reader, writer = os.pipe()
