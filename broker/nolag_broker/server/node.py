@@ -149,9 +149,10 @@ class Node:
         return self._waiting_bytes > MAX_WAITING
 
     async def relief(self) -> None:
-        """Until the next commit has taken what waits."""
+        """Until the next commit has taken what waits, or a turn has found that nothing does: what came may have been refused."""
         if self._relief is None:
             self._relief = self._loop.create_future()
+            self._turn_soon()
         await asyncio.shield(self._relief)
 
     @property
@@ -194,6 +195,9 @@ class Node:
         if not hosted.awake:
             hosted.awake = True
             self._ready.append(hosted)
+        self._turn_soon()
+
+    def _turn_soon(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
@@ -311,6 +315,7 @@ class Node:
                 else:
                     self._lost(hosted, conflict)
         self._committing = None
+        self._relieve()
 
     def _relieve(self) -> None:
         self._waiting_bytes = 0

@@ -240,6 +240,15 @@ async def test_a_slow_reader_is_evicted_and_comes_back_without_a_gap(start: Star
     assert [event["seq"] for event in again.events()] == list(range(got + 1, last + 1))
 
 
+async def test_a_flood_of_refused_requests_holds_nobody_up(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past a bound connections are not read until a commit has taken what waits; of what was refused none takes anything."""
+    monkeypatch.setattr("nolag_broker.server.node.MAX_WAITING", 1000)
+    client, other = await broker.client("ana"), await broker.client("bob")
+    for _ in range(3):
+        assert (await client.refused("topic.publish", topic="*", body=bytes(2000)))["code"] == "bad_request"
+        assert await other.call("ping", None)
+
+
 async def test_catching_up_slowly_does_not_evict(start: Start) -> None:
     """A replay of thirty times the queue, to a reader that pauses."""
     broker = await start(engine="sqlite", max_send_queue=1 << 20)
