@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import gettempdir
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from .client.io import on_fork
 from .client.rooms import RoomHandle, close_shared, shared_connection
 from .errors import NoLagError
 
@@ -127,6 +130,8 @@ class LocalBroker:
         self._running = _Running(self._settings)
         self.url = self._running.url
         self._finalizer = weakref.finalize(self, _stop, self._running, self._workers)
+        self._finalizer.atexit = False
+        _open.add(self)
 
     def __repr__(self) -> str:
         where = "in memory" if self._settings.engine == "memory" else str(self._settings.path)
@@ -217,6 +222,18 @@ class LocalBroker:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await asyncio.to_thread(self.close)
+
+
+_open: weakref.WeakSet[LocalBroker] = weakref.WeakSet()
+on_fork(_open.clear)
+
+
+@atexit.register
+def _at_exit() -> None:
+    """Registered after the I/O thread's own end, so it comes before it. (When the finalizers of `weakref` come is not in our hands.)"""
+    with ExitStack() as stack:
+        for broker in list(_open):
+            stack.callback(broker.close)
 
 
 class _Running:

@@ -97,7 +97,7 @@ class IoThread:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self._courier = Courier(self.loop)
-        self._forked = False
+        self._over = ""  # why nothing runs here any more
         self._thread = threading.Thread(target=self._main, name="nolag-io", daemon=True)
         self._thread.start()
 
@@ -111,15 +111,15 @@ class IoThread:
 
     def post(self, call: Callable[..., object], *args: Any) -> None:
         """Run `call(*args)` on the I/O thread, in the order of posting, without waiting."""
-        if self._forked:
-            raise Disconnected("this connection belongs to the parent process; connect again after a fork")
+        if self._over:
+            raise Disconnected(self._over)
         self._courier.post(call, *args)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Start a coroutine on the I/O thread."""
-        if self._forked:
+        if self._over:
             work.close()
-            raise Disconnected("this connection belongs to the parent process; connect again after a fork")
+            raise Disconnected(self._over)
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
@@ -146,9 +146,11 @@ class IoThread:
 
     def abandon(self) -> None:
         """In a forked child: the thread did not come along."""
-        self._forked = True
+        self._over = "this connection belongs to the parent process; connect again after a fork"
 
     def stop(self) -> None:
+        """At the end of the process. Whoever asks for something after that is told, and does not wait for ever."""
+        self._over = "the process is ending"
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(1.0)

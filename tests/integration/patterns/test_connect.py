@@ -298,6 +298,35 @@ def test_a_local_broker_prints_nothing_of_its_own() -> None:
     assert done.stdout == "denied\n"
 
 
+AT_THE_END = """
+import atexit, weakref
+
+class Thing: ...
+thing = Thing()
+weakref.finalize(thing, print, "finalizers run")  # used before us: the finalizers' turn at exit comes after that of our I/O thread
+
+def late():
+    try:
+        connection.call("ping")
+    except Disconnected as error:
+        print(error)
+
+atexit.register(late)
+from langgraph_nolag import Disconnected, LocalBroker, open_room
+
+broker = LocalBroker()
+connection = open_room(broker.room("demo")).connection
+connection.call("ping")
+"""
+
+
+def test_a_process_that_closes_nothing_ends_all_the_same() -> None:
+    done = subprocess.run([sys.executable, "-X", "dev", "-c", AT_THE_END], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "the process is ending\nfinalizers run\n")
+    assert "Traceback" not in done.stderr
+    assert "destroyed" not in done.stderr
+
+
 def test_closing_ends_the_shared_connections() -> None:
     with LocalBroker() as broker:
         link = open_room(broker.room("demo"))
