@@ -13,8 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
-
 from ..engine.base import DatabaseInUse, DatabaseTooNew, Engine, StorageFailed
 from ..engine.memory import MemoryEngine
 from ..engine.sqlite import SqliteEngine
@@ -23,13 +21,14 @@ from .auth import EVERYTHING, Authority, Revocations, load_key, new_key
 from .context import Context
 from .errors import CannotStart
 from .handshake import welcome
+from .logs import get_logger, to_stderr
 from .node import Node
 from .operations import SERVER, load_revocations
 from .sessions import Sessions
-from .transport import Transport, is_loopback
+from .transport import CLOSE_TIMEOUT, Transport, is_loopback
 from .writer import Connection
 
-log = structlog.get_logger("nolag.broker")
+log = get_logger("broker")
 
 STOP_WITHIN: Final = 5.0  # seconds
 PATIENCE: Final = 5.0  # seconds of silence, beyond two heartbeats, after which a connection is taken for dead
@@ -55,7 +54,7 @@ class Broker:
         self._transport: Transport | None = None
         self._context: Context
         self._status = "starting"
-        self._ended: asyncio.Event = asyncio.Event()
+        self._broken = asyncio.Event()
 
     async def start(self) -> None:
         """Open the storage and listen.
@@ -82,6 +81,8 @@ class Broker:
             self._transport = Transport(settings, self._serve, self._health)
             port = await self._transport.start()
         except BaseException:
+            if self._transport is not None:
+                self._context.sessions.stop()
             await self._engine.close()
             raise
         self.url = f"ws://{_for_url(settings.host)}:{port}"
@@ -99,27 +100,25 @@ class Broker:
 
     async def stop(self) -> None:
         """Take nothing more, store what is decided, close every connection (1012), close the storage. Bounded."""
-        if self._transport is None or self._status == "stopped":
+        if self._transport is None or self._status in ("stopping", "stopped"):
             return
         self._status = "stopping"
-        self._transport.refuse_new()
+        deadline = asyncio.get_running_loop().time() + STOP_WITHIN
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_WITHIN):
+            async with asyncio.timeout_at(deadline - CLOSE_TIMEOUT):
                 await self._context.node.drain()
-        await self._transport.stop(STOP_WITHIN)
+        await self._transport.stop(deadline)
         self._context.sessions.stop()
         await self._context.node.stop()
         await self._engine.close()
         if self.settings.engine != "memory":
             (self.settings.path / "credentials.json").unlink(missing_ok=True)
         self._status = "stopped"
-        self._ended.set()
 
     async def failed(self) -> BaseException:
         """Wait until the broker can't go on; why. (Stop it then.)"""
-        while self.failure is None:
-            await self._ended.wait()
-            self._ended.clear()
+        await self._broken.wait()
+        assert self.failure is not None
         return self.failure
 
     async def _serve(self, connection: Connection) -> None:
@@ -142,7 +141,7 @@ class Broker:
     def _failed(self, error: BaseException) -> None:
         self._status = "failed"
         self.failure = error
-        self._ended.set()
+        self._broken.set()
 
 
 def _for_url(host: str) -> str:
@@ -160,13 +159,13 @@ def _write_credentials(folder: Path, url: str, token: str) -> None:
 
 
 async def _run(settings: Settings) -> int:
-    broker = Broker(settings)
-    await broker.start()
-    print(f"listening on {broker.url}", flush=True)  # noqa: T201 - the first line of the output is the address
     loop = asyncio.get_running_loop()
     signalled = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled.set)
+    broker = Broker(settings)
+    await broker.start()
+    print(f"listening on {broker.url}", flush=True)  # noqa: T201 - the first line of the output is the address
     waiting = [loop.create_task(signalled.wait()), loop.create_task(broker.failed())]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
@@ -183,7 +182,7 @@ def run(settings: Settings) -> int:
 
     The first line printed is `listening on ws://HOST:PORT`; logs and what went wrong go to stderr, one line each.
     """
-    _log_to_stderr()
+    to_stderr()
     _tune()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -213,16 +212,3 @@ def _loop_factory() -> Any:
 
 def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)  # noqa: T201 - for people, where a traceback would not help
-
-
-def _log_to_stderr() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )

@@ -11,12 +11,15 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from ..core.event import Event
-from ..engine.base import Engine
+from ..engine.base import Engine, StorageFailed
 from ..wire.codec import pack
 from ..wire.frames import array_header, log_push
 from ..wire.grants import Grants
 from ..wire.topics import matcher, matches
+from .logs import get_logger, trace
 from .visibility import is_private, may_read, may_see
+
+log = get_logger("fanout")
 
 ROUTES: Final = 4096  # kinds of events whose audience is remembered
 CHUNK_EVENTS, CHUNK_BYTES = 500, 256 << 10  # of a replay
@@ -35,6 +38,7 @@ class Reader(Protocol):
 
     def send(self, frame: bytes) -> None: ...
     async def room_for_replay(self) -> None: ...
+    def give_up(self) -> None: ...
     @property
     def behind(self) -> bool: ...
 
@@ -158,7 +162,7 @@ class Feed:
         if since >= self.through and not retained:
             self.follow(subscription, since)
         else:
-            subscription.replay = self._spawn(self._replay(subscription, since, retained))
+            subscription.replay = self._spawn(self._replay_or_give_up(subscription, since, retained))
 
     def leave(self, subscription: Subscription) -> None:
         if subscription.replay is not None:
@@ -181,6 +185,15 @@ class Feed:
     def _gap(self, subscription: Subscription, first: int, last: int) -> None:
         gap = {"push": "gap", "sub": subscription.number, "room": self._room, "from": first, "to": last, "epoch": self.epoch}
         subscription.reader.send(pack(gap))
+
+    async def _replay_or_give_up(self, subscription: Subscription, after: int, retained: Sequence[int]) -> None:
+        try:
+            await self._replay(subscription, after, retained)
+        except StorageFailed:
+            raise
+        except Exception as error:  # a defect must not look like silence: the connection is closed, the client comes back
+            log.error("a replay broke", room=self._room, actor=subscription.view.actor, trace=trace(error))
+            subscription.reader.give_up()
 
     async def _replay(self, subscription: Subscription, after: int, retained: Sequence[int]) -> None:
         reader = subscription.reader

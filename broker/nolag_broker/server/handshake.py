@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-import structlog
 from websockets.exceptions import ConnectionClosed
 
 from ..core.fields import read_name
@@ -13,11 +12,12 @@ from ..settings import Settings
 from ..wire.codec import DIALECT, pack, unpack
 from ..wire.codes import Closes, Refusal
 from .context import Context
+from .logs import get_logger
 from .operations import SERVER
 from .session import Session
 from .writer import Connection
 
-log = structlog.get_logger("nolag.session")
+log = get_logger("session")
 
 MAX_FIRST_FRAME: Final = 64 << 10  # before anybody said who it is
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -54,7 +55,10 @@ class HostedRoom:
 
     def waiting(self) -> list[tuple[str, int]]:
         """Session and request of all who wait for something that is not stored: for when it never will be."""
-        turns = (self.in_flight, self.collect() if self.room is not None else None)
+        turns = [self.in_flight, self.turn]
+        if self.room is not None:
+            with contextlib.suppress(Exception):  # a broken room: what it can't hand over, nobody is told
+                turns = [self.in_flight, self.collect()]
         found = [(e.session, e.id) for turn in turns if turn is not None for e in turn.effects if isinstance(e, Reply)]
         found.extend((caller.session, request) for _, caller, request, _ in self.inbox if request is not None)
         return found

@@ -16,6 +16,8 @@ def answer(request: Request, health: dict[str, Any]) -> Response | None:
     """The answer to a request, or None for the WebSocket. `health["status"]` is `ok`, or why the broker is not."""
     path = request.path.partition("?")[0]
     if path == SOCKET:
+        if health["status"] != "ok":
+            return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"The broker is {health['status']}.\n")
         if "websocket" in request.headers.get("Upgrade", "").lower():
             return None
         return _text(HTTPStatus.UPGRADE_REQUIRED, "This is a WebSocket. See broker/PROTOCOL.md.\n", Upgrade="websocket")

@@ -92,7 +92,7 @@ def read(session: Session, room: str, may_open: bool, request: int | None, frame
             session.send(head + pack("ok") + page)
 
         if request is not None:
-            hosted.when_stored.append((until, lambda: session.context.node.spawn(answer())))
+            hosted.when_stored.append((until, lambda: session.answer_later(request, answer())))
 
     session.context.node.call(room, begin, session.caller, may_open=may_open, request=request)
 

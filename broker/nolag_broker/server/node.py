@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
-import structlog
-
 from ..core.command import Command, parse
 from ..core.limits import Limits
 from ..core.room import Room
@@ -29,9 +27,10 @@ from .auth import EVERYTHING
 from .bodies import BodyCache, Encoder
 from .fanout import Feed
 from .hosted import Call, HostedRoom, Work
+from .logs import get_logger, trace
 from .speaker import Speaker
 
-log = structlog.get_logger("nolag.node")
+log = get_logger("node")
 
 MAX_WAITING: Final = 32 << 20  # bytes of requests decided or to be decided for the next commit; past it, connections are not read
 OURSELVES: Final = Caller(session="@node", actor="@broker", instance="", grants=Grants.parse(EVERYTHING))
@@ -74,7 +73,8 @@ class Node:
         self._relief: asyncio.Future[None] | None = None
         self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._last_asked = 0
-        self.failure: BaseException | None = None
+        self._failed = False
+        self._refusing: Refusal | None = None  # what is answered to whatever comes from now on
         self.sinks[OURSELVES.session] = self._answered
 
     # -- what others ask
@@ -86,7 +86,7 @@ class Node:
     def submit(self, room: str, command: Command, caller: Caller, request: int | None, may_open: bool) -> None:
         """Queue one command. Its reply, or its refusal, goes to the caller's session."""
         hosted = self._rooms.get(room)
-        if hosted is not None and hosted.awake and self.failure is None:
+        if hosted is not None and hosted.awake and self._refusing is None:
             hosted.inbox.append((command, caller, request, may_open))
         else:
             self._put(room, (command, caller, request, may_open))
@@ -96,9 +96,9 @@ class Node:
         self._put(room, (call, caller, request, may_open))
 
     def _put(self, name: str, work: Work) -> None:
-        if self.failure is not None:
+        if self._refusing is not None:
             if work[2] is not None:
-                self._answer(work[1].session, work[2], self._refusal())
+                self._answer(work[1].session, work[2], self._refusing)
             return
         hosted = self._rooms.get(name)
         if hosted is None:
@@ -209,11 +209,7 @@ class Node:
         env = self._env()
         for hosted in ready:
             hosted.awake = False
-            try:
-                self._decide(hosted, env)
-            except Exception as error:  # a defect in the core: what the room holds in memory is not to be trusted
-                log.exception("a room broke", room=hosted.name)
-                self._throw_away(hosted, Refusal("internal", f"a defect in the broker: {type(error).__name__}", maybe_applied=True))
+            self._decide(hosted, env)
         self._commit_soon()
 
     def _decide(self, hosted: HostedRoom, env: Env) -> None:
@@ -246,13 +242,19 @@ class Node:
             self._wake(hosted)
         self._commit_soon()
 
-    def _decide_all(self, hosted: HostedRoom, room: Room, inbox: list[Any], cold: Mapping[str, bytes | None], env: Env) -> None:
-        for command, caller, request, _ in inbox:
-            if callable(command):
-                command(hosted, env)
-            else:
-                room.decide(command, caller, request, cold, env)
-        self._decided(hosted)
+    def _decide_all(self, hosted: HostedRoom, room: Room, inbox: list[Work], cold: Mapping[str, bytes | None], env: Env) -> None:
+        decided = 0
+        try:
+            for command, caller, request, _ in inbox:
+                if callable(command):
+                    command(hosted, env)
+                else:
+                    room.decide(command, caller, request, cold, env)
+                decided += 1
+            self._decided(hosted)
+        except Exception as error:
+            hosted.inbox = inbox[decided:] + hosted.inbox
+            self._broke(hosted, error)
 
     def _decided(self, hosted: HostedRoom) -> None:
         """Say at once what needs no writing and follows nothing unwritten; the rest is for the next commit."""
@@ -289,14 +291,18 @@ class Node:
 
     async def _commit(self) -> None:
         """Commit after commit, as long as there is something to store."""
-        while self._changed and self.failure is None:
+        while self._changed and not self._failed:
             changed, self._changed = self._changed, {}
             self._relieve()
             writing: list[tuple[str, Turn]] = []
             for hosted in changed.values():
                 if hosted.room is None:
                     continue
-                turn, hosted.turn = hosted.collect(), None
+                try:
+                    turn, hosted.turn = hosted.collect(), None
+                except Exception as error:
+                    self._broke(hosted, error)
+                    continue
                 if turn.writes:
                     hosted.in_flight = turn
                     writing.append((hosted.name, turn))
@@ -329,6 +335,11 @@ class Node:
         log.error("another owner wrote to the room; it is loaded again", room=hosted.name, reason=str(conflict))
         self._throw_away(hosted, Refusal("unavailable", "the room is being loaded again; ask again", maybe_applied=True))
 
+    def _broke(self, hosted: HostedRoom, error: Exception) -> None:
+        """A defect in the core: what the room holds in memory is not to be trusted any more."""
+        log.error("a room broke; it is loaded again", room=hosted.name, trace=trace(error))
+        self._throw_away(hosted, Refusal("internal", f"a defect in the broker: {type(error).__name__}", maybe_applied=True))
+
     def _throw_away(self, hosted: HostedRoom, refusal: Refusal) -> None:
         """Forget what the room holds in memory. Its connections are closed: they come back, join and ask again."""
         self._refuse(hosted, refusal)
@@ -348,29 +359,31 @@ class Node:
         if (send := self.sinks.get(session)) is not None:
             send(pack({"id": request, "err": refusal.to_wire()}))
 
-    def _refusal(self) -> Refusal:
-        if isinstance(self.failure, StorageFailed):
-            return Refusal("storage_failed", "the broker could not write to its storage and stops", maybe_applied=True)
-        return Refusal("internal", "a defect in the broker; it stops", maybe_applied=True)
-
     def _fail(self, error: BaseException) -> None:
         """Fail-stop: everybody who waits is told, nothing more is accepted, and the broker is stopped."""
-        if self.failure is not None:
+        if self._failed:
             return
-        self.failure = error
+        self._failed = True
+        if isinstance(error, StorageFailed):
+            self._refusing = Refusal("storage_failed", "the broker could not write to its storage and stops", maybe_applied=True)
+        else:
+            log.error("a defect in the broker", trace=trace(error))
+            self._refusing = Refusal("internal", "a defect in the broker; it stops", maybe_applied=True)
         for hosted in list(self._rooms.values()):
-            self._refuse(hosted, self._refusal())
+            self._refuse(hosted, self._refusing)
         self._relieve()
         self._on_failure(error)
 
     # -- the end
 
     async def drain(self) -> None:
-        """Until everything decided is stored and said."""
-        while self._committing is not None or self._scheduled or self._changed:
-            if self.failure is not None:
-                return
-            await asyncio.sleep(0.005)
+        """Accept nothing more, and wait until everything decided is stored and said."""
+        self._refusing = self._refusing or Refusal("unavailable", "the broker is stopping; ask again")
+        while not self._failed and (self._committing is not None or self._scheduled or self._changed):
+            if self._committing is not None:
+                await asyncio.wait([self._committing])
+            else:
+                await asyncio.sleep(0)  # a turn is about to begin
 
     async def stop(self) -> None:
         self._alarms.stop()

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from .. import __version__
-from ..engine.base import Engine, StorageFailed
+from ..engine.base import Engine
 from ..wire.codec import pack, unpack
 from ..wire.codes import Refusal
 from ..wire.topics import check_name
 from .auth import SYSTEM, Revocations
-from .node import Node
 
 if TYPE_CHECKING:
     from .session import Session
-
-log = structlog.get_logger("nolag.operations")
 
 Operation = Callable[["Session", "int | None", dict[str, Any]], None]
 SERVER: Final = f"nolag-broker/{__version__}"
@@ -104,25 +99,9 @@ def _admin_only(session: Session) -> None:
         raise Refusal("not_authorized", "this needs the verb admin on all rooms")
 
 
-def _later(work: Callable[[Session, dict[str, Any]], Awaitable[dict[str, Any]]]) -> Operation:
+def _later(work: Callable[[Session, dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]) -> Operation:
     """An operation that has to wait for something: its answer comes when it comes."""
-
-    async def run(session: Session, request: int | None, frame: dict[str, Any]) -> None:
-        try:
-            session.reply(request, await work(session, frame))
-        except Refusal as refusal:
-            session.refuse(request, refusal)
-        except StorageFailed:
-            raise
-        except Exception as error:
-            log.exception("an operation broke", op=work.__name__)
-            session.refuse(request, Refusal("internal", f"a defect in the broker: {type(error).__name__}", maybe_applied=True))
-
-    def start(session: Session, request: int | None, frame: dict[str, Any]) -> None:
-        node: Node = session.context.node
-        node.spawn(run(session, request, frame))
-
-    return start
+    return lambda session, request, frame: session.answer_later(request, work(session, frame))
 
 
 OPERATIONS: Final[dict[str, Operation]] = {

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
 from websockets.exceptions import ConnectionClosed
 
 from ..core.command import COMMANDS, parse
 from ..core.turn import Caller
+from ..engine.base import StorageFailed
 from ..wire.codec import pack, unpack
 from ..wire.codes import Close, Closes, Refusal
 from ..wire.topics import check_name
 from .auth import SYSTEM, Identity
 from .fanout import Subscription
 from .log_ops import LOG_OPERATIONS
+from .logs import get_logger, trace
 from .operations import OPERATIONS
 from .writer import Connection, Writer
 
 if TYPE_CHECKING:
     from .context import Context
 
-log = structlog.get_logger("nolag.session")
+log = get_logger("session")
 
 MAX_ROOMS: Final = 1000  # of a connection
 
@@ -169,6 +171,29 @@ class Session:
     def refuse(self, request: int | None, refusal: Refusal) -> None:
         if request is not None:
             self.send(pack({"id": request, "err": refusal.to_wire()}))
+
+    def answer_later(self, request: int | None, work: Coroutine[Any, Any, dict[str, Any] | None]) -> None:
+        """Answer when `work` is done, with what it returns (None: it has answered itself) or with how it was refused."""
+
+        async def answer() -> None:
+            try:
+                ok = await work
+            except StorageFailed:
+                raise
+            except Refusal as refusal:
+                self.refuse(request, refusal)
+            except Exception as error:
+                log.error("an operation broke", actor=self.actor, trace=trace(error))
+                self.refuse(request, Refusal("internal", f"a defect in the broker: {type(error).__name__}", maybe_applied=True))
+            else:
+                if ok is not None:
+                    self.reply(request, ok)
+
+        self.context.node.spawn(answer())
+
+    def give_up(self) -> None:
+        """Something of this session broke on our side: it begins anew by coming back."""
+        self.close(Closes.GOING_AWAY)
 
     def close(self, why: Close) -> None:
         """Say what waits, then close. Does not wait; a second close changes nothing."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
 from ..core.turn import Effect, Ephemeral, Push, Reply, ScanAt, Turn
 from ..wire.codes import Refusal
 from .bodies import FETCH_BYTES, SCAN_BYTES, BodyCache, Encoder, NotHere
 from .fanout import Spawn
 from .hosted import HostedRoom, Said
+from .logs import get_logger, trace
 
-log = structlog.get_logger("nolag.speaker")
+log = get_logger("speaker")
 
 Send = Callable[[bytes], None]
 
@@ -47,7 +46,15 @@ class Speaker:
                 if said.next != fetched_for:
                     self._spawn(self._fetch(hosted, said))
                     return
-                self._refuse(said.effects[said.next])
+                self._refuse(
+                    said.effects[said.next],
+                    Refusal("message_too_large", "the answer is too large: ask for less, or without bodies", detail={"max": FETCH_BYTES}),
+                )
+                said.next += 1
+                continue
+            except Exception as error:  # a defect in what one command says must not silence all others
+                log.error("an effect could not be carried out", room=hosted.name, trace=trace(error))
+                self._refuse(said.effects[said.next], Refusal("internal", "a defect in the broker", maybe_applied=True))
                 said.next += 1
                 continue
             self._after(hosted, said)
@@ -59,13 +66,12 @@ class Speaker:
         fetched = await self._encoder.fetch(hosted.name, frames)
         self._go_on(hosted, fetched, said.next)
 
-    def _refuse(self, effect: Effect) -> None:
-        """One answer that alone is more than may be fetched."""
+    def _refuse(self, effect: Effect, refusal: Refusal) -> None:
+        """Say instead of an effect why it can't be said."""
         if isinstance(effect, Reply) and (send := self.sinks.get(effect.session)) is not None:
-            refusal = Refusal("message_too_large", "the answer is too large: ask for less, or without bodies", detail={"max": FETCH_BYTES})
             send(self._encoder.encode({"id": effect.id, "err": refusal.to_wire()}))
-        elif isinstance(effect, Push):
-            log.error("a push was too large to be sent", push=effect.frame.get("push"), session=effect.session)
+        else:
+            log.error("a push is lost", reason=refusal.message, effect=type(effect).__name__)
 
     def _carry_out(self, hosted: HostedRoom, said: Said, fetched: dict[Any, Any]) -> None:
         effects, sinks, encode = said.effects, self.sinks, self._encoder.encode

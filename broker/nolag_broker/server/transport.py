@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import logging
@@ -91,32 +92,22 @@ class Transport:
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         return answer(request, self._health())
 
-    def refuse_new(self) -> None:
-        """Take no new connections; those that are there stay."""
-        if self._server is not None:
-            self._server.close(close_connections=False)
-
-    async def stop(self, within: float) -> None:
-        """Close every connection with 1012, and end within so many seconds."""
+    async def stop(self, deadline: float) -> None:
+        """Close every connection with 1012; those that do not answer in time are cut. `deadline` is on the loop's clock."""
         if self._server is None:
             return
-        for connection in list(self._server.connections):
+        self._server.close(close_connections=False)
+        for connection in self._server.connections:
             if isinstance(connection, Connection) and connection.writer is not None:
                 connection.writer.flush()
-        await _close_all([*self._server.connections], within)
-        self._server.close(code=Closes.GOING_AWAY.code, reason=Closes.GOING_AWAY.reason)
-        try:
-            async with asyncio.timeout(within):
+        why = Closes.GOING_AWAY
+        closes = [asyncio.ensure_future(connection.close(why.code, why.reason)) for connection in self._server.connections]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await asyncio.gather(*closes, return_exceptions=True)
                 await self._server.wait_closed()
-        except TimeoutError:
-            for connection in list(self._server.all_connections):
-                connection.transport.abort()
-
-
-async def _close_all(connections: list[ServerConnection], within: float) -> None:
-    closes = [asyncio.ensure_future(each.close(Closes.GOING_AWAY.code, Closes.GOING_AWAY.reason)) for each in connections]
-    if closes:
-        await asyncio.wait(closes, timeout=within)
+        for connection in list(self._server.all_connections):
+            connection.transport.abort()
 
 
 def _explain(error: OSError, host: str, port: int) -> str:

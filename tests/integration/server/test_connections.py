@@ -382,3 +382,55 @@ async def test_credentials_are_there_while_it_runs(start: Start) -> None:
     await broker.broker.stop()
     assert not file.exists()
     assert EVERYTHING[0]["room"] == "**"
+
+
+async def test_while_it_stops_it_says_so_and_takes_nothing_more(start: Start) -> None:
+    """A commit that takes its time: what was asked before is answered, what comes meanwhile is refused and may come again."""
+    broker = await start()
+    client = await broker.member()
+    engine, release = broker.broker._engine, asyncio.Event()
+    commit = engine.commit
+
+    async def slow(turns: Any) -> Any:
+        await release.wait()
+        return await commit(turns)
+
+    engine.commit = slow  # type: ignore[method-assign]
+    frame, answer = client.request("blackboard.set", key="k", body=b"v")
+    await client.send(frame)
+    await client.call("ping", None)
+    stopping = asyncio.create_task(broker.broker.stop())
+    await asyncio.sleep(0)
+    err = await client.refused("blackboard.get", key="k")
+    assert (err["code"], err["retryable"], err["maybe_applied"]) == ("unavailable", True, False)
+    assert (await asyncio.to_thread(get, broker.broker.url + "/healthz"))[0] == 503
+    assert (await asyncio.to_thread(get, broker.broker.url + "/ws"))[0] == 503
+    assert not answer.done()
+    release.set()
+    assert (await asyncio.wait_for(answer, 10))["ok"]["revision"] == 1
+    assert await client.close_code() == (1012, "restarting")
+    await stopping
+
+
+async def test_a_defect_in_a_command_hurts_nobody_else(start: Start) -> None:
+    """A command that breaks the room: it is answered, the room is loaded again, other rooms do not notice."""
+    from nolag_broker.core.room import Room
+
+    broker = await start()
+    client, bystander = await broker.member(), await broker.member("bob", "other")
+    await client.call("blackboard.set", key="k", body=b"v")
+    decide = Room.decide
+
+    def broken(self: Room, command: Any, *rest: Any) -> None:
+        if type(command).__name__ == "BlackboardDelete":
+            raise ZeroDivisionError
+        decide(self, command, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Room, "decide", broken)
+        err = await client.refused("blackboard.delete", key="k")
+    assert (err["code"], err["maybe_applied"]) == ("internal", True)
+    assert await client.close_code() == (1012, "restarting")
+    again = await broker.member()
+    assert (await again.call("blackboard.get", key="k"))["entry"]["body"] == b"v"
+    await bystander.call("blackboard.list", "other")
