@@ -123,7 +123,7 @@ class Approvals:
     def _enter(self, approval: Approval) -> None:
         self._pending[approval.id] = approval
         if approval.expires is not None:
-            approval.timer = self._room.wall.at(approval.expires, self._expired, approval)
+            approval.timer = self._room.wall.at(approval.expires, self._expired, approval, approval.seq)
 
     def _expired(self, approval: Approval) -> None:
         self._decide(approval, {"type": REJECT, "approved": False, "reason": "expired"})

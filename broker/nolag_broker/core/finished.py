@@ -86,7 +86,7 @@ class Finished(Entity):
     # -- periods
 
     def advance(self, time: float) -> bool:
-        """Called for every event: a new period begins when its time has come. Whether one did."""
+        """Called for every event: a new period begins when its time has come. Whether one did; then `expire` is to follow."""
         period = int(time // self._room.limits.keep)
         if period <= self.period:
             return False
@@ -94,13 +94,16 @@ class Finished(Entity):
             if 0 < old < period - 1:
                 self._room.delete_records(f"kept/{old}/")
         self.period = period
+        self._recent.clear()
         self._room.touch(self)
+        return True
+
+    def expire(self, oldest: int) -> None:
+        """Nothing from before this period is found any more."""
         for entry in list(self._grouped.values()):
-            if entry.period >= period - 1:
+            if entry.period >= oldest:
                 break
             self._drop(entry)
-        self._recent.clear()
-        return True
 
     def places(self, name: str) -> tuple[str, str]:
         """Where something kept under this name may be."""

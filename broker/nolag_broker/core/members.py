@@ -64,6 +64,7 @@ class Member(Entity):
         "max_concurrency",
         "metadata",
         "present",
+        "seq",
         "session",
         "status",
         "timer",
@@ -71,9 +72,10 @@ class Member(Entity):
         "until",
     )
 
-    def __init__(self, actor: str, instance: str, joined_at: float) -> None:
+    def __init__(self, actor: str, instance: str, seq: int, joined_at: float) -> None:
         self.stored = False
         self.present = True
+        self.seq = seq  # of its joining
         self.actor = actor
         self.instance = instance
         self.joined_at = joined_at
@@ -107,14 +109,24 @@ class Member(Entity):
             return None
         tools = [(name, tool.seq, tool.digest, tool.offer) for name, tool in sorted(self.tools.items())]
         row: bytes = pack(
-            (self.actor, self.instance, self.joined_at, self.capabilities, self.max_concurrency, self.status, self.metadata, tools)
+            (
+                self.actor,
+                self.instance,
+                self.seq,
+                self.joined_at,
+                self.capabilities,
+                self.max_concurrency,
+                self.status,
+                self.metadata,
+                tools,
+            )
         )
         return row
 
     @classmethod
     def from_head(cls, row: bytes) -> Member:
-        actor, instance, joined_at, capabilities, max_concurrency, status, metadata, tools = msgpack.unpackb(row)
-        self = cls(actor, instance, joined_at)
+        actor, instance, seq, joined_at, capabilities, max_concurrency, status, metadata, tools = msgpack.unpackb(row)
+        self = cls(actor, instance, seq, joined_at)
         self.stored = True
         self.capabilities, self.max_concurrency, self.status, self.metadata = capabilities, max_concurrency, status, metadata
         self.tools = {name: Registration(seq, digest, offer) for name, seq, digest, offer in tools}
@@ -147,7 +159,7 @@ class Members:
     # -- the fold
 
     def apply_joined(self, event: Event) -> None:
-        member = Member(event.subject or "", event.data["instance"], event.time)
+        member = Member(event.subject or "", event.data["instance"], event.seq, event.time)
         member.describe(event.data)
         self._enter(member)
         self._room.touch(member)
@@ -168,7 +180,7 @@ class Members:
 
     def load(self, rows: Mapping[str, bytes]) -> None:
         members = [Member.from_head(row) for key, row in rows.items() if key.startswith("member/")]
-        for member in sorted(members, key=lambda member: member.joined_at):
+        for member in sorted(members, key=lambda member: member.seq):
             self._enter(member)
             member.last_heartbeat = self._room.env.wall
             self._arm(member, self._room.limits.lease)
@@ -240,7 +252,7 @@ class Members:
         timers, env = self._room.monotonic, self._room.env
         timers.cancel(member.timer)
         member.until = env.now + seconds
-        member.timer = timers.at(member.until, self._lease_due, member)
+        member.timer = timers.at(member.until, self._lease_due, member, member.seq)
 
     def _lease_due(self, member: Member) -> None:
         """Renewals do not move the timer, they only move the end; so look again when that has moved."""

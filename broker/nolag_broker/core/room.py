@@ -164,8 +164,10 @@ class Room:
     def apply(self, event: Event) -> None:
         """Fold one event. `decide` uses it and so does replay: folding the whole log gives the same heads."""
         self.seq = event.seq
-        self.tasks.advance(event.time)
+        began = self.tasks.finished.advance(event.time)
         self._folds.get(event.type, self.topics.apply_emitted)(event)
+        if began:  # not before: the event may be about what would have expired with it
+            self.tasks.expire()
 
     # -- what the parts use
 

@@ -64,6 +64,7 @@ class Tasks:
         self.by_state[WAITING][task.id] = task
         self._enter(task)
         self._queue_or_delay(task)
+        self._room.touch(task)
 
     def apply_claimed(self, event: Event) -> None:
         data = event.data
@@ -132,9 +133,11 @@ class Tasks:
         task.state = WAITING
         task.used = 0
         task.due = task.deadline = task.error = task.holder = task.result_ct = None
-        task.end_seq = task.body_seq = 0
+        task.end_seq = task.body_seq = task.period = 0
+        task.ended = 0.0
         self._enter(task)
         self._queue_or_delay(task)
+        self._room.touch(task)
 
     def apply_forgotten(self, event: Event) -> None:
         for id in event.data["tasks"]:
@@ -144,13 +147,14 @@ class Tasks:
             else:
                 self.finished.forget(id)
 
-    def advance(self, time: float) -> None:
-        """Called for every event, before it is folded."""
-        if self.finished.advance(time):
-            for task in list(self.by_state[FAILED].values()):
-                if task.period >= self.finished.period - 1:
-                    break
-                self._remove_dead(task)
+    def expire(self) -> None:
+        """A new period began: what is older than the last one is not kept any more."""
+        oldest = self.finished.period - 1
+        for task in list(self.by_state[FAILED].values()):
+            if task.period >= oldest:
+                break
+            self._remove_dead(task)
+        self.finished.expire(oldest)
 
     def load(self, rows: Mapping[str, bytes], wall: float) -> None:
         """From the rows. Running tasks are their holders' own still."""
@@ -178,11 +182,9 @@ class Tasks:
         if task.slot is not None:
             self.by_slot[task.slot] = task
         if task.deadline is not None:
-            task.end_timer = self._room.wall.at(task.deadline, self._timed_out, task)
+            task.end_timer = self._room.wall.at(task.deadline, self._timed_out, task, task.seq)
         if task.require_live and task.state != RUNNING:
             self._unclaimed.setdefault(task.type, {})[task] = None
-        if not task.stored:
-            self._room.touch(task)
 
     def _index_key(self, task: Task) -> None:
         if task.idempotency_key is not None:
@@ -219,7 +221,7 @@ class Tasks:
     def _queue_or_delay(self, task: Task, wall: float | None = None) -> None:
         if task.due is not None and (wall is None or task.due > wall):
             self._set_state(task, DELAYED)
-            task.due_timer = self._room.wall.at(task.due, self._came_due, task)
+            task.due_timer = self._room.wall.at(task.due, self._came_due, task, task.seq)
         else:
             self._queue(task)
 

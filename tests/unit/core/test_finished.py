@@ -212,3 +212,21 @@ def test_the_index_of_groups_is_bounded(make_driver: Any) -> None:
         finish(planner, writer, f"t{number}", key=f"k{number}", group="g")
     assert len([key for key in driver.heads if key.startswith("grouped/")]) == 3
     assert planner.ask("task.forget", group="g") == {"forgotten": 3}
+
+
+def test_a_dead_letter_can_be_retried_by_the_very_event_that_begins_a_period(driver: Any, planner: Any, writer: Any) -> None:
+    planner.dispatch()
+    writer.fail(writer.push("task"), retry=False)
+    writer.disconnect()
+    driver.advance(5)
+    driver.advance(driver.limits.keep * 2)
+    assert planner.ask("task.retry", task="t1") == {"state": "waiting"}
+    assert driver.heads["task/t1"]
+
+
+def test_a_key_used_after_a_long_silence_is_kept(driver: Any, planner: Any) -> None:
+    first = planner.ask("topic.publish", topic="a", body=b"", key="k1")
+    driver.advance(driver.limits.keep * 5)
+    second = planner.ask("topic.publish", topic="a", body=b"", key="k2")
+    assert planner.ask("topic.publish", topic="a", body=b"", key="k2") == second
+    assert planner.ask("topic.publish", topic="a", body=b"", key="k1") != first

@@ -1,0 +1,246 @@
+"""The log is the room: folding it gives the rows that the live room wrote, and a room loaded from its rows goes on alike.
+
+Random commands of a few agents on few names, so that they meet; time passes, connections break, refusals are part of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nolag_broker.core.limits import Limits
+from nolag_broker.core.room import Room
+from nolag_broker.core.task import FAILED, RUNNING
+from nolag_broker.wire.codes import Refusal
+
+TIGHT = Limits(
+    lease=50, disconnect_grace=50, keep=400, backlog=5, dead_letters=2, grouped=3, finished=2, history=3, unread=2, decided=2, retained=2
+)
+
+
+def some(*values: Any) -> Any:
+    return st.sampled_from(values)
+
+
+def maybe(**fields: Any) -> Any:
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+def command(op: str, required: dict[str, Any], **optional: Any) -> Any:
+    return st.tuples(st.just(op), st.fixed_dictionaries(required, optional=optional))
+
+
+tasks, types, bodies, groups = some(*(f"t{n}" for n in range(8))), some("a", "b"), some(b"1", b"2"), some("g1", "g2")
+numbers = st.integers(0, 7)
+skills = st.lists(some("x", "y"), unique=True, max_size=2)
+seconds = some(0, 1, 5, 40)
+approving = {"action": some("act"), "body": bodies, "allow": some(["approve", "reject"], ["approve", "edit", "reject"])}
+approval_options = {"expires": some(5, 60), "quorum": some(1, 2), "approvers": some(["p", "q"], ["role:r", "w"])}
+
+steps = st.one_of(
+    command("room.join", {}, capabilities=skills, status=some("busy", "available")),
+    command("room.leave", {}),
+    command("presence.update", {}, status=some("busy", "idle"), metadata=some({"a": 1}, {})),
+    command(
+        "task.serve",
+        {"offer": some(1, 2), "slots": some(1, 3), "kind": some("handoff")},
+        types=some(["a"], ["a", "b"]),
+        capabilities=skills,
+    ),
+    command("task.serve", {"offer": some(3), "slots": some(1), "kind": some("tool"), "types": some(["a"], ["b"])}, specs=some({"a": b"s"})),
+    command("task.unserve", {"offer": some(1, 2, 3)}),
+    *[
+        command(
+            "task.dispatch",
+            {"task": tasks, "type": types, "body": bodies},
+            kind=some("handoff", "node"),
+            capabilities=skills,
+            key=some("k1", "k2"),
+            priority=some(0, 1),
+            delay=seconds,
+            timeout=some(3, 30),
+            max_attempts=some(1, 2),
+            concurrency_key=some("c1", "c2"),
+            slot=some("s1"),
+            group=groups,
+            resent=st.booleans(),
+        )
+    ]
+    * 3,
+    command(
+        "task.dispatch", {"task": tasks, "type": types, "body": bodies, "kind": some("tool"), "require_live": some(True)}, timeout=some(5)
+    ),
+    command("task.cancel", {"task": tasks}),
+    *[command("task.retry", {"which": numbers})] * 2,
+    command("task.forget", {"group": groups}, keep=st.lists(tasks, max_size=2)),
+    command("task.ack", {"tasks": st.lists(tasks, max_size=3)}),
+    *[command("task.complete", {"which": numbers, "body": bodies}, stale=some(True))] * 2,
+    command(
+        "task.complete",
+        {"which": numbers, "body": bodies, "approvals": st.lists(st.fixed_dictionaries({"approval": some("p1"), **approving}))},
+    ),
+    *[command("task.fail", {"which": numbers, "error": some({"type": "E"})}, retry=st.booleans(), delay=seconds)] * 2,
+    command("task.release", {"which": numbers}),
+    command("event.emit", {"type": some("e.x", "e.y")}, body=bodies, key=some("k1")),
+    command("topic.publish", {"topic": some("x", "y", "z"), "body": some(b"", b"1")}, retain=st.booleans(), key=some("k1")),
+    command("inbox.send", {"to": some("p", "w"), "body": bodies}, keep=st.booleans(), key=some("k1", "k2")),
+    command("inbox.open", {}),
+    command("inbox.ack", {"messages": some(list(range(1, 500)), list(range(1, 500, 2)))}),
+    command("blackboard.set", {"key": some("b1", "b2"), "body": bodies}, expected=st.integers(0, 3), mid=some("m1", "m2")),
+    command("blackboard.delete", {"key": some("b1", "b2")}, expected=st.integers(0, 3)),
+    command("approval.request", {"approval": some("p1", "p2", "p3"), **approving}, **approval_options),
+    command(
+        "approval.decide", {"approval": some("p1", "p2", "p3"), "type": some("approve", "edit", "reject")}, body=bodies, key=some("v1")
+    ),
+    command("approval.withdraw", {"approval": some("p1", "p2")}),
+    command("record.write", {"puts": st.lists(st.tuples(some("r/o/1", "r/o/2"), bodies, st.booleans()).map(list), max_size=2)}),
+    st.tuples(st.just("advance"), some(0.5, 6, 60, 300)),
+    st.tuples(st.just("disconnect"), st.none()),
+)
+script = st.lists(st.tuples(some("p", "q", "w", "w2"), steps), min_size=20, max_size=100)
+
+
+class Play:
+    """A script on one room. `w` and `w2` are two processes that work."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+        self.refused: Counter[str] = Counter()
+        self.agents = {name: driver.agent(name, roles=("r",) if name == "q" else ()) for name in ("p", "q", "w", "w2")}
+
+    def begin(self) -> None:
+        for agent in self.agents.values():
+            agent.ask("room.join", capabilities=["x"])
+            agent.ask("inbox.open")
+        self.agents["w"].serve("a", "b", slots=3, capabilities=["x"])
+        self.agents["w2"].serve(slots=2, kind="node", capabilities=["x", "y"])
+        self.agents["w2"].serve("a", "b", offer=3, kind="tool")
+        self.ask(self.agents["p"], "task.dispatch", {"task": "t0", "type": "a", "body": b"dies", "group": "g1"})
+        self.ask(self.agents["w"], "task.fail", {"which": 0, "error": {"type": "E"}, "retry": False})
+
+    def run(self, script: list[Any]) -> None:
+        for name, (what, details) in script:
+            agent = self.agents[name]
+            if what == "advance":
+                self.driver.advance(details)
+            elif what == "disconnect":
+                agent.disconnect()
+                agent.connect()
+            else:
+                self.ask(agent, what, dict(details))
+
+    def ask(self, agent: Any, op: str, fields: dict[str, Any]) -> None:
+        if op == "task.retry":
+            dead = sorted(self.driver.room.tasks.by_state[FAILED])
+            fields["task"] = dead[fields.pop("which") % len(dead)] if dead else "t0"
+        elif (which := fields.pop("which", None)) is not None:
+            running = sorted(self.driver.room.tasks.by_state[RUNNING].values(), key=lambda task: task.id)
+            if not running:
+                return
+            task = running[which % len(running)]
+            fields.update(task=task.id, token=task.token - bool(fields.pop("stale", False)))
+            agent = self.agents[task.holder[0]]
+        try:
+            agent.ask(op, **fields)
+        except Refusal as refusal:
+            self.refused[refusal.code] += 1
+            assert refusal.code != "internal"
+
+    def everybody_returns_and_leaves(self) -> None:
+        """So that the live room holds nothing that a loaded one could not know: full leases, no connections."""
+        for agent in self.agents.values():
+            agent.disconnect()
+            agent.connect()
+            member = self.driver.room.members.by_holder.get((agent.caller.actor, agent.caller.instance))
+            if member is not None:
+                description = {name: getattr(member, name) for name in ("capabilities", "max_concurrency", "status", "metadata")}
+                agent.ask("room.join", **description)
+                agent.disconnect()
+                agent.connect()
+
+
+def facts(driver: Any) -> dict[str, bytes]:
+    """The rows that follow from the log: all but the answers kept for processes."""
+    return {key: row for key, row in driver.heads.items() if not key.startswith("client/")}
+
+
+LONG = settings(max_examples=int(os.environ.get("FOLD_EXAMPLES", "150")), deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@LONG
+@given(script=script)
+def test_folding_the_log_gives_the_same_rows(make_driver: Callable[..., Any], script: list[Any]) -> None:
+    play = Play(make_driver(TIGHT))
+    play.begin()
+    play.run(script)
+    driver = play.driver
+    folded = Room("room", "epoch", TIGHT)
+    for event in driver.log:
+        folded.apply(event)
+    turn = folded.take()
+    assert {key: row for key, row in turn.heads.items() if row is not None} == facts(driver)
+    cold = {key: row for key, row in driver.records.items() if not key.startswith("r/")}
+    assert {key: row for key, row in turn.records.items() if row is not None and not unacknowledged(key)} == {
+        key: row for key, row in cold.items() if not unacknowledged(key)
+    }
+
+
+def unacknowledged(key: str) -> bool:
+    """An acknowledgement is no fact: it deletes the record and nothing else."""
+    return key.startswith("done/task/")
+
+
+@LONG
+@given(before=script, after=script)
+def test_a_room_loaded_from_its_rows_goes_on_alike(make_driver: Callable[..., Any], before: list[Any], after: list[Any]) -> None:
+    live = Play(make_driver(TIGHT))
+    live.begin()
+    live.run(before)
+    live.everybody_returns_and_leaves()
+    loaded = Play(make_driver(TIGHT))
+    loaded.agents, loaded.driver.__dict__ = live.agents, {**live.driver.__dict__}
+    loaded.driver.log = list(live.driver.log)
+    loaded.driver.heads, loaded.driver.records = dict(live.driver.heads), dict(live.driver.records)
+    loaded.driver.restart()
+    loaded.agents = {name: copy_agent(agent, loaded.driver) for name, agent in live.agents.items()}
+    for play in (live, loaded):
+        play.begin()
+        play.run(after)
+    assert [event.to_wire() for event in loaded.driver.log] == [event.to_wire() for event in live.driver.log]
+    assert loaded.driver.heads == live.driver.heads
+    assert loaded.driver.records == live.driver.records
+
+
+def copy_agent(agent: Any, driver: Any) -> Any:
+    copy = object.__new__(type(agent))
+    copy.__dict__.update(agent.__dict__)
+    copy.driver = driver
+    from itertools import count
+
+    start = next(agent.requests)
+    agent.requests, copy.requests = count(start), count(start)
+    return copy
+
+
+def test_the_scripts_reach_every_kind_of_event_and_refusal(make_driver: Callable[..., Any]) -> None:
+    """The two properties above are worth what their scripts reach."""
+    reached: Counter[str] = Counter()
+
+    @settings(LONG, derandomize=True, database=None)
+    @given(script=script)
+    def play(script: list[Any]) -> None:
+        play = Play(make_driver(TIGHT))
+        play.begin()
+        play.run(script)
+        reached.update(play.driver.types())
+        reached.update(play.refused)
+
+    play()
+    events = set(Room("room", "epoch")._folds) | {"e.x"}
+    refusals = {"stale_lease", "key_conflict", "revision_conflict", "already_decided", "overloaded", "peer_not_found", "not_joined"}
+    assert events | refusals <= set(reached), (events | refusals) - set(reached)
