@@ -21,6 +21,7 @@ from .auth import EVERYTHING, Authority, Revocations, load_key, new_key
 from .context import Context
 from .errors import CannotStart
 from .handshake import welcome
+from .inside import Inside
 from .logs import get_logger, to_stderr
 from .node import Node
 from .operations import SERVER, load_revocations
@@ -73,6 +74,7 @@ class Broker:
             self._context = Context(
                 settings=settings,
                 node=node,
+                inside=Inside(node),
                 authority=Authority(key, revocations),
                 revocations=revocations,
                 sessions=Sessions(2 * settings.heartbeat + PATIENCE, revocations),

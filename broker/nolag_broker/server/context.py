@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..settings import Settings
 from .auth import SYSTEM, Authority, Identity, Revocations
+from .inside import Inside
 from .node import Node
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 class Context:
     settings: Settings
     node: Node
+    inside: Inside
     authority: Authority
     revocations: Revocations
     sessions: Sessions

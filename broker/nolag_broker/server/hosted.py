@@ -57,7 +57,7 @@ class HostedRoom:
         """Session and request of all who wait for something that is not stored: for when it never will be."""
         turns = [self.in_flight, self.turn]
         if self.room is not None:
-            with contextlib.suppress(Exception):  # a broken room: what it can't hand over, nobody is told
+            with contextlib.suppress(Exception):  # of a broken room; who waits for what it can't hand over is closed
                 turns = [self.in_flight, self.collect()]
         found = [(e.session, e.id) for turn in turns if turn is not None for e in turn.effects if isinstance(e, Reply)]
         found.extend((caller.session, request) for _, caller, request, _ in self.inbox if request is not None)

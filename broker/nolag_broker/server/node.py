@@ -13,17 +13,15 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
-from ..core.command import Command, parse
+from ..core.command import Command
 from ..core.limits import Limits
 from ..core.room import Room
 from ..core.turn import BROKER, Caller, Env, Turn
 from ..engine.base import Engine, SequenceConflict, StorageFailed
 from ..settings import Settings
-from ..wire.codec import pack, unpack
+from ..wire.codec import pack
 from ..wire.codes import Refusal
-from ..wire.grants import Grants
 from .alarms import Alarms
-from .auth import EVERYTHING
 from .bodies import BodyCache, Encoder
 from .fanout import Feed
 from .hosted import Call, HostedRoom, Work
@@ -33,7 +31,6 @@ from .speaker import Speaker
 log = get_logger("node")
 
 MAX_WAITING: Final = 32 << 20  # bytes of requests decided or to be decided for the next commit; past it, connections are not read
-OURSELVES: Final = Caller(session="@node", actor="@broker", instance="", grants=Grants.parse(EVERYTHING))
 
 
 class Node:
@@ -71,11 +68,8 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting_bytes = 0
         self._relief: asyncio.Future[None] | None = None
-        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._last_asked = 0
         self._failed = False
         self._refusing: Refusal | None = None  # what is answered to whatever comes from now on
-        self.sinks[OURSELVES.session] = self._answered
 
     # -- what others ask
 
@@ -106,24 +100,6 @@ class Node:
             self.spawn(self._open(hosted))
         hosted.inbox.append(work)
         self._wake(hosted)
-
-    async def ask(self, room: str, **frame: Any) -> dict[str, Any]:
-        """A request of the broker itself. Raises `Refusal`."""
-        self._last_asked += 1
-        answer: asyncio.Future[dict[str, Any]] = self._loop.create_future()
-        self._asked[self._last_asked] = answer
-        self.submit(room, parse(frame), OURSELVES, self._last_asked, True)
-        return await answer
-
-    def _answered(self, encoded: bytes) -> None:
-        frame = unpack(encoded)
-        answer = self._asked.pop(frame.get("id", 0), None)
-        if answer is None or answer.done():
-            return
-        if (err := frame.get("err")) is not None:
-            answer.set_exception(Refusal(err["code"], err["message"], detail=err["detail"], maybe_applied=err["maybe_applied"]))
-        else:
-            answer.set_result(frame["ok"])
 
     def heartbeat(self, session: str, rooms: set[str]) -> None:
         """A sign of life of a connection, in the rooms where it is."""

@@ -53,7 +53,7 @@ async def create_room(session: Session, frame: dict[str, Any]) -> dict[str, Any]
         raise Refusal("bad_request", "room.create needs name, a string", detail={"field": "name"})
     if check_name(name, "room") == SYSTEM or not session.grants.is_admin(name):
         raise Refusal("not_authorized", f"creating the room {name!r} needs the verb admin")
-    await session.context.node.ask(name, op="room.info")
+    await session.context.inside.ask(name, op="room.info")
     return {}
 
 
@@ -65,7 +65,7 @@ async def revoke(session: Session, frame: dict[str, Any]) -> dict[str, Any]:
     context, kind, now = session.context, kinds[0], time.time()
     name = check_name(frame[kind], kind)
     key = f"{REVOCATION}/{kind}/{hashlib.sha256(name.encode()).hexdigest()}"
-    await context.node.ask(SYSTEM, op="record.write", puts=[[key, pack([kind, name, now]), False]])
+    await context.inside.ask(SYSTEM, op="record.write", puts=[[key, pack([kind, name, now]), False]])
     context.revocations.add(kind, name, now)
     context.sessions.close_revoked()
     return {}
