@@ -53,9 +53,9 @@ if TYPE_CHECKING:
         WrongThread,
     )
     from .graph.checkpoint import NoLagSaver
-    from .graph.decisions import await_decisions, wait_decisions
     from .graph.distribute import distribute
     from .graph.gate import gate
+    from .graph.gates.decisions import await_decisions, wait_decisions
     from .graph.tools import remote_tools
     from .graph.worker import Worker
     from .local import LocalBroker
@@ -72,13 +72,13 @@ _WHERE = {
     "Room": "patterns.room",
     "RoomHandle": "client.rooms",
     "Worker": "graph.worker",
-    "await_decisions": "graph.decisions",
+    "await_decisions": "graph.gates.decisions",
     "connect": "patterns.agent",
     "distribute": "graph.distribute",
     "gate": "graph.gate",
     "open_room": "client.rooms",
     "remote_tools": "graph.tools",
-    "wait_decisions": "graph.decisions",
+    "wait_decisions": "graph.gates.decisions",
 }
 
 __all__ = [

@@ -26,13 +26,11 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import RESUME
 
 from ..client.rooms import open_room
-from . import checkpoint_keys as keys
-from . import checkpoint_reading as reading
-from . import checkpoint_upkeep as upkeep
 from ._compat import NULL_TASK_ID
-from .checkpoint_record import Stored, StoredWrite
-from .steps import Steps, arun, chunks, run
-from .strict_serializer import StrictSerializer
+from .saver import keys, reading, upkeep
+from .saver.record import Stored, StoredWrite
+from .saver.steps import Steps, arun, chunks, run
+from .serde.strict import StrictSerializer
 
 if TYPE_CHECKING:
     from ..client.link import RoomLink

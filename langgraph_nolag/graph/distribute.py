@@ -22,12 +22,12 @@ from langgraph.store.base import BaseStore
 from ..client.rooms import open_room
 from ._compat import CONFIG_KEY_RUN, INSTANCE_ATTRIBUTES, Pregel, ambient_configurable, has_body, node_function
 from .errors import NoLagWarning, NotImportable, NotSupported
-from .key import graph_name, group_of
-from .nodes_of import bodies, check_names, under
-from .proxy import LocalNode, Place, RemoteNode
-from .run import Run
-from .serde import Codec
-from .trust import schemas_of, trust_of, unimportable, values_of
+from .remote.key import graph_name, group_of
+from .remote.nodes_of import bodies, check_names, under
+from .remote.proxy import LocalNode, Place, RemoteNode
+from .remote.run import Run
+from .serde.codec import Codec
+from .serde.trust import schemas_of, trust_of, unimportable, values_of
 
 if TYPE_CHECKING:
     from ..client.link import RoomLink

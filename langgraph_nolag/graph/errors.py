@@ -1,13 +1,13 @@
 """What can go wrong when a graph's nodes run elsewhere.
 
-    NoLagError
-      NotImportable ......... a class or node that other processes could not import
-      NotSupported .......... something of LangGraph that cannot be distributed (yet)
-      UntrustedType ......... a payload names a class that the graph does not use: nothing of it was executed
-      RemoteNodeError ....... a node raised an exception whose class does not exist in this process
-      NothingToDecide ....... a thread was to be resumed with a decision, and waits for none
-      ExecutionLost ......... this attempt at a node is not the current one any more
-    NoLagWarning ............ a UserWarning: works, but with less than one may think
+NoLagError
+  NotImportable ......... a class or node that other processes could not import
+  NotSupported .......... something of LangGraph that cannot be distributed (yet)
+  UntrustedType ......... a payload names a class that the graph does not use: nothing of it was executed
+  RemoteNodeError ....... a node raised an exception whose class does not exist in this process
+  NothingToDecide ....... a thread was to be resumed with a decision, and waits for none
+  ExecutionLost ......... this attempt at a node is not the current one any more
+NoLagWarning ............ a UserWarning: works, but with less than one may think
 """
 
 from __future__ import annotations

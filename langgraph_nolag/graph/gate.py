@@ -32,11 +32,11 @@ from pydantic import AfterValidator, BeforeValidator
 from ..client.body import decode, encode
 from ..errors import AlreadyDecided, ApprovalNotFound, BadRequest
 from ..patterns.approve import Decision, approval_from_wire
-from . import approval_formats as formats
 from ._compat import interrupt_index
 from .context import current
 from .errors import NotSupported
 from .execution import digest
+from .gates import formats
 from .rooms import room_here
 
 _SCHEMAS = {"approve": formats.Approve, "edit": formats.Edit, "reject": formats.Reject, "respond": formats.Respond}

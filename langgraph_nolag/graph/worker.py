@@ -26,13 +26,13 @@ from ..client.link import RoomLink, settled
 from ..client.offer import Assigned, Offer
 from ..client.rooms import RoomHandle
 from ..errors import NoLagError, Refused
-from .attempt import Attempt
 from .distribute import DistributedGraph
 from .errors import NotSupported
-from .key import graph_name
-from .nodes_of import bodies, check_names, under
-from .serde import Codec
-from .trust import trust_of
+from .remote.attempt import Attempt
+from .remote.key import graph_name
+from .remote.nodes_of import bodies, check_names, under
+from .serde.codec import Codec
+from .serde.trust import trust_of
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool

@@ -17,7 +17,7 @@ import remote_graphs as graphs
 from remote_processes import WorkerProcess
 
 from langgraph_nolag import LocalBroker, NotAuthorized, TaskFailed, Worker, connect, distribute
-from langgraph_nolag.graph import proxy
+from langgraph_nolag.graph.remote import proxy
 
 
 async def serve(worker: Worker, broker: LocalBroker, actor: str) -> tuple[asyncio.Task[None], asyncio.Event, list[str]]:

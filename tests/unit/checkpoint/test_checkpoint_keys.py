@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langgraph.checkpoint.base.id import uuid6
 
-from langgraph_nolag.graph import checkpoint_keys as keys
+from langgraph_nolag.graph.saver import keys
 
 texts = st.text(max_size=24) | st.text(alphabet="/|:%*. \0\n\udc80é漢-", max_size=8)
 

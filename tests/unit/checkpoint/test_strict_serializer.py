@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage
 from langgraph.types import Send
 
 from langgraph_nolag.graph.errors import UntrustedType
-from langgraph_nolag.graph.strict_serializer import StrictSerializer
+from langgraph_nolag.graph.serde.strict import StrictSerializer
 
 
 @dataclasses.dataclass
@@ -86,7 +86,7 @@ def test_code_is_not_run(tmp_path: Path) -> None:
 def test_nothing_is_imported() -> None:
     code = (
         "import sys, ormsgpack\n"
-        "from langgraph_nolag.graph.strict_serializer import StrictSerializer\n"
+        "from langgraph_nolag.graph.serde.strict import StrictSerializer\n"
         "from langgraph_nolag.graph.errors import UntrustedType\n"
         "assert 'antigravity' not in sys.modules\n"
         "try:\n"

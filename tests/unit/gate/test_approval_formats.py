@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langgraph_nolag.graph.approval_formats import DECISIONS, approval_of, check_allow, normalise, published
+from langgraph_nolag.graph.gates.formats import DECISIONS, approval_of, check_allow, normalise, published
 
 ALLOWS = [list(names) for names in chain.from_iterable(combinations(DECISIONS, size) for size in range(1, 5))]
 EDITED = {"amount": 5}

@@ -12,15 +12,15 @@ import pytest
 import sample
 from typing_extensions import TypedDict
 
-from langgraph_nolag.graph.key import fingerprint, graph_name, group_of, identity
-from langgraph_nolag.graph.serde import Codec
-from langgraph_nolag.graph.trust import Trust, reference, trust_of, values_of
+from langgraph_nolag.graph.remote.key import fingerprint, graph_name, group_of, identity
+from langgraph_nolag.graph.serde.codec import Codec
+from langgraph_nolag.graph.serde.trust import Trust, reference, trust_of, values_of
 
 HERE = Path(__file__).parent
 
 
 def test_fingerprint_is_the_same_in_every_process() -> None:
-    code = "import sample; from langgraph_nolag.graph.key import graph_name; print(graph_name(sample.graph))"
+    code = "import sample; from langgraph_nolag.graph.remote.key import graph_name; print(graph_name(sample.graph))"
     names = {
         subprocess.run(
             [sys.executable, "-c", code],

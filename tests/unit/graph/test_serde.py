@@ -28,8 +28,8 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from langgraph_nolag.errors import NotDecodable, NotEncodable
 from langgraph_nolag.graph.errors import NotImportable, RemoteNodeError, UntrustedType
-from langgraph_nolag.graph.serde import Codec
-from langgraph_nolag.graph.trust import Trust, trust_of
+from langgraph_nolag.graph.serde.codec import Codec
+from langgraph_nolag.graph.serde.trust import Trust, trust_of
 
 codec = Codec(trust_of(sample.graph))
 stranger = Codec(Trust())

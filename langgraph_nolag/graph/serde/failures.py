@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from .errors import RemoteNodeError
+from ..errors import RemoteNodeError
 from .trust import Trust, loaded_exception, reference
 
 MAX_TRACEBACK: Final = 32_768  # characters; its end says most

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from ..client.link import RoomLink
+    from ...client.link import RoomLink
 
 T = TypeVar("T")
 Request = tuple[str, dict[str, Any]]

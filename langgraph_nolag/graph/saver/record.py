@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgpack
 from langgraph.checkpoint.base import ChannelVersions
 
-from ..errors import NotDecodable
+from ...errors import NotDecodable
 
 FORMAT: Final = 1
 Typed = tuple[str, bytes]

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, set_config_context
 
-from ..client.follow import Followed, Progress, Result
-from ..client.io import hand_back
-from ..errors import NoLagError, TaskCancelled, TaskFailed
-from . import callbacks, channel
-from ._compat import (
+from ...client.follow import Followed, Progress, Result
+from ...client.io import hand_back
+from ...errors import NoLagError, TaskCancelled, TaskFailed
+from .._compat import (
     CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_DURABILITY,
     CONFIG_KEY_REPLAY_STATE,
@@ -32,16 +31,17 @@ from ._compat import (
     patch_configurable,
     visited,
 )
+from ..context import NodeContext, running
+from ..serde.codec import Codec
+from . import callbacks, channel
 from .answers import Answers, answering_threads
-from .context import NodeContext, running
 from .envelope import ASYNC, SYNC, describe
 from .key import identity
 from .outcome import Outcome
 from .run import Run
-from .serde import Codec
 
 if TYPE_CHECKING:
-    from ..client.link import RoomLink
+    from ...client.link import RoomLink
 
 log = logging.getLogger("langgraph_nolag")
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, CallbackManager
 from langchain_core.callbacks.manager import ahandle_event, handle_event
 
-from ._compat import streaming_markers, wants_stream_events
+from .._compat import streaming_markers, wants_stream_events
 
 PARENT: Final = UUID("6e6f6c61-6700-4000-8000-000000000001")
 

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._compat import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_READ, CONFIG_KEY_RUNTIME, CONFIG_KEY_SCRATCHPAD
+from .._compat import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_READ, CONFIG_KEY_RUNTIME, CONFIG_KEY_SCRATCHPAD
 from .channel import ANSWER, HELLO
 
 if TYPE_CHECKING:

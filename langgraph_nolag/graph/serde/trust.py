@@ -19,8 +19,8 @@ from typing import Any, Final, get_args, get_type_hints
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
-from ._compat import Pregel, collect_allowlist_from_schemas, has_body, node_function
-from .errors import NotImportable, UntrustedType
+from .._compat import Pregel, collect_allowlist_from_schemas, has_body, node_function
+from ..errors import NotImportable, UntrustedType
 
 LIBRARIES: Final = (
     "langchain_core.agents",

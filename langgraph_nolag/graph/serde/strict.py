@@ -18,8 +18,8 @@ from typing import Any
 import pydantic
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from ._compat import msgpack_ext_hook
-from .errors import UntrustedType
+from .._compat import msgpack_ext_hook
+from ..errors import UntrustedType
 
 
 class StrictSerializer(JsonPlusSerializer):

@@ -30,9 +30,9 @@ from langgraph.store.base import Item, SearchItem
 from langgraph.types import Send
 from pydantic import BaseModel, SecretStr
 
-from ..errors import NoLagError, NotDecodable, NotEncodable
+from ...errors import NoLagError, NotDecodable, NotEncodable
+from ..errors import UntrustedType
 from . import failures
-from .errors import UntrustedType
 from .trust import Trust, is_rebuilt
 
 _TUPLE, _COLLECTION, _OBJECT, _SCALAR, _EXCEPTION, _CLASS, _ARRAY = range(1, 8)

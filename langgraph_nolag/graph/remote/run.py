@@ -12,10 +12,10 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import NoLagError
+from ...errors import NoLagError
 
 if TYPE_CHECKING:
-    from ..client.link import RoomLink
+    from ...client.link import RoomLink
 
 log = logging.getLogger("langgraph_nolag")
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from . import checkpoint_keys as keys
-from .checkpoint_record import Stored
+from . import keys
+from .record import Stored
 from .steps import Request, Steps, chunks
 
 SCAN: Final = 500  # keys at once

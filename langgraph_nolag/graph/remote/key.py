@@ -18,10 +18,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ._compat import Pregel, node_function
+from .._compat import Pregel, node_function
+from ..serde.codec import Codec
+from ..serde.trust import is_framework, schemas_of
 from .nodes_of import bodies
-from .serde import Codec
-from .trust import is_framework, schemas_of
 
 DEFAULT_NAME = "LangGraph"  # what LangGraph calls a graph that has no name
 

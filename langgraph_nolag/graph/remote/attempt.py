@@ -12,16 +12,16 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import set_config_context
 from langgraph.errors import GraphInterrupt
 
-from ..client.cause import cause
-from ..client.link import RoomLink
-from ..client.offer import Assigned
-from ..errors import NoLagError
+from ...client.cause import cause
+from ...client.link import RoomLink
+from ...client.offer import Assigned
+from ...errors import NoLagError
+from ..context import NodeContext, running
+from ..errors import ExecutionLost
+from ..serde.codec import Codec
 from .channel import Channel
-from .context import NodeContext, running
 from .envelope import ASYNC, Call, Seat, config_for
-from .errors import ExecutionLost
 from .outcome import Outcome
-from .serde import Codec
 
 log = logging.getLogger("langgraph_nolag")
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from langgraph.errors import GraphInterrupt
 
-from .serde import Codec
+from ..serde.codec import Codec
 
 Kind = Literal["value", "interrupt", "error"]
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Interrupt
 
-from ..client.approvals import Decided
-from ..client.latch import Latch
-from ..errors import DecisionTimeout
-from .approval_formats import MARKER, approval_of
-from .errors import NothingToDecide
-from .rooms import room_of
+from ...client.approvals import Decided
+from ...client.latch import Latch
+from ...errors import DecisionTimeout
+from ..errors import NothingToDecide
+from ..rooms import room_of
+from .formats import MARKER, approval_of
 
 if TYPE_CHECKING:
-    from ..client.link import RoomLink
+    from ...client.link import RoomLink
 
 
 async def await_decisions(graph: Any, config: RunnableConfig, timeout: float | None = None, *, room: Any = None) -> Command[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
-from ._compat import Pregel, has_body
+from .._compat import Pregel, has_body
 
 
 def bodies(graph: Pregel[Any, Any, Any, Any], prefix: str = "") -> Iterator[tuple[str, Runnable[Any, Any]]]:

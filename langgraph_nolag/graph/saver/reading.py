@@ -10,10 +10,9 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple, PendingWrite, get_checkpoint_id
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..errors import NotDecodable
-from . import checkpoint_keys as keys
-from . import checkpoint_upkeep as upkeep
-from .checkpoint_record import Stored, StoredWrite, unpack_value
+from ...errors import NotDecodable
+from . import keys, upkeep
+from .record import Stored, StoredWrite, unpack_value
 from .steps import Steps, chunks
 
 PAGE: Final = 20  # checkpoints read at once by `list`

@@ -19,8 +19,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from .errors import ExecutionLost
-from .serde import Codec
+from ..errors import ExecutionLost
+from ..serde.codec import Codec
 
 CUSTOM: Final = b"w"  # a chunk of the custom stream: [checkpoint_ns, chunk]
 STREAM: Final = b"s"  # a chunk of another stream mode, from a graph that the body runs

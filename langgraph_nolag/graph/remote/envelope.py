@@ -19,8 +19,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 from langgraph.runtime import RunControl, Runtime
 
-from . import callbacks
-from ._compat import (
+from .._compat import (
     CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_NODE_ERROR,
     CONFIG_KEY_READ,
@@ -37,9 +36,10 @@ from ._compat import (
     scratchpad,
     visited,
 )
+from ..serde.codec import Codec
+from . import callbacks
 from .channel import BEAT, CUSTOM, EVENT, STREAM, Channel
 from .remotes import RemoteSaver, RemoteStore, saver_facts, store_facts
-from .serde import Codec
 
 SYNC: Final = b"s"  # first byte of a body: run `invoke` in a thread
 ASYNC: Final = b"a"  # run `ainvoke` on the event loop

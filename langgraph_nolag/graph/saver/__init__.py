@@ -1,0 +1,1 @@
+"""What `NoLagSaver` is made of: the layout of its records, reading, upkeep."""
