@@ -155,10 +155,9 @@ def _decide(
 
 
 def _parse(args: str) -> Any:
-    text = typer.get_text_stream("stdin").read() if args == "-" else args
     try:
-        return json.loads(text)
-    except ValueError as error:
+        return json.loads(typer.get_text_stream("stdin").read() if args == "-" else args)
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"not JSON: {error}", param_hint="--args") from None
 
 
@@ -183,9 +182,9 @@ async def _find(session: Session, room: str | None, id: str) -> dict[str, Any]:
 
 
 def _shown(approval: dict[str, Any]) -> Any:
-    from ..client.body import decode
+    from ..client.body import read
 
-    return decode(approval.get("body"), approval.get("ct"))
+    return read(approval.get("body"), approval.get("ct"))
 
 
 def _value(approval: dict[str, Any]) -> dict[str, Any]:
@@ -227,7 +226,8 @@ def _render(screen: Any, approval: dict[str, Any]) -> None:
     if decision := approval.get("decision"):
         facts.append(("decision", _vote(decision)))
     for name, text in facts:
-        screen.print(f"{name:<10} {text}", markup=False, soft_wrap=True)
+        lines = text.replace("\n", "\n" + " " * 11)  # so that a text can't pass for further facts
+        screen.print(f"{name:<10} {lines}", markup=False, soft_wrap=True)
     screen.print()
     _render_args(screen, _shown(approval))
 
@@ -246,6 +246,7 @@ def _render_args(screen: Any, args: Any) -> None:
         screen.print(args if isinstance(args, str) else json.dumps(plain(args), ensure_ascii=False, indent=2), markup=False, soft_wrap=True)
         return
     for key, value in args.items():
+        key = str(key).replace("\n", "\\n")
         if isinstance(value, str) and "\n" in value:
             screen.print(f"{key}:\n", markup=False)
             screen.print(value, markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import BadRequest, NotDecodable
+from ..errors import BadRequest
 from .output import Output, clock, plain
 from .session import Access, AsJson, DataPath, Session, Token, Url, with_broker
 
@@ -79,25 +79,18 @@ async def _stored_and_coming(session: Session, room: str, types: str, after: int
 
 
 def _print(out: Output, event: dict[str, Any]) -> None:
+    from ..client.body import read
+
     if event["type"] == "gap":
         out.say(event, f"gap: events {event['from']} to {event['to']} can't be had any more")
         return
     value = {key: item for key, item in event.items() if key not in ("body", "ct")}
     if "body" in event:
-        value["body"] = _decoded(event)
+        value["body"] = read(event["body"], event.get("ct"))
     facts = "" if not event["data"] else " " + _short(event["data"])
     carried = "" if "body" not in event else " " + _short(value["body"])
     subject = f" {event['subject']}" if event.get("subject") else ""
     out.say(value, f"{event['seq']:>6} {clock(event['time'])} {event['type']:<20}{subject} by {event['sender']}{facts}{carried}")
-
-
-def _decoded(event: dict[str, Any]) -> Any:
-    from ..client.body import decode
-
-    try:
-        return decode(event["body"], event.get("ct"))
-    except NotDecodable:
-        return event["body"]
 
 
 def _short(value: Any) -> str:

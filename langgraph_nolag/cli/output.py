@@ -8,6 +8,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 NO, WRONG_USE, INTERRUPTED = 1, 2, 130
+DEEPEST = 100  # levels of a value that are printed
+
+# What could move the cursor, wipe a line or turn the order of letters round: people decide by what they see.
+_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_VISIBLE |= {code: f"\\u{code:04x}" for code in (0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))}
 
 
 class Output:
@@ -52,15 +58,19 @@ class Output:
                 facts |= {"code": error.code, "retryable": error.retryable, "maybe_applied": error.maybe_applied, "detail": error.detail}
             print(json.dumps({"error": plain(facts)}, ensure_ascii=False), file=sys.stderr)
         else:
-            print(f"langgraph-nolag: {message}", file=sys.stderr)
+            print(f"langgraph-nolag: {visible(message)}", file=sys.stderr)
         raise typer.Exit(status)
 
 
 def console() -> Console:
     from rich.console import Console
 
+    class Safe(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*(visible(each) if isinstance(each, str) else each for each in objects), **options)
+
     # a pipe has no width: let lines be as long as they are
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 400)
+    return Safe(highlight=False, width=None if sys.stdout.isatty() else 400)
 
 
 def table(screen: Console, columns: Iterable[str], rows: Iterable[Iterable[str]], empty: str) -> None:
@@ -72,20 +82,29 @@ def table(screen: Console, columns: Iterable[str], rows: Iterable[Iterable[str]]
     for column in columns:
         grid.add_column(column, overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
+        grid.add_row(*(Text(visible(cell)) for cell in row))
     screen.print(grid if grid.row_count else Text(empty))
 
 
-def plain(value: Any) -> Any:
-    """The same value in JSON's types: bytes as base64, times as ISO 8601."""
+def visible(text: str) -> str:
+    """The text with control characters written out: other people's words must not steer a terminal."""
+    return text.translate(_VISIBLE)
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """The same value in JSON's types: bytes as base64, times as ISO 8601. What is nested deeper than `DEEPEST` is left out."""
+    if isinstance(value, (dict, list, tuple, set, frozenset)) and depth == DEEPEST:
+        return f"(nested deeper than {DEEPEST})"
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
+        return [plain(item, depth + 1) for item in value]
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"base64": b64encode(value).decode()}
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)  # JSON has no word for it
     if isinstance(value, (str, int, float, bool)) or value is None:
         return value
     return str(value)

@@ -45,6 +45,15 @@ def decode(body: bytes | None, ct: str | None = None) -> Any:
         raise NotDecodable(f"a body of {len(body)} bytes is not MessagePack: {type(error).__name__}: {error}") from None
 
 
+def read(body: bytes | None, ct: str | None = None) -> Any:
+    """As `decode`, but what is not MessagePack is handed out as the bytes it is: for lists and streams of what others wrote, where one of
+    them must not hide all the rest."""
+    try:
+        return decode(body, ct)
+    except NotDecodable:
+        return body
+
+
 def _explain(value: Any, error: Exception) -> str:
     path, culprit = _find(value)
     what = f"{type(culprit).__name__} at {path or 'the top'}"

@@ -46,8 +46,8 @@ def parse_address(address: str) -> Address:
     Raises:
         BadRequest: it is not such an address.
     """
-    parts = urlsplit(address)
     try:
+        parts = urlsplit(address)
         valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and (parts.port or 0) >= 0
     except ValueError:
         valid = False

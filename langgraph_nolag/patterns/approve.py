@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..client.approvals import Decided
-from ..client.body import decode, encode
+from ..client.body import encode, read
 from ..client.latch import Latch
 from ..client.link import RoomLink
 from ..errors import DecisionTimeout
@@ -213,7 +213,7 @@ class Approve:
 
 def _decision(decision: Mapping[str, Any], asked: Any) -> Decision:
     approved = decision.get("approved") is True
-    args = decode(decision["body"], decision.get("ct")) if decision.get("body") is not None else asked if approved else None
+    args = read(decision["body"], decision.get("ct")) if decision.get("body") is not None else asked if approved else None
     return Decision(
         approved=approved,
         type=decision["type"],
@@ -228,7 +228,7 @@ def _decision(decision: Mapping[str, Any], asked: Any) -> Decision:
 
 
 def approval_from_wire(info: Mapping[str, Any]) -> Pending:
-    args, approvers, decision = decode(info.get("body"), info.get("ct")), info.get("approvers"), info.get("decision")
+    args, approvers, decision = read(info.get("body"), info.get("ct")), info.get("approvers"), info.get("decision")
     return Pending(
         id=info["approval"],
         action=info["action"],

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..client.body import decode, encode
+from ..client.body import encode, read
 from ..client.link import RoomLink
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
@@ -21,7 +21,7 @@ class Entry:
     """One key at one revision.
 
     Attributes:
-        value: None when it was deleted.
+        value: None when it was deleted. What is not MessagePack is handed out as the bytes it is.
         revision: rises by one with every set and delete of the key.
         seq: sequence of the event that wrote it.
         time: seconds since 1970.
@@ -129,7 +129,7 @@ class Blackboard:
 
 def _entry(entry: Mapping[str, Any]) -> Entry:
     body = entry.get("body")
-    value = decode(body, entry.get("ct"))
+    value = read(body, entry.get("ct"))
     return Entry(entry["key"], value, entry["revision"], entry["seq"], entry["time"], entry["writer"], deleted=body is None)
 
 
@@ -137,5 +137,5 @@ def _changed(event: dict[str, Any] | Gap) -> Entry | Gap:
     if isinstance(event, Gap):
         return event
     deleted = event["type"] == "blackboard.deleted"
-    value = decode(event.get("body"), event.get("ct"))
+    value = read(event.get("body"), event.get("ct"))
     return Entry(event["subject"], value, event["data"]["revision"], event["seq"], event["time"], event["sender"], deleted)

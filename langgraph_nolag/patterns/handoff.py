@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..client.body import decode, encode
+from ..client.body import decode, encode, read
 from ..client.follow import Followed, Progress, Result
 from ..client.io import hand_back, settle
 from ..client.latch import Latch
@@ -262,7 +262,7 @@ class Handoff:
                 elif state is not None:
                     known = ours.pop(data["task"], None)
                     if known or (known is None and await self._was_ours(event)):
-                        value = decode(event.get("body"), event.get("ct")) if state == "completed" else None
+                        value = read(event.get("body"), event.get("ct")) if state == "completed" else None
                         yield TaskResult(event["seq"], data["task"], event["subject"], state, value, data.get("error"))
 
     def _is_ours(self, dispatched: Mapping[str, Any]) -> bool:

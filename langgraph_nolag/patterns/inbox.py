@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..client.body import decode, encode
+from ..client.body import encode, read
 from ..client.feed import Feed
 from ..client.link import RoomLink
 from ..client.stream import LIMIT, OVERHEAD, Stream
@@ -110,7 +110,7 @@ class Reading:
     def _hand_out(self, message: dict[str, Any]) -> InboxMessage:
         # In the consumer: from here on it is the user's.
         self._link.note("inbox.ack", messages=[message["seq"]])
-        body = decode(message["body"], message.get("ct"))
+        body = read(message["body"], message.get("ct"))
         return InboxMessage(message["seq"], message["sender"], body, message["time"], message.get("parent"))
 
     def _close(self) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..client.body import decode, encode
+from ..client.body import encode, read
 from ..client.link import RoomLink
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
-from ..errors import NotDecodable
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def as_event(event: dict[str, Any] | Gap) -> Event | Gap:
     return Event(
         event["seq"],
         event["type"],
-        _value(event.get("body"), event.get("ct")),
+        read(event.get("body"), event.get("ct")),
         event["sender"],
         event.get("parent"),
         event["time"],
@@ -90,10 +89,3 @@ def as_event(event: dict[str, Any] | Gap) -> Event | Gap:
         event["data"],
         event.get("id") or str(event["seq"]),
     )
-
-
-def _value(body: bytes | None, ct: str | None) -> Any:
-    try:
-        return decode(body, ct)
-    except NotDecodable:  # an observer reads what others wrote, the frames of remote nodes among it
-        return body

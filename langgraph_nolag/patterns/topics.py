@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..client.body import decode, encode
+from ..client.body import encode, read
 from ..client.link import RoomLink
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
@@ -73,7 +73,7 @@ class Topics:
 def _message(item: dict[str, Any] | Gap) -> Message | Gap:
     if isinstance(item, Gap):
         return item
-    body = decode(item.get("body"), item.get("ct"))
+    body = read(item.get("body"), item.get("ct"))
     if "push" in item:
         return Message(item["topic"], body, item["sender"], 0, item["time"], 0)
     data = item["data"]

@@ -31,7 +31,7 @@ class Cli:
         self.broker = broker
         self.path = path
 
-    def __call__(self, *arguments: str, path: Path | None = None, stdin: str | None = None) -> Answer:
+    def __call__(self, *arguments: str, path: Path | None = None, stdin: str | bytes | None = None) -> Answer:
         done = CliRunner().invoke(app, [*arguments, "--path", str(path or self.path)], input=stdin)
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return Answer(done.exit_code, done.stdout, done.stderr)

@@ -56,6 +56,40 @@ def test_one_is_shown_with_its_text_as_it_stands(cli: Cli, ask: Any) -> None:
     assert cli("approvals", "show", id, "--json").json["args"]["text"].startswith("# Tea")
 
 
+def test_words_can_not_steer_the_terminal_or_pass_for_facts(cli: Cli, ask: Any) -> None:
+    id = ask("pay", {"to": "mallory\x1b[2K\rto: alice", "x\nto": "\u202eecila"}, description="fine\nto: bob")
+    shown = cli("approvals", "show", id).out
+    assert "to: mallory\\x1b[2K\\x0dto: alice\n" in shown
+    assert "x\\nto: \\u202eecila\n" in shown
+    assert "asks       fine\n           to: bob\n" in shown
+    assert not {"\x1b", "\r", "\u202e"} & set(shown + cli("approvals", "list").out)
+
+
+def test_what_can_not_be_read_hides_nothing_else(cli: Cli, ask: Any) -> None:
+    good, poisoned = ask("publish", {"title": "Tea"}), b"\xc1"
+    deep = b"\x91" * 1000 + b"\xc0"
+
+    async def work(room: Any) -> None:
+        for id, body in (("poisoned", poisoned), ("deep", deep)):
+            await room.link.acall("approval.request", approval=id, action="publish", body=body, allow=["approve", "edit"])
+
+    cli.agent(work)
+    found = {each["approval"]: each["args"] for each in cli("approvals", "list", "--all", "--json").json["approvals"]}
+    assert found[good] == {"title": "Tea"}
+    assert found["poisoned"] == {"base64": "wQ=="}
+    assert "nested deeper" in json.dumps(found["deep"])
+    for id in ("poisoned", "deep"):
+        assert cli("approvals", "show", id).status == 0
+
+
+@pytest.mark.parametrize("args", ["{bad", "[" * 5000, b"\xff\xfe"])
+def test_arguments_that_are_no_json_are_wrong_use(cli: Cli, ask: Any, args: str | bytes) -> None:
+    given = "-" if isinstance(args, bytes) else args
+    answer = cli("approvals", "edit", ask(), "--args", given, stdin=args)
+    assert answer.status == 2
+    assert "not JSON" in answer.err
+
+
 def test_approve_with_the_beginning_of_the_id(cli: Cli, ask: Any) -> None:
     id = ask(id="abbreviated-approval")
     done = cli("approvals", "approve", "abbrev", "--by", "ana", "--message", "fine", "--json")

@@ -112,6 +112,25 @@ async def test_state_is_granted_key_by_key(join: Any) -> None:
 # --- inbox ---------------------------------------------------------------------------------------------------
 
 
+async def test_what_is_not_messagepack_hides_nothing_else(join: Any) -> None:
+    """A body may come from anybody; a list or a stream with one that can't be read goes on, and hands that one out as it is."""
+    writer, room = await join("writer"), await join("reader")
+    watch, topics, inbox = room.blackboard.watch("n*"), room.subscribe("n", since=0), aiter(room.inbox)
+    for body in (b"\xc1", b"\x91" * 10_000 + b"\xc0", b"\xa1\xff"):
+        await writer.link.acall("blackboard.set", key="n", body=body)
+        await writer.link.acall("topic.publish", topic="n", body=body)
+        await writer.link.acall("inbox.send", to="reader", body=body)
+        await writer.link.acall("approval.request", approval=body[:9].hex(), action="a", body=body, allow=["approve"])
+        async with asyncio.timeout(10):
+            assert (await anext(watch)).value == body
+            assert (await anext(topics)).body == body
+            assert (await anext(inbox)).body == body
+        assert [entry.value for entry in await room.blackboard.list()] == [body]
+    assert len(await room.approve.pending()) == 3
+    topics.close()
+    await watch.aclose()
+
+
 async def test_messages_arrive_in_order_with_their_sender(join: Any) -> None:
     editor, writer = await join("editor"), await join("writer")
     for n in range(50):

@@ -36,7 +36,9 @@ def test_an_address_is_taken_apart(address: str, url: str, room: str | None) -> 
     assert (parse_address(address).url, parse_address(address).room) == (url, room)
 
 
-@pytest.mark.parametrize("address", ["", "127.0.0.1:7420", "http://host", "ws://", "ws://host:port", "ws://host/r?x=1", "ws://host:99999"])
+@pytest.mark.parametrize(
+    "address", ["ws://[::bad", "", "127.0.0.1:7420", "http://host", "ws://", "ws://host:port", "ws://host/r?x=1", "ws://host:99999"]
+)
 def test_what_is_no_address_is_refused_with_an_example(address: str) -> None:
     with pytest.raises(BadRequest, match="ws://HOST:PORT"):
         parse_address(address)
