@@ -435,6 +435,7 @@ class Connection:
         if self._socket is not None:
             for link in list(self._links.values()):
                 link.leave()
+            await asyncio.sleep(0)  # requests are handed over: they count as unanswered from the loop's next turn on
             deadline = loop.time() + timeout
             while len(self._unanswered) and self._socket is not None and loop.time() < deadline:  # noqa: ASYNC110 - at the end of a life
                 await asyncio.sleep(0.005)

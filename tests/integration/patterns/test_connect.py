@@ -24,6 +24,7 @@ from langgraph_nolag import (
     BadRequest,
     BrokerUnreachable,
     LocalBroker,
+    PeerNotFound,
     RoomNotFound,
     WrongThread,
     connect,
@@ -50,6 +51,17 @@ async def test_a_client_is_awaited_or_entered(broker: LocalBroker) -> None:
     await client.close()
     async with connect(broker.url, token=broker.token("bo")) as client:
         assert client.actor == "bo"
+
+
+async def test_who_closes_is_gone_when_close_returns(broker: LocalBroker, join: Any) -> None:
+    """Not only once its grace has passed: nobody is shown, sent to or waited for who said goodbye."""
+    room = await join("ana")
+    async with connect(broker.url, token=broker.token("bo")) as client:
+        await client.join("demo")
+        assert [agent.actor for agent in await room.presence.list()] == ["ana", "bo"]
+    assert [agent.actor for agent in await room.presence.list()] == ["ana"]
+    with pytest.raises(PeerNotFound):
+        await room.inbox.send("bo", "hello")
 
 
 async def test_nobody_there_is_one_clear_error() -> None:
