@@ -112,7 +112,7 @@ def describe(type: str, subject: str | None, facts: Mapping[str, Any]) -> str | 
     """One event of the room in words; None for those that are the machinery's own (checkpoints, housekeeping, a tool's replies)."""
     node, _, step = type.partition(".")
     if type == "plan.finished":
-        return f"plan made: {facts['sub_questions']} sub-questions"
+        return f"plan made: {_count(facts['sub_questions'], 'sub-question')}"
     if type == "research.started":
         return f"research {facts['index'] + 1}: {facts['question']}"
     if type == "research.reading":
@@ -120,9 +120,9 @@ def describe(type: str, subject: str | None, facts: Mapping[str, Any]) -> str | 
             return f"research {facts['index'] + 1}: reading {', '.join(facts['documents'])}"
         return f"research {facts['index'] + 1}: reading {facts['document']} ({facts['passage']} of {facts['of']})"
     if type == "research.finished":
-        return f"research {facts['index'] + 1}: {facts['quotations']} quotations found"
+        return f"research {facts['index'] + 1}: {_count(facts['quotations'], 'quotation')} found"
     if type == "draft.finished":
-        return f"draft {facts['version']}: {facts['quotations']} quotations"
+        return f"draft {facts['version']}: {_count(facts['quotations'], 'quotation')}"
     if type == "review.finished":
         back = facts["sent_back"]
         verdict = f"{back} sent back: {'; '.join(facts['reasons'])}" if back else "every quotation stands in its document"
@@ -142,7 +142,8 @@ def _describe_pattern(type: str, subject: str | None, facts: Mapping[str, Any]) 
         case "presence.joined":
             return f"joined the room{_skills(facts)}"
         case "presence.left":
-            return "left the room" if facts.get("reason") in (None, "left") else f"is gone ({facts['reason']})"
+            gone = (subject or "").partition("/")[0]
+            return "left the room" if facts.get("reason") in (None, "left") else f"gave a process of {gone} up ({facts['reason']})"
         case "tool.registered":
             return f"serves the tool {subject}"
         case "task.dispatched":
@@ -150,7 +151,7 @@ def _describe_pattern(type: str, subject: str | None, facts: Mapping[str, Any]) 
         case "task.claimed":
             return f"has {name}, attempt {facts['attempt']}" if "/" in (subject or "") else None
         case "task.released":
-            return f"{name} handed back: {facts['reason']}"
+            return f"{'took' if facts['reason'] == 'lease_expired' else 'gave'} {name} back ({facts['reason']})"
         case "blackboard.set":
             return f"wrote {subject} on the blackboard"
         case "approval.requested":
@@ -159,6 +160,10 @@ def _describe_pattern(type: str, subject: str | None, facts: Mapping[str, Any]) 
             return f"{facts['type']} {subject}" + (f" ({facts['by']})" if facts.get("by") else "")
         case _:
             return None
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _skills(facts: Mapping[str, Any]) -> str:

@@ -114,7 +114,7 @@ class Supervisor:
             self._on_event(room, event, facts)
 
     def _on_event(self, room: Room, event: Any, facts: dict[str, Any]) -> None:
-        sender = str(event.sender).partition("/")[0]
+        sender = str(event.sender).partition("/")[0].removeprefix("@")  # "@broker" is the broker of the team
         self._ledger.record(event.type, facts)
         self._show(event, sender, facts)
         if self._chaos:
