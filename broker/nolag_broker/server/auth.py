@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 import stat
 import time
@@ -18,6 +17,7 @@ from ..wire.codes import Refusal
 from ..wire.grants import VERBS, Grants
 from ..wire.topics import check_name, matches
 from .errors import CannotStart
+from .private import write_private
 
 ALGORITHM: Final = "HS256"
 AUDIENCE: Final = "nolag"
@@ -222,17 +222,10 @@ def load_key(file: Path) -> bytes:
         CannotStart
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    if file.exists():
         return _read_key(file)
-    except OSError as error:
-        raise CannotStart(f"cannot write {file}: {error.strerror}") from None
     key = new_key()
-    with open(descriptor, "wb") as out:
-        out.write(key)
-        out.flush()
-        os.fsync(out.fileno())
+    write_private(file, key)
     return key
 
 

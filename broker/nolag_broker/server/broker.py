@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ from .inside import Inside
 from .logs import get_logger, to_stderr
 from .node import Node
 from .operations import SERVER, load_revocations
+from .private import write_private
 from .sessions import Sessions
 from .transport import CLOSE_TIMEOUT, Transport, is_loopback
 from .writer import Connection
@@ -81,16 +81,16 @@ class Broker:
                 open_rooms=is_loopback(settings.host) if settings.open_rooms is None else settings.open_rooms,
             )
             self._transport = Transport(settings, self._serve, self._health)
-            port = await self._transport.start()
+            self.url = f"ws://{_for_url(settings.host)}:{await self._transport.start()}"
+            if settings.engine != "memory":
+                _write_credentials(settings.path, self.url, self.mint("admin", EVERYTHING, ttl=ADMIN_TTL))
         except BaseException:
             if self._transport is not None:
+                await self._transport.stop(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
                 self._context.sessions.stop()
             await self._engine.close()
             raise
-        self.url = f"ws://{_for_url(settings.host)}:{port}"
         self._status = "ok"
-        if settings.engine != "memory":
-            _write_credentials(settings.path, self.url, self.mint("admin", EVERYTHING, ttl=ADMIN_TTL))
 
     def mint(self, actor: str, grants: Sequence[Mapping[str, Any]] | None = None, roles: Iterable[str] = (), ttl: float = TOKEN_TTL) -> str:
         """A token for one actor, good for `ttl` seconds; without grants it covers every room and every verb but `admin`.
@@ -154,10 +154,7 @@ def _for_url(host: str) -> str:
 
 def _write_credentials(folder: Path, url: str, token: str) -> None:
     """The address and an admin token, for commands on this machine; mode 0600, there as long as the broker runs."""
-    file, fresh = folder / "credentials.json", folder / f".credentials.{os.getpid()}"
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-        json.dump({"url": url, "token": token}, out)
-    fresh.replace(file)
+    write_private(folder / "credentials.json", json.dumps({"url": url, "token": token}).encode())
 
 
 async def _run(settings: Settings) -> int:

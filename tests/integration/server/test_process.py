@@ -156,6 +156,12 @@ async def test_a_folder_that_can_not_be_written(spawned: list[Process], tmp_path
     assert "cannot open" in await refused_start(spawn(spawned, tmp_path / "file"))
 
 
+async def test_credentials_that_can_not_be_written(spawned: list[Process], tmp_path: Path) -> None:
+    (tmp_path / "credentials.json").mkdir()
+    assert "cannot write" in await refused_start(spawn(spawned, tmp_path))
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+
+
 async def test_a_disk_that_fails_stops_it_with_one_line(spawned: list[Process], join: Join, tmp_path: Path) -> None:
     """The database may not grow any further: the first commit that needs more space fails, and the broker ends."""
     process = spawn(spawned, tmp_path)

@@ -7,6 +7,7 @@ import base64
 import hmac
 import json
 import os
+import resource
 import stat
 import time
 from collections.abc import Callable
@@ -218,6 +219,18 @@ def test_the_key_is_made_once_and_private(tmp_path: Path) -> None:
     assert key != new_key()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert load_key(file) == key
+
+
+def test_a_key_that_can_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A part of a key would keep every later start from its own."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))
+    try:
+        with pytest.raises(CannotStart, match="cannot write"):
+            load_key(tmp_path / "secret.key")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
