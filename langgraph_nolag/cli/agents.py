@@ -63,7 +63,7 @@ def _load(out: Output, where: str) -> Worker:
     sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
             out.fail(f"there is no module {error.name!r}; the search began in {Path.cwd()}", WRONG_USE)
         if isinstance(error, NoLagError):

@@ -109,6 +109,7 @@ def module(tmp_path: Path) -> Path:
     (tmp_path / "good_worker.py").write_text(textwrap.dedent(GOOD))
     (tmp_path / "broken_worker.py").write_text("def app(:\n")
     (tmp_path / "raising_worker.py").write_text("x = 1\nraise RuntimeError('no luck today')\n")
+    (tmp_path / "leaving_worker.py").write_text("raise SystemExit(0)\n")
     (tmp_path / "needy_worker.py").write_text("import a_package_that_is_not_there\n")
     return tmp_path
 
@@ -136,6 +137,7 @@ def test_a_worker_serves_until_it_is_told_to_stop(cli: Cli, module: Path) -> Non
         ("./good_worker", "module:app"),
         ("broken_worker:app", "SyntaxError"),
         ("raising_worker:app", "no luck today"),
+        ("leaving_worker:app", "SystemExit"),
         ("needy_worker:app", "a_package_that_is_not_there"),
     ],
 )
