@@ -34,6 +34,7 @@ log = get_logger("broker")
 STOP_WITHIN: Final = 5.0  # seconds
 PATIENCE: Final = 5.0  # seconds of silence, beyond two heartbeats, after which a connection is taken for dead
 ADMIN_TTL: Final = 365 * 86400.0  # of the token in credentials.json, made anew at every start
+OTHER_FILES: Final = 64  # open beside the connections
 TOKEN_TTL: Final = 30 * 86400.0
 
 
@@ -183,6 +184,7 @@ def run(settings: Settings) -> int:
     """
     to_stderr()
     _tune()
+    _allow_files(settings.max_connections + OTHER_FILES)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_run(settings))
@@ -199,6 +201,19 @@ def _tune() -> None:
     # Rooms are many objects that live long and hold no cycles; looking through them for cycles again and again cost a tenth of all.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def _allow_files(wanted: int) -> None:
+    """Every connection is an open file, and the usual limit of a process is far below what it may have for the asking."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loop_factory() -> Any:

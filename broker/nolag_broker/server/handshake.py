@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 
@@ -18,8 +18,6 @@ from .session import Session
 from .writer import Connection
 
 log = get_logger("session")
-
-MAX_FIRST_FRAME: Final = 64 << 10  # before anybody said who it is
 
 
 async def welcome(context: Context, connection: Connection) -> Session | None:
@@ -37,12 +35,13 @@ async def welcome(context: Context, connection: Connection) -> Session | None:
     except Refusal as refusal:
         await _refuse(connection, refusal)
         return None
+    connection.admit(context.settings.max_frame)
     session.send(pack(_welcome(context.settings, session)))
     return session
 
 
 def _judge(context: Context, connection: Connection, message: bytes) -> Session:
-    frame = unpack(message) if len(message) <= MAX_FIRST_FRAME else None
+    frame = unpack(message)
     if type(frame) is not dict:
         raise Refusal("bad_frame", "the first message is an auth frame")
     if frame.get("type") != "auth":

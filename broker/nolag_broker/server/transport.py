@@ -17,7 +17,7 @@ from ..settings import Settings
 from ..wire.codes import Closes
 from .errors import CannotStart
 from .http import answer
-from .writer import Connection
+from .writer import MAX_FIRST, Connection
 
 CLOSE_TIMEOUT: Final = 2.0  # seconds a peer has to answer a close
 BACKLOG: Final = 1024  # connections the kernel may hold while the loop is busy: a herd that comes back at once
@@ -65,7 +65,7 @@ class Transport:
                 create_connection=Connection,
                 process_request=self._process_request,
                 compression=None,
-                max_size=settings.max_frame,
+                max_size=MAX_FIRST,
                 max_queue=RECEIVED,
                 open_timeout=settings.auth_timeout,
                 close_timeout=CLOSE_TIMEOUT,

@@ -12,15 +12,21 @@ from websockets.protocol import State
 from ..wire.frames import batch
 
 MESSAGE: Final = 1 << 20  # bytes of a WebSocket message that holds several frames
+MAX_FIRST: Final = 64 << 10  # bytes of a message before anybody said who it is
 REPLAY: Final = 1 << 20  # bytes waiting, up to which a replay may add more; at most a quarter of the queue
 
 
 class Connection(ServerConnection):
-    """A server connection that tells its writer when the peer reads again, instead of waking whoever awaits `drain`."""
+    """A server connection that tells its writer when the peer reads again, instead of waking whoever awaits `drain`, and that takes
+    little from a peer until it is known who that is."""
 
     writer: Writer | None = None
     held = False
     """The peer is behind: the transport's buffer is full."""
+
+    def admit(self, max_message: int) -> None:
+        """From now on messages may have so many bytes."""
+        self.protocol.max_message_size = max_message
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -74,6 +74,13 @@ async def test_an_auth_frame_that_is_none(broker: Harness, changes: dict[str, An
     assert (await client.close_code())[0] == 1000
 
 
+async def test_before_auth_only_little_is_taken(broker: Harness) -> None:
+    stranger = await broker.socket()
+    await stranger.send(bytes(100_000))
+    assert (await stranger.close_code())[0] == 1009
+    await (await broker.member()).call("blackboard.set", key="k", body=bytes(1_000_000))
+
+
 async def test_a_request_before_auth(broker: Harness) -> None:
     client = await broker.socket()
     await client.send({"id": 1, "op": "ping"})

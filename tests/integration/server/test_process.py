@@ -127,6 +127,17 @@ async def refused_start(process: Process) -> str:
     return err
 
 
+async def test_connections_are_not_bounded_by_the_usual_limit_of_files(spawned: list[Process], tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        process = spawn(spawned, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    await address(process)
+    assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] >= min(10_000, hard)
+
+
 async def test_a_folder_in_use(spawned: list[Process], tmp_path: Path) -> None:
     await address(spawn(spawned, tmp_path))
     assert "in use by another broker" in await refused_start(spawn(spawned, tmp_path))
