@@ -157,6 +157,7 @@ class Finished(Entity):
             self._enter(entry)
 
     def _enter(self, entry: Grouped) -> None:
+        self.ungroup(entry.id)  # an id that was used before
         self._grouped[entry.id] = entry
         self._groups.setdefault(entry.group, {})[entry.id] = entry
         if not entry.stored:

@@ -143,8 +143,7 @@ fields = sorted({name for cls in COMMANDS.values() for name in cls.__dataclass_f
 @given(st.sampled_from(sorted(COMMANDS)), st.dictionaries(st.sampled_from(fields), anything, max_size=8))
 def test_whatever_comes_is_read_or_refused(op: str, frame: dict[str, Any]) -> None:
     try:
-        command = parse({**frame, "op": op})
+        outcome = parse({**frame, "op": op}).op
     except Refusal as refusal:
-        assert refusal.code == "bad_request"
-    else:
-        assert command.op == op
+        outcome = refusal.code
+    assert outcome in (op, "bad_request")
