@@ -37,7 +37,7 @@ class Tasks:
         self.held: dict[Holder, dict[str, Task]] = {}
         self._lanes: dict[str, Lane] = {}
         self._unclaimed: dict[str, dict[Task, None]] = {}  # those that need a live server, by type, until one has them
-        self._ready: list[Task] = []  # began to wait since the last `settle`
+        self._ready: dict[Task, None] = {}  # began to wait since the last `settle`; not in the market yet
         self._freed: list[Offer] = []  # have a free slot since the last `settle`
 
     def folds(self) -> dict[str, Any]:
@@ -173,6 +173,8 @@ class Tasks:
                 self._run(task, task.holder)
             else:
                 self._queue_or_delay(task, wall)
+        for task in self._ready:
+            self.market.add(task)
         self._ready.clear()
 
     def _enter(self, task: Task) -> None:
@@ -238,15 +240,20 @@ class Tasks:
 
     def _wait(self, task: Task) -> None:
         self._set_state(task, WAITING)
-        self.market.add(task)
-        self._ready.append(task)
+        self._ready[task] = None
+
+    def _wait_no_more(self, task: Task) -> None:
+        if task.queue is not None:
+            self.market.remove(task)
+        else:
+            self._ready.pop(task, None)
 
     def _let_through(self, lane: Lane) -> None:
         """Let the one task of the lane wait for a worker whose turn it is."""
         following = lane.next()
         if following is not lane.admitted:
             if lane.admitted is not None:
-                self.market.remove(lane.admitted)
+                self._wait_no_more(lane.admitted)
                 self._set_state(lane.admitted, PARKED)
             lane.admitted = following
             if following is not None:
@@ -256,10 +263,10 @@ class Tasks:
 
     def _unqueue(self, task: Task) -> Lane | None:
         """The task neither waits nor is delayed or parked any more; the lane it stood in has to let another through."""
-        if task.queue is not None:
-            self.market.remove(task)
-        self._room.wall.cancel(task.due_timer)
-        task.due_timer = None
+        self._wait_no_more(task)
+        if task.due_timer is not None:
+            self._room.wall.cancel(task.due_timer)
+            task.due_timer = None
         if task.require_live and (unclaimed := self._unclaimed.get(task.type)) is not None:
             unclaimed.pop(task, None)
             if not unclaimed:
@@ -445,19 +452,25 @@ class Tasks:
 
     def settle(self) -> None:
         """Give out what can be given out. Freed offers come first: they choose among all that wait; then no task that began to
-        wait passes a better one."""
+        wait passes a better one. A task that finds an offer at once never enters the market: nothing in there matches a free
+        offer between two calls."""
         market = self.market
         while self._ready or self._freed:
             freed, self._freed = self._freed, []
+            ready, self._ready = self._ready, {}
+            if freed:
+                for task in ready:
+                    market.add(task)
             for free in freed:
                 while free.used < free.slots and (best := market.best(free.profile)) is not None:
                     self.hand_out(best, free)
-            ready, self._ready = self._ready, []
-            if len(ready) > 1:
-                ready.sort(key=lambda task: task.rank)
-            for task in ready:
-                if task.queue is not None and (offer := market.find(task)) is not None:
+            for task in ready if len(ready) < 2 else sorted(ready, key=lambda task: task.rank):
+                if freed and task.queue is None:
+                    continue
+                if (offer := market.find(task)) is not None:
                     self.hand_out(task, offer)
+                elif not freed:
+                    market.add(task)
 
     # -- looking tasks up
 
