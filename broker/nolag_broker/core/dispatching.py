@@ -106,7 +106,7 @@ class Dispatching:
         live = task.live
         if live is None:
             live = task.live = Live()
-        for progress in live.ring:
+        for progress in live.ring or ():
             if progress.n > after:
                 push_progress(self._room, session, task, after, progress)
                 after = progress.n

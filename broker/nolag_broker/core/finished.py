@@ -73,6 +73,7 @@ class Finished(Entity):
     def __init__(self, room: Room) -> None:
         self.stored = False
         self.period = 0
+        self._until = 0.0  # when the next one begins
         self._room = room
         self._recent: dict[str, Task] = {}  # a cache of records
         self._acknowledged: dict[str, Task] = {}  # for a worker that sends a completion again
@@ -87,16 +88,20 @@ class Finished(Entity):
 
     def advance(self, time: float) -> bool:
         """Called for every event: a new period begins when its time has come. Whether one did; then `expire` is to follow."""
-        period = int(time // self._room.limits.keep)
-        if period <= self.period:
+        if time < self._until:
             return False
+        period = int(time // self._room.limits.keep)
         for old in (self.period - 1, self.period):
             if 0 < old < period - 1:
                 self._room.delete_records(f"kept/{old}/")
-        self.period = period
+        self._begin(period)
         self._recent.clear()
         self._room.touch(self)
         return True
+
+    def _begin(self, period: int) -> None:
+        self.period = period
+        self._until = (period + 1) * self._room.limits.keep
 
     def expire(self, oldest: int) -> None:
         """Nothing from before this period is found any more."""
@@ -149,7 +154,7 @@ class Finished(Entity):
 
     def load(self, rows: Mapping[str, bytes]) -> None:
         if row := rows.get(self.key):
-            self.period = msgpack.unpackb(row)
+            self._begin(msgpack.unpackb(row))
             self.stored = True
         entries = [Grouped(*msgpack.unpackb(row)) for key, row in rows.items() if key.startswith("grouped/")]
         for entry in sorted(entries, key=lambda entry: entry.seq):

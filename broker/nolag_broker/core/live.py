@@ -25,7 +25,7 @@ class Live:
         self.followers: dict[Session, int] = {}  # and the last n that each has
         self.offer: Offer | None = None
         self.n = 0  # of the last progress of this attempt
-        self.ring: deque[Progress] = deque()
+        self.ring: deque[Progress] | None = None  # made when there is progress: most tasks have none
         self.bytes_kept = 0
         self.tells: list[bytes] = []
         self.tell_bytes = 0
@@ -33,14 +33,17 @@ class Live:
     def restart(self) -> None:
         """Another attempt: its progress begins at 1 again."""
         self.n = self.bytes_kept = 0
-        self.ring.clear()
+        self.ring = None
         for session in self.followers:
             self.followers[session] = 0
 
     def remember(self, progress: Progress, limit: int) -> None:
         """Keep the last `limit` bytes, the newest progress in any case."""
+        ring = self.ring
+        if ring is None:
+            ring = self.ring = deque()
         self.n = progress.n
-        self.ring.append(progress)
+        ring.append(progress)
         self.bytes_kept += len(progress.body)
-        while self.bytes_kept > limit and len(self.ring) > 1:
-            self.bytes_kept -= len(self.ring.popleft().body)
+        while self.bytes_kept > limit and len(ring) > 1:
+            self.bytes_kept -= len(ring.popleft().body)
