@@ -19,7 +19,7 @@ from ..engine.base import Engine
 FETCH_BYTES: Final = 32 << 20  # of what is fetched at once; one frame that needs more is refused
 FETCH_AT_ONCE: Final = 16  # bodies or rows of one read
 SCAN_BYTES: Final = 8 << 20  # of values in the answer to one scan
-_OVERHEAD: Final = 100  # bytes an entry of the cache costs beside its body
+_OVERHEAD: Final = 280  # bytes an entry of the cache costs beside its body
 
 
 class NotHere(Exception):
