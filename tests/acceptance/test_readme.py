@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +54,43 @@ def test_python_blocks_run(page: str, tmp_path: Path) -> None:
         assert result.returncode == 0, f"{page}:\n{script.read_text()}\n{result.stdout}\n{result.stderr}"
         printed += result.stdout
     assert [words for words in PRINTED.get(page, []) if words not in printed] == [], printed
+
+
+def test_a_gate_is_answered_from_elsewhere(tmp_path: Path) -> None:
+    """The README's processes, one by one: whoever waits for the decision is killed, and finds it when it is started again."""
+    for block in blocks("README.md", "python"):
+        if named := re.match(r"# (\S+\.py)\n", block):
+            (tmp_path / named[1]).parent.mkdir(exist_ok=True)
+            (tmp_path / named[1]).write_text(block, encoding="utf-8")
+    with ExitStack() as stack:
+
+        def start(*command: object) -> subprocess.Popen[str]:
+            environment = {name: value for name, value in os.environ.items() if not name.startswith("NOLAG_")}
+            process = subprocess.Popen([*map(str, command)], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        def ask(*words: str) -> Any:
+            done = start(COMMAND, *words, "--json").communicate(timeout=60)[0]
+            return json.loads(done)
+
+        broker = start(COMMAND, "broker", "--port", "0")
+        assert broker.stdout is not None
+        address = broker.stdout.readline().split()[-1]
+        main = tmp_path / "my_pkg" / "main.py"
+        assert "ws://127.0.0.1:7420" in main.read_text(encoding="utf-8")
+        main.write_text(main.read_text(encoding="utf-8").replace("ws://127.0.0.1:7420", address), encoding="utf-8")
+        start(COMMAND, "worker", "my_pkg.worker:app")
+        first = start(sys.executable, "-m", "my_pkg.main")
+        deadline = time.monotonic() + 60
+        while not (waiting := ask("approvals", "list")["approvals"]):
+            assert time.monotonic() < deadline, "nobody asked"
+            assert first.poll() is None
+        first.kill()
+        ask("approvals", "approve", waiting[0]["approval"][:10])
+        printed, _ = start(sys.executable, "-m", "my_pkg.main").communicate(timeout=60)
+        assert "'published': True" in printed
 
 
 def test_commands_in_shell_blocks_exist() -> None:
