@@ -62,6 +62,7 @@ class RoomLink:
             "result": self._follows.on_result,
             "progress": self._follows.on_progress,
             "decision": self._approvals.on_decision,
+            "expired": self._on_expired,
         }
 
     def __repr__(self) -> str:
@@ -330,6 +331,14 @@ class RoomLink:
         self._restore_membership()
         for part in list(self._parts):
             part.restore()
+
+    def _on_expired(self, frame: dict[str, Any]) -> None:
+        """We were silent for a whole lease, but the connection lives: join again. What the connection has, it still has."""
+        log.warning("room %s had given %s up for dead; joining it again", self.room, self.actor)
+        self._restore_membership()
+        for part in list(self._parts):
+            if part is not self.subscriptions:
+                part.restore()
 
     def _restore_membership(self) -> None:
         if self._membership is not None:

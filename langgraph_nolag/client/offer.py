@@ -37,7 +37,7 @@ class Assigned:
 
     __slots__ = (
         *("attempt", "body", "ct", "deadline", "dispatcher", "kind", "room", "seq", "task", "tells", "token", "type"),
-        *("_kept", "_kept_bytes", "_n", "finishing", "lost", "offer"),
+        *("_kept", "_kept_bytes", "_n", "_told", "finishing", "lost", "offer"),
     )
 
     def __init__(self, offer: Offer, frame: Mapping[str, Any]) -> None:
@@ -57,6 +57,7 @@ class Assigned:
         self.lost = False
         self.finishing = False  # its end was sent, and has no answer yet
         self._n = 0
+        self._told = len(self.tells)
         self._kept: deque[dict[str, Any]] = deque()
         self._kept_bytes = 0
 
@@ -307,7 +308,13 @@ class Offers:
 
     def on_tell(self, frame: dict[str, Any]) -> None:
         task = self._held.get(frame["task"])
-        if task is not None and task.offer.on_tell is not None:
+        if task is None:
+            return
+        if (n := frame.get("n")) is not None:
+            if n <= task._told:  # after a reconnect all that are kept come again
+                return
+            task._told = n
+        if task.offer.on_tell is not None:
             task.offer.on_tell(task, frame["body"])
 
     def _progress(self, task: Assigned, fields: dict[str, Any], on_answer: OnAnswer | None) -> None:

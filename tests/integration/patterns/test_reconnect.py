@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -352,3 +353,36 @@ async def test_a_broker_that_falls_silent_is_noticed(stack: AsyncExitStack, prox
     assert await asyncio.wait_for(waiting, 20) > 0
     assert proxy.connections == 2
     held.set()
+
+
+async def test_a_process_that_slept_past_its_lease_joins_again(stack: AsyncExitStack) -> None:
+    """Asleep for longer than the lease, but not long enough for its connection to be closed."""
+    with LocalBroker(lease=0.6) as broker:
+        client = await stack.enter_async_context(connect(broker.url, token=broker.token("ana")))
+        room = await client.join("demo", capabilities=["draft"])
+        attempts: list[int] = []
+        asleep = threading.Event()
+
+        async def handler(task: HandedTask) -> str:
+            attempts.append(task.attempt)
+            if task.attempt == 1:
+                client._connection.io.loop.call_soon_threadsafe(asleep.wait, 1.5)
+                await asyncio.Event().wait()
+            return "awake"
+
+        async with room.handoff.serve(handler, concurrency=2):
+            task = await room.handoff.dispatch("t")
+            assert await task.result(20) == "awake"
+        assert attempts == [1, 2]
+        presence = [event.type async for event in until(room.observe.stream("presence.*", since=0), "presence.joined", 2)]
+        assert presence == ["presence.joined", "presence.left", "presence.joined"]
+        await client.close()
+
+
+async def until(events: Any, type: str, times: int) -> Any:
+    """Events up to the one that is the `times`th of its type."""
+    async for event in events:
+        yield event
+        times -= event.type == type
+        if not times:
+            return
