@@ -124,7 +124,7 @@ class Blackboard:
                     yield change
 
     def _written(self, key: str, value: Any, answer: Mapping[str, Any], deleted: bool = False) -> Entry:
-        return Entry(key, value, answer["revision"], answer["seq"], answer.get("time", 0.0), self._link.actor, deleted)
+        return Entry(key, value, answer["revision"], answer["seq"], answer["time"], self._link.actor, deleted)
 
 
 def _entry(entry: Mapping[str, Any]) -> Entry:

@@ -131,17 +131,17 @@ class Blackboard:
         revision = entry.last.revision + 1 if entry is not None else 1
         data = {"revision": revision}
         event = self._room.emit("blackboard.set", command.key, data, command.body, command.ct, command.parent, command.mid)
-        return {"revision": revision, "seq": event.seq}
+        return {"revision": revision, "seq": event.seq, "time": event.time}
 
     def delete(self, command: BlackboardDelete, caller: Caller) -> dict[str, Any]:
         entry, repeated = self._expected(command)
         if repeated is not None:
             return repeated
         if entry is None or entry.last.deleted:  # nothing to delete: nothing happened
-            return {"revision": 0, "seq": self._room.seq} if entry is None else {"revision": entry.last.revision, "seq": entry.last.seq}
+            return _written(entry.last) if entry is not None else {"revision": 0, "seq": self._room.seq, "time": 0.0}
         revision = entry.last.revision + 1
         event = self._room.emit("blackboard.deleted", command.key, {"revision": revision}, id=command.mid)
-        return {"revision": revision, "seq": event.seq}
+        return {"revision": revision, "seq": event.seq, "time": event.time}
 
     def _expected(self, command: BlackboardSet | BlackboardDelete) -> tuple[Entry | None, dict[str, Any] | None]:
         """The entry to change, or the answer to a change that was made before.
@@ -154,7 +154,7 @@ class Blackboard:
         if entry is not None and command.mid is not None:
             for done in entry.revisions:
                 if done.mid == command.mid:
-                    return entry, {"revision": done.revision, "seq": done.seq}
+                    return entry, _written(done)
         now = 0 if entry is None or entry.last.deleted else entry.last.revision
         if command.expected is not None and command.expected != now:
             text = f"{command.key!r} is at revision {now}, not {command.expected}: read it again"
@@ -166,3 +166,7 @@ class Blackboard:
         entry = self._entries.get(command.key)
         revisions = [] if entry is None else entry.revisions[::-1][: command.limit]
         return {"entries": [entry.view(revision) for revision in revisions] if entry is not None else []}
+
+
+def _written(revision: Revision) -> dict[str, Any]:
+    return {"revision": revision.revision, "seq": revision.seq, "time": revision.time}
