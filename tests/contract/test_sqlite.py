@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -132,6 +133,28 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rooms.db").write_bytes(b"these are not the rows you are looking for" * 100)
     with pytest.raises(StorageFailed, match=r"rooms\.db"):
         await SqliteEngine(tmp_path).open()
+
+
+@pytest.mark.parametrize("damage", ["other", "fewer", "none"])
+async def test_a_damaged_row_is_an_error_and_not_other_events(tmp_path: Path, damage: str) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.create("r", "epoch")
+    await engine.commit([("r", Turn(0, [Event(seq, "t", 0.0, "a", {}, body=b"x") for seq in (1, 2, 3)]))])
+    await engine.commit([("r", turn(3))])
+    await engine.close()
+    written, other = Event(1, "t", 0.0, "a", {}).encoded, Event(1, "t", 0.0, "a", {}, body=b"y").encoded
+    row = {"other": other * 3, "fewer": written, "none": b"\xc1"}[damage]
+    with contextlib.closing(sqlite3.connect(tmp_path / "rooms.db")) as file:
+        assert file.execute("UPDATE log SET events = ? WHERE first = 1", (row,)).rowcount == 1
+        file.commit()
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    try:
+        with pytest.raises(StorageFailed, match=r"damaged: event \d of the room 'r'"):
+            await asyncio.wait_for(engine.events("r", 0, 100), 10)
+    finally:
+        await engine.close()
 
 
 async def test_folder_and_file_are_private(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -161,7 +161,7 @@ class Tables:
             batch = self._sql.execute(SQL["batch"], _log_span(id, after)).fetchone()
             if batch is None:
                 break
-            for event in decode_events(batch[2]):
+            for event in self._events_of(room, batch):
                 if event.seq > after:
                     found.append(event)
                     size += len(event.encoded)
@@ -171,12 +171,26 @@ class Tables:
             yield
         return found
 
+    def _events_of(self, room: str, batch: Batch) -> Iterator[Event]:
+        """The events of a row, which must be those that its key promises: a damaged row is an error, not fewer or other events."""
+        expected, end, cause = batch[1], _end(batch), None
+        try:
+            for event in decode_events(batch[2]):
+                if event.seq != expected:
+                    break
+                yield event
+                expected += 1
+        except Exception as error:  # whatever decoding meets
+            cause = error
+        if expected != end + 1:
+            raise ValueError(f"damaged: event {expected} of the room {room!r} can't be read") from cause
+
     def bodies(self, room: str, sequences: Sequence[int]) -> Read[dict[int, tuple[bytes | None, str | None]]]:
         found: dict[int, tuple[bytes | None, str | None]] = {}
         id = self._ids.get(room)
         batch: tuple[int, int, bytes] | None = None
         for sequence in sorted(sequences) if id is not None else ():
-            if batch is None or sequence > batch[0] & ((1 << SEQUENCE_BITS) - 1):
+            if batch is None or sequence > _end(batch):
                 batch = self._sql.execute(SQL["batch"], _log_span(id or 0, sequence - 1)).fetchone()
                 if batch is None:
                     break
@@ -265,6 +279,11 @@ def finish(read: Read[T]) -> T:
 def _log_span(room: int, after: int) -> tuple[int, int]:
     """Ids of a room's batches that hold anything after a sequence, both ends exclusive."""
     return room << SEQUENCE_BITS | after, (room + 1) << SEQUENCE_BITS
+
+
+def _end(batch: Batch) -> int:
+    """The last sequence of a row of the log."""
+    return batch[0] & ((1 << SEQUENCE_BITS) - 1)
 
 
 def _body(events: bytes, index: int) -> tuple[bytes | None, str | None]:

@@ -160,7 +160,11 @@ class Node:
             image = await self.engine.load(hosted.name)
             assert image is not None
         hosted.feed.epoch, hosted.feed.through, hosted.feed.first = image.epoch, image.sequence, image.first_sequence
-        hosted.room = Room.recover(image.name, image.epoch, image.sequence, image.heads, self._env(), self._limits)
+        try:
+            hosted.room = Room.recover(image.name, image.epoch, image.sequence, image.heads, self._env(), self._limits)
+        except Exception as error:
+            why = f"the room {hosted.name!r} can't be recovered, its rows are damaged: {type(error).__name__}: {error}"
+            raise StorageFailed(why) from error
         self._wake(hosted)
 
     # -- deciding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import resource
@@ -148,6 +149,27 @@ async def test_a_database_from_the_future(spawned: list[Process], tmp_path: Path
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     assert "written by a newer version: its schema is 99" in await refused_start(spawn(spawned, tmp_path))
+
+
+async def test_a_room_that_is_damaged_is_named(spawned: list[Process], join: Join, tmp_path: Path) -> None:
+    process = spawn(spawned, tmp_path)
+    socket = await join(await address(process))
+    await socket.send(msgpack.packb({"id": 1, "op": "blackboard.set", "room": "newsroom", "key": "k", "body": b"v"}))
+    await asyncio.wait_for(socket.recv(), 10)
+    process.terminate()
+    await asyncio.to_thread(process.communicate, timeout=20)
+    with contextlib.closing(sqlite3.connect(tmp_path / "rooms.db")) as file:
+        assert file.execute("UPDATE kv SET value = x'c1' WHERE key = 'blackboard/k'").rowcount == 1
+        file.commit()
+    again = spawn(spawned, tmp_path)
+    socket = await join(await address(again))
+    await socket.send(msgpack.packb({"id": 1, "op": "room.info", "room": "newsroom"}))
+    (answer,) = frames(await asyncio.wait_for(socket.recv(decode=False), 10))
+    assert answer["err"]["code"] == "storage_failed"
+    _, err = await asyncio.to_thread(again.communicate, timeout=20)
+    assert again.returncode == 1
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("stopped: the room 'newsroom' can't be recovered")
 
 
 async def test_a_port_in_use(spawned: list[Process], tmp_path: Path) -> None:
