@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -209,27 +210,27 @@ async def test_reads_beside_commits_never_see_half_of_a_turn(engine: Engine) -> 
     keys = [f"k/{n:04}" for n in range(200)]
     size = 20_000
     await commit(engine, "r", turn(0, records=dict.fromkeys(keys, bytes(size))))
-    writing = True
 
     async def write() -> None:
-        for number in range(1, 25):
-            await commit(engine, "r", turn(number - 1, 1, records=dict.fromkeys(keys, bytes([number]) * size)))
+        for number in itertools.count(1):
+            await commit(engine, "r", turn(number - 1, 1, records=dict.fromkeys(keys, bytes([number % 256]) * size)))
             await asyncio.sleep(0)  # the memory engine never gives way
 
-    async def read() -> int:
+    async def read() -> None:
         seen: set[int] = set()
-        while writing:
+        while len(seen) < 5:
             scanned = {value[0] for _, value in await engine.scan("r", "k/", limit=200, max_bytes=1 << 30) if value is not None}
             assert len(scanned) == 1
             assert len({value[0] for value in (await engine.records("r", keys)).values()}) == 1
             seen |= scanned
             await asyncio.sleep(0)
-        return len(seen)
 
-    reader = asyncio.create_task(read())
-    await write()
-    writing = False
-    assert await reader > 1
+    writer = asyncio.create_task(write())
+    async with asyncio.timeout(60):
+        await read()
+    assert not writer.done()
+    writer.cancel()
+    await asyncio.wait([writer])
 
 
 async def test_a_read_that_began_after_a_commit_sees_it(engine: Engine) -> None:
