@@ -329,7 +329,7 @@ class Connection:
     async def _live(self) -> None:
         loop = asyncio.get_running_loop()
         give_up = None if self._connect_timeout is None else loop.time() + self._connect_timeout
-        failures = 0
+        failures, why = 0, ""
         while True:
             try:
                 async with asyncio.timeout_at(give_up):
@@ -337,12 +337,13 @@ class Connection:
             except (AccessDenied, ActorMismatch) as error:
                 return self._end(error)
             except Exception as error:
-                why = f"{type(error).__name__}: {error}".rstrip(": ")
+                if not (why and isinstance(error, TimeoutError)):  # that time is up says less than what went wrong before
+                    why = f"{type(error).__name__}: {error}".rstrip(": ")
                 if give_up is not None and loop.time() >= give_up:
                     return self._not_found(why)
                 log.log(logging.WARNING if failures == 3 else logging.DEBUG, "no connection to %s yet: %s", self.url, why)
             else:
-                give_up, began = None, loop.time()
+                give_up, began, why = None, loop.time(), ""
                 try:
                     code = await self._serve(socket)
                 except Exception:  # a defect of ours; the next session begins afresh

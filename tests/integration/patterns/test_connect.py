@@ -66,7 +66,7 @@ async def test_who_closes_is_gone_when_close_returns(broker: LocalBroker, join: 
 
 async def test_nobody_there_is_one_clear_error() -> None:
     url = f"ws://127.0.0.1:{free_port()}"
-    with pytest.raises(BrokerUnreachable, match=f"no broker at {url} within 0.3 s .*langgraph-nolag broker"):
+    with pytest.raises(BrokerUnreachable, match=f"no broker at {url} within 0.3 s .*Refused.*langgraph-nolag broker"):
         await connect(url, token="t", timeout=0.3)
 
 
