@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from .link import RoomLink
 
 CHUNK: Final = 1000  # tasks in one request
+PATIENCE: Final = 0.05  # seconds an acknowledgement waits for others: nobody waits for it, and each message is a commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class Follows:
         self.link = link
         self._tasks: dict[str, list[Followed]] = {}
         self._acks: list[str] = []
+        self._acks_due: asyncio.TimerHandle | None = None
 
     # --- from any thread ------------------------------------------------------------------------------------
 
@@ -225,11 +228,19 @@ class Follows:
             followed._on_end(_result(frame))
 
     def _ack(self, task: str) -> None:
-        if not self._acks:
-            self.link.connection.io.loop.call_soon(self._send_acks)
         self._acks.append(task)
+        if len(self._acks) == CHUNK:
+            self.send_acks()
+        elif self._acks_due is None:
+            self._acks_due = self.link.connection.io.loop.call_later(PATIENCE, self.send_acks)
 
-    def _send_acks(self) -> None:
+    def send_acks(self) -> None:
+        """Without a session they wait for the next one."""
+        if self._acks_due is not None:
+            self._acks_due.cancel()
+            self._acks_due = None
+        if not self.link.connection.is_live:
+            return
         tasks, self._acks = self._acks, []
         for start in range(0, len(tasks), CHUNK):
             self.link.note("task.ack", tasks=tasks[start : start + CHUNK])
@@ -238,6 +249,7 @@ class Follows:
         """Follow again; those whose dispatch has no answer yet are sent again with it."""
         by_task = ([one for one in followers if not one._pending] for followers in self._tasks.values())
         self._ask([min(accepted, key=Followed.position) for accepted in by_task if accepted])
+        self.send_acks()
 
     def _ask(self, wanted: list[Followed]) -> None:
         for start in range(0, len(wanted), CHUNK):

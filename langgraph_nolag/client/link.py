@@ -370,6 +370,7 @@ class RoomLink:
             part.on_ended(error)
 
     def leave(self) -> None:
+        self._follows.send_acks()
         if self._membership is not None:
             self._membership = None
             self.connection.ask({"op": "room.leave", "room": self.room}, lambda answer, error: None, 2.0, 0, insist=True)
