@@ -6,8 +6,8 @@ The declarations are the contract: PROTOCOL.md's tables, in Python. `None` on th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args, get_type_hints
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
 
 from ..wire.codes import Refusal
 from .fields import (
@@ -22,7 +22,6 @@ from .fields import (
     NameSet,
     Pattern,
     PositiveSeconds,
-    Reader,
     Seconds,
     Sequence,
     Sequences,
@@ -43,6 +42,8 @@ from .fields import (
     read_specs,
     refuse,
 )
+from .reading import Command as Command
+from .reading import build
 
 Kind = Annotated[str, choice("handoff", "tool", "node")]
 States = Annotated[tuple[str, ...], choices("waiting", "delayed", "parked", "running", "completed", "failed", "cancelled", "timed_out")]
@@ -51,16 +52,6 @@ Verdicts = Annotated[tuple[str, ...], choices("approve", "edit", "reject", "resp
 Slots = Annotated[int, integer(1, 10_000)]
 RecordKey = Annotated[str, read_record_key]
 EMPTY: Final[frozenset[str]] = frozenset()
-
-
-@dataclass(slots=True, kw_only=True)
-class Command:
-    """One request. `resent`: this may have been applied before. `done`: all requests of the instance below it were answered."""
-
-    op: ClassVar[str]
-    once: ClassVar[bool] = False  # a second run would change the room again: answers are kept to be given again
-    resent: bool = False
-    done: int = 0
 
 
 # ------------------------------------------------------------------------------------------ rooms and presence
@@ -262,7 +253,7 @@ class ApprovalRequest(Command):
 def _read_approval(value: Any, field: str) -> ApprovalRequest:
     if type(value) is not dict:
         refuse(field, "a list of the fields of approval.request")
-    return _build(ApprovalRequest, value)
+    return build(ApprovalRequest, value)
 
 
 @dataclass(slots=True)
@@ -449,39 +440,10 @@ class RecordScan(Command):
     bodies: Flag = True
 
 
-# ------------------------------------------------------------------------------------------ reading one
-
-_C = TypeVar("_C", bound=Command)
-_Readers = dict[str, Reader]
-
-
-def _reader(hint: Any) -> Reader:
-    """The reader in `Annotated[type, reader]`, or in `Annotated[…] | None`."""
-    for part in (hint, *get_args(hint)):
-        if metadata := getattr(part, "__metadata__", None):
-            return metadata[0]  # type: ignore[no-any-return]
-    raise TypeError(f"a field of a command without a reader: {hint}")
-
-
-def _readers(cls: type[Command]) -> tuple[_Readers, frozenset[str]]:
-    """What reads each field, and the fields that may not be absent."""
-    hints = get_type_hints(cls, include_extras=True)
-    own = [field for field in fields(cls) if not field.kw_only]
-    return {f.name: _reader(hints[f.name]) for f in own}, frozenset(f.name for f in own if f.default is MISSING)
-
+# ------------------------------------------------------------------------------------------ all of them
 
 COMMANDS: Final[dict[str, type[Command]]] = {cls.op: cls for cls in Command.__subclasses__()}
-_READERS: Final = {cls: _readers(cls) for cls in COMMANDS.values()}
 _read_done: Final = integer(0, MAX_INT)
-
-
-def _build(cls: type[_C], frame: Mapping[str, Any]) -> _C:
-    readers, required = _READERS[cls]
-    values = {name: read(value, name) for name, value in frame.items() if value is not None and (read := readers.get(name)) is not None}
-    if not required <= values.keys():
-        missing = min(required - values.keys())
-        raise Refusal("bad_request", f"{cls.op} needs {missing}", detail={"field": missing})
-    return cls(**values)
 
 
 def parse(frame: Mapping[str, Any]) -> Command:
@@ -494,7 +456,7 @@ def parse(frame: Mapping[str, Any]) -> Command:
     cls = COMMANDS.get(op) if type(op) is str else None
     if cls is None:
         raise Refusal("unknown_op", f"no operation {str(op)[:64]!r}")
-    command = _build(cls, frame)
+    command = build(cls, frame)
     if frame.get("resent") is True:
         command.resent = True
     if (done := frame.get("done")) is not None:

@@ -37,7 +37,7 @@ class Room:
     """The interface between the core and the node.
 
     The node calls, for one room, strictly one after the other:
-      needs -> (fetches) -> decide, connected/disconnected/heartbeat, tick, take.
+      needs -> (fetches) -> decide; disconnected, heartbeat, tick; take.
     """
 
     def __init__(self, name: str, epoch: str, limits: Limits | None = None) -> None:

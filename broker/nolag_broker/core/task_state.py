@@ -1,0 +1,311 @@
+"""The tasks of a room as the log tells them, and the indexes over them.
+
+`apply_…` fold events, and nothing else changes a task but the clock. Where a queued task stands (waiting, delayed, parked)
+follows from the others and from the time, so that it is neither logged nor stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .event import Event
+from .finished import Finished
+from .lanes import Lane
+from .matching import Market, Offer
+from .task import CANCELLED, COMPLETED, DELAYED, FAILED, FORGOTTEN, PARKED, RUNNING, TIMED_OUT, WAITING, Holder, Task
+
+if TYPE_CHECKING:
+    from .room import Room
+
+
+class TaskState:
+    """Every live task and dead letter, and what finds them. The clock moves tasks too: a delay ends without an event."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.finished = Finished(room)
+        self.market = Market()
+        self.by_id: dict[str, Task] = {}  # live tasks and dead letters
+        self.by_state: dict[str, dict[str, Task]] = {state: {} for state in (WAITING, DELAYED, PARKED, RUNNING, FAILED)}
+        self.by_key: dict[tuple[str, str, str], Task] = {}
+        self.by_slot: dict[str, Task] = {}
+        self.held: dict[Holder, dict[str, Task]] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._unclaimed: dict[str, dict[Task, None]] = {}  # those that need a live server, by type, until one has them
+        self._ready: dict[Task, None] = {}  # began to wait since the last `settle`; not in the market yet
+        self._freed: list[Offer] = []  # have a free slot since the last `settle`
+
+    def folds(self) -> dict[str, Any]:
+        return {
+            "task.dispatched": self.apply_dispatched,
+            "task.claimed": self.apply_claimed,
+            "task.released": self.apply_released,
+            "task.completed": lambda event: self._apply_ended(event, COMPLETED),
+            "task.failed": lambda event: self._apply_ended(event, FAILED),
+            "task.cancelled": lambda event: self._apply_ended(event, CANCELLED),
+            "task.timed_out": lambda event: self._apply_ended(event, TIMED_OUT),
+            "task.retried": self.apply_retried,
+            "task.forgotten": self.apply_forgotten,
+        }
+
+    @property
+    def backlog(self) -> int:
+        return len(self.by_id) - len(self.by_state[FAILED])
+
+    # -- the fold
+
+    def apply_dispatched(self, event: Event) -> None:
+        task = Task(event)
+        self.by_state[WAITING][task.id] = task
+        self._enter(task)
+        self._queue_or_delay(task)
+        self._room.touch(task)
+
+    def apply_claimed(self, event: Event) -> None:
+        data = event.data
+        task = self.by_id[data["task"]]
+        self._unqueue(task)
+        task.due = None
+        task.token = data["token"]
+        task.attempt = data["attempt"]
+        task.offer_number = data["offer"]
+        self._run(task, (data["actor"], data["instance"]))
+        self._room.touch(task)
+
+    def apply_released(self, event: Event) -> None:
+        data = event.data
+        task = self.by_id[data["task"]]
+        holder = self._stop(task)
+        if (error := data.get("error")) is not None:
+            task.errors.append((task.attempt, error, holder[0]))
+        task.holder = None
+        task.used = data["attempts"]
+        task.due = data.get("due")
+        if task.require_live:
+            self._unclaimed.setdefault(task.type, {})[task] = None
+        self._queue_or_delay(task)
+        self._room.touch(task)
+
+    def _apply_ended(self, event: Event, state: str) -> None:
+        data = event.data
+        task = self.by_id[data["task"]]
+        actor = ""
+        if task.state == RUNNING:
+            actor = self._stop(task)[0]
+        elif (lane := self._unqueue(task)) is not None:
+            self._let_through(lane)
+        self._room.wall.cancel(task.end_timer)
+        if task.slot is not None and self.by_slot.get(task.slot) is task:
+            del self.by_slot[task.slot]
+        if (error := data.get("error")) is not None:
+            task.error = error
+            task.errors.append((task.attempt, error, actor))
+            if actor:
+                task.used += 1
+        del self.by_state[task.state][task.id]
+        task.state = state
+        task.ended = event.time
+        task.end_seq = event.seq
+        if event.body is not None:
+            task.body_seq = event.seq
+            task.result_ct = event.ct
+        finished = self.finished
+        task.period = finished.period
+        if task.dead:
+            self._bury(task)
+        else:
+            self._leave(task)
+            finished.add(task)
+        if task.group is not None and (task.idempotency_key is not None or task.dead):
+            finished.group(task)
+        self._room.touch(task)
+
+    def apply_retried(self, event: Event) -> None:
+        task = self.by_id[event.data["task"]]
+        self.finished.ungroup(task.id)
+        del self.by_state[FAILED][task.id]
+        self.by_state[WAITING][task.id] = task
+        task.state = WAITING
+        task.used = 0
+        task.due = task.deadline = task.error = task.holder = task.result_ct = None
+        task.end_seq = task.body_seq = task.period = 0
+        task.ended = 0.0
+        self._enter(task)
+        self._queue_or_delay(task)
+        self._room.touch(task)
+
+    def apply_forgotten(self, event: Event) -> None:
+        for id in event.data["tasks"]:
+            if (task := self.by_state[FAILED].get(id)) is not None:
+                self._remove_dead(task)
+                self.finished.ungroup(id)
+            else:
+                self.finished.forget(id)
+
+    def expire(self) -> None:
+        """A new period began: what is older than the last one is not kept any more."""
+        oldest = self.finished.period - 1
+        for task in list(self.by_state[FAILED].values()):
+            if task.period >= oldest:
+                break
+            self._remove_dead(task)
+        self.finished.expire(oldest)
+
+    def load(self, rows: Mapping[str, bytes], wall: float) -> None:
+        """From the rows. Running tasks are their holders' own still."""
+        self.finished.load(rows)
+        tasks = [Task.from_header(row) for key, row in rows.items() if key.startswith("task/")]
+        for task in sorted(tasks, key=lambda task: task.end_seq or task.seq):
+            task.stored = True
+            self.by_state[task.state][task.id] = task
+            if task.state == FAILED:
+                self.by_id[task.id] = task
+                self._index_key(task)
+                continue
+            self._enter(task)
+            if task.state == RUNNING:
+                assert task.holder is not None
+                self._run(task, task.holder)
+            else:
+                self._queue_or_delay(task, wall)
+        for task in self._ready:
+            self.market.add(task)
+        self._ready.clear()
+
+    def _enter(self, task: Task) -> None:
+        self.by_id[task.id] = task
+        if task.idempotency_key is not None:
+            self._index_key(task)
+        if task.slot is not None:
+            self.by_slot[task.slot] = task
+        if task.deadline is not None:
+            task.end_timer = self._room.wall.at(task.deadline, self._timed_out, task, task.seq)
+        if task.require_live and task.state != RUNNING:
+            self._unclaimed.setdefault(task.type, {})[task] = None
+
+    def _index_key(self, task: Task) -> None:
+        if task.idempotency_key is not None:
+            self.by_key[task.kind, task.type, task.idempotency_key] = task
+
+    def _leave(self, task: Task) -> None:
+        del self.by_id[task.id]
+        if task.idempotency_key is not None:
+            del self.by_key[task.kind, task.type, task.idempotency_key]
+
+    def _bury(self, task: Task) -> None:
+        """It becomes a dead letter; beyond the bound the oldest one goes where other finished tasks are."""
+        dead = self.by_state[FAILED]
+        dead[task.id] = task
+        if len(dead) > self._room.limits.dead_letters:
+            oldest = next(iter(dead.values()))
+            self.finished.keep(oldest, oldest.header())
+            self._remove_dead(oldest)
+
+    def _remove_dead(self, task: Task) -> None:
+        del self.by_state[FAILED][task.id]
+        self._leave(task)
+        task.state = FORGOTTEN
+        self._room.touch(task)
+
+    def _set_state(self, task: Task, state: str) -> None:
+        by_state = self.by_state
+        del by_state[task.state][task.id]
+        task.state = state
+        by_state[state][task.id] = task
+
+    # -- waiting, delayed, parked
+
+    def _queue_or_delay(self, task: Task, wall: float | None = None) -> None:
+        if task.due is not None and (wall is None or task.due > wall):
+            self._set_state(task, DELAYED)
+            task.due_timer = self._room.wall.at(task.due, self._came_due, task, task.seq)
+        else:
+            self._queue(task)
+
+    def _queue(self, task: Task) -> None:
+        if task.concurrency_key is None:
+            self._wait(task)
+            return
+        lane = self._lanes.get(task.concurrency_key)
+        if lane is None:
+            lane = self._lanes[task.concurrency_key] = Lane(task.concurrency_key)
+        self._set_state(task, PARKED)
+        lane.add(task)
+        self._let_through(lane)
+
+    def _wait(self, task: Task) -> None:
+        self._set_state(task, WAITING)
+        self._ready[task] = None
+
+    def _wait_no_more(self, task: Task) -> None:
+        if task.queue is not None:
+            self.market.remove(task)
+        else:
+            self._ready.pop(task, None)
+
+    def _let_through(self, lane: Lane) -> None:
+        """Let the one task of the lane wait for a worker whose turn it is."""
+        following = lane.next()
+        if following is not lane.admitted:
+            if lane.admitted is not None:
+                self._wait_no_more(lane.admitted)
+                self._set_state(lane.admitted, PARKED)
+            lane.admitted = following
+            if following is not None:
+                self._wait(following)
+        elif following is None and lane.empty:
+            del self._lanes[lane.key]
+
+    def _unqueue(self, task: Task) -> Lane | None:
+        """The task neither waits nor is delayed or parked any more; the lane it stood in has to let another through."""
+        self._wait_no_more(task)
+        if task.due_timer is not None:
+            self._room.wall.cancel(task.due_timer)
+            task.due_timer = None
+        if task.require_live and (unclaimed := self._unclaimed.get(task.type)) is not None:
+            unclaimed.pop(task, None)
+            if not unclaimed:
+                del self._unclaimed[task.type]
+        if (lane := task.lane) is not None:
+            lane.remove(task)
+        return lane
+
+    def _run(self, task: Task, holder: Holder) -> None:
+        if task.state != RUNNING:
+            self._set_state(task, RUNNING)
+        task.holder = holder
+        held = self.held.get(holder)
+        if held is None:
+            held = self.held[holder] = {}
+        held[task.id] = task
+        if (key := task.concurrency_key) is not None:
+            lane = self._lanes.get(key)
+            if lane is None:
+                lane = self._lanes[key] = Lane(key)
+            lane.running = task
+            self._let_through(lane)
+
+    def _stop(self, task: Task) -> Holder:
+        """The task does not run any more."""
+        holder = task.holder
+        assert holder is not None
+        held = self.held[holder]
+        del held[task.id]
+        if not held:
+            del self.held[holder]
+        if task.concurrency_key is not None:
+            lane = self._lanes[task.concurrency_key]
+            lane.running = None
+            self._let_through(lane)
+        return holder
+
+    # -- when the time comes
+
+    def _came_due(self, task: Task) -> None:
+        task.due_timer = None
+        self._queue(task)
+
+    def _timed_out(self, task: Task) -> None:
+        """Decided by whoever decides: this only knows when."""
+        raise NotImplementedError
