@@ -17,9 +17,11 @@ from tempfile import gettempdir
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from nolag_broker.wire.codes import Refusal
+
 from .client.io import on_fork
 from .client.rooms import RoomHandle, close_shared, shared_connection
-from .errors import NoLagError
+from .errors import NoLagError, from_wire
 
 if TYPE_CHECKING:
     from nolag_broker.server.broker import Broker
@@ -162,8 +164,14 @@ class LocalBroker:
             grants: `[{"room": …, "topics": […], "verbs": […]}]`; None: every room, every verb but `admin`.
             roles: for approvals.
             ttl: seconds it lives.
+
+        Raises:
+            BadRequest: an unknown verb, a bad pattern, a lifetime that is not positive.
         """
-        return self._running.broker.mint(actor, grants, tuple(roles), ttl)
+        try:
+            return self._running.broker.mint(actor, grants, tuple(roles), ttl)
+        except Refusal as refusal:
+            raise from_wire(refusal.to_wire()) from None
 
     def room(self, name: str) -> RoomHandle:
         """A handle for `distribute()`, `NoLagSaver()`, `remote_tools()` and the like, as the actor `local`."""

@@ -17,11 +17,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--engine", choices=("sqlite", "memory"), default="sqlite")
     parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS")
     parser.add_argument("--lease", type=float, default=10.0, help="seconds that the tasks of a silent process stay its own")
-    rooms = parser.add_mutually_exclusive_group()
-    rooms.add_argument(
-        "--open-rooms", action="store_true", default=None, help="whoever may act in a room may open it (default on loopback)"
+    parser.add_argument(
+        "--open-rooms",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether whoever may act in a room may open it, or only an admin (default: on loopback only)",
     )
-    rooms.add_argument("--closed-rooms", action="store_false", dest="open_rooms", help="only an admin opens rooms")
     options = parser.parse_args(arguments)
     try:
         settings = Settings(**vars(options))

@@ -275,6 +275,13 @@ def test_a_port_in_use_and_a_directory_in_use_are_said_clearly(broker: LocalBrok
         LocalBroker(tmp_path)
 
 
+def test_a_token_that_makes_no_sense_is_refused_like_any_request(broker: LocalBroker) -> None:
+    with pytest.raises(BadRequest, match="ttl"):
+        broker.token("ana", ttl=-5)
+    with pytest.raises(BadRequest, match="unknown verb 'fly'"):
+        broker.token("ana", grants=[{"room": "demo", "verbs": ["fly"]}])
+
+
 async def test_it_can_be_entered_async_and_closed_twice() -> None:
     async with LocalBroker() as broker:
         async with connect(broker.url, token=broker.token("ana")) as client:
