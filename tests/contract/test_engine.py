@@ -142,6 +142,75 @@ async def test_reads_of_unknown_rooms_are_empty(engine: Engine) -> None:
     assert await engine.scan("nowhere", "") == []
 
 
+async def test_a_trimmed_log_begins_at_its_floor(engine: Engine) -> None:
+    await engine.create("s", "epoch-s")
+    await commit(engine, "s", turn(0, 3))
+    for last in range(0, 30, 3):
+        await commit(engine, "r", turn(last, 3))
+    for floor in (1, 4, 8, 8, 5, 31):  # none, a whole row, within a row, again, below, all of it
+        await engine.trim("r", floor, [])
+        image = await engine.load("r")
+        assert image is not None
+        begins = max(8, floor) if floor > 4 else floor
+        assert (image.first_sequence, image.sequence) == (begins, 30)
+        assert [event.seq for event in await engine.events("r", begins - 1, 100)] == list(range(begins, 31))
+        assert [event.seq for event in await engine.events("r", 0, 100)] == list(range(begins, 31))
+        assert await engine.bodies("r", list(range(32))) == dict.fromkeys(range(begins, 31), (b"body", None))
+    await commit(engine, "r", turn(30, 2))
+    assert [event.seq for event in await engine.events("r", 30, 100)] == [31, 32]
+    assert len(await engine.events("s", 0, 10)) == 3
+
+
+async def test_a_floor_beyond_the_end_is_the_end(engine: Engine) -> None:
+    await commit(engine, "r", turn(0, 3))
+    await engine.trim("r", 100, [])
+    await commit(engine, "r", turn(3, 1))
+    image = await engine.load("r")
+    assert image is not None
+    assert (image.first_sequence, image.sequence) == (4, 4)
+
+
+async def test_what_is_pinned_outlives_trims_until_it_is_not(engine: Engine) -> None:
+    for last in range(0, 30, 3):
+        await commit(engine, "r", turn(last, 3))
+    steps = [(11, [1, 4, 5, 6, 10]), (20, [4, 6, 10, 12, 19, 25]), (20, [6, 12, 19]), (31, [12, 30]), (31, [])]
+    for floor, pinned in steps:
+        await engine.trim("r", floor, pinned)
+        below = {seq for seq in pinned if seq < floor}
+        assert set(await engine.bodies("r", range(1, 31))) == below | set(range(floor, 31))
+        for seq in pinned:
+            assert [event.seq for event in await engine.events("r", seq - 1, 1)] == [seq]
+
+
+async def test_the_floor_for_so_many_bytes(engine: Engine) -> None:
+    for last in range(20):
+        await commit(engine, "r", turn(last, 1, body=bytes(10_000)))
+    assert await engine.floor("r", 1 << 30) == 1
+    assert await engine.floor("r", 0) == 21
+    floor = await engine.floor("r", 55_000)
+    assert floor == 16  # five of them, and what they take beside their bodies
+    await engine.trim("r", floor, [3, 4])  # what is pinned does not count
+    assert await engine.floor("r", 55_000) == 16
+    assert await engine.floor("r", 35_000) == 18
+
+
+async def test_events_are_read_while_the_log_is_trimmed(engine: Engine) -> None:
+    """A read goes past none of those that are kept, and commits go on."""
+    for last in range(0, 400, 4):
+        await commit(engine, "r", turn(last, 4, body=bytes(10_000)))
+
+    async def read() -> list[int]:
+        return [event.seq for event in await engine.events("r", 300, 100, max_bytes=1 << 30)]
+
+    async def write() -> None:
+        for last in range(400, 420):
+            await commit(engine, "r", turn(last, 1))
+
+    _, found, _ = await asyncio.gather(engine.trim("r", 301, list(range(1, 301, 7))), read(), write())
+    assert found == list(range(301, 401))
+    assert set(await engine.bodies("r", range(1, 421))) == set(range(1, 301, 7)) | set(range(301, 421))
+
+
 KEYS = st.text(alphabet=st.sampled_from("ab/\0\u00e9\ud7ff\ue000\uffff\U0001f600\U0010ffff"), min_size=1, max_size=4)
 
 

@@ -18,7 +18,9 @@ from nolag_broker.core.event import Event
 from nolag_broker.core.turn import Turn
 from nolag_broker.engine.base import DatabaseInUse, DatabaseTooNew, StorageFailed
 from nolag_broker.engine.sqlite import SqliteEngine
-from nolag_broker.engine.tables import VERSION
+from nolag_broker.engine.statements import read_sql
+from nolag_broker.engine.tables import SCHEMAS, VERSION
+from nolag_broker.engine.trimming import SEQUENCE_BITS
 
 CHILD = """
 import asyncio, sys
@@ -201,4 +203,46 @@ async def test_a_commit_does_not_wait_for_a_long_read(tmp_path: Path) -> None:
         commits += 1
     assert commits > 5
     assert all(len(read.result()) >= 40 for read in reads)
+    await engine.close()
+
+
+async def test_a_database_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    """Its log is whole, and what it takes is counted."""
+    events = [Event(seq, "t", 0.0, "a", {}, body=bytes(1000)) for seq in range(1, 11)]
+    connection = sqlite3.connect(tmp_path / "rooms.db")
+    connection.executescript(read_sql(SCHEMAS[0]))
+    connection.executemany("INSERT INTO room (id, name, epoch, last) VALUES (?, ?, 'e', 10)", [(1, "r"), (2, "s")])
+    for id in (1, 2):
+        rows = [(id << SEQUENCE_BITS | event.seq, event.seq, event.encoded) for event in events]
+        connection.executemany("INSERT INTO log VALUES (?, ?, ?)", rows)
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    for _ in range(2):
+        engine = SqliteEngine(tmp_path)
+        await engine.open()
+        for room in ("r", "s"):
+            image = await engine.load(room)
+            assert image is not None
+            assert (image.first_sequence, image.sequence) == (1, 10)
+            assert await engine.floor(room, 3 * len(events[0].encoded)) == 8
+        await engine.close()
+
+
+async def test_what_a_trim_left_is_there_after_a_close(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.create("r", "e")
+    for last in range(10):
+        assert await engine.commit([("r", turn(last))]) == [None]
+    size = await engine.floor("r", 0)
+    await engine.trim("r", 8, [2])
+    await engine.close()
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    image = await engine.load("r")
+    assert image is not None
+    assert (image.first_sequence, image.sequence, size) == (8, 10, 11)
+    assert set(await engine.bodies("r", range(1, 11))) == {2, 8, 9, 10}
+    assert await engine.floor("r", len(turn(9).events[0].encoded)) == 10
     await engine.close()

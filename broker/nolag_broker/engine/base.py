@@ -33,7 +33,7 @@ class RoomImage:
     name: str
     epoch: str
     sequence: int
-    first_sequence: int  # the oldest event still kept, or sequence + 1
+    first_sequence: int  # the log is whole from here on; sequence + 1 when nothing is left of it
     heads: dict[str, bytes]
 
 
@@ -47,7 +47,7 @@ class Engine(Protocol):
       `durability == "disk"`, of the machine.
     - **Fenced.** A turn whose `expected_sequence` is not the end of the room's log changes nothing and is reported;
       other rooms' turns of the same call are stored.
-    - **Ordered.** Sequences of a room have no hole. Reads see every commit that returned before the read began.
+    - **Ordered.** Sequences of a room have no hole from the first one kept. Reads see every commit that returned before the read began.
     - **Fail-stop.** After the first storage error every call raises `StorageFailed`; nothing is retried.
 
     All methods may be called from one event loop only; none blocks it.
@@ -84,6 +84,14 @@ class Engine(Protocol):
 
     async def bodies(self, room: str, sequences: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
         """Body and content type of the events at these sequences; those that are gone are absent."""
+
+    async def floor(self, room: str, max_bytes: int) -> int:
+        """The lowest sequence from which on the log takes at most `max_bytes`; the first one kept when it takes no more."""
+
+    async def trim(self, room: str, floor: int, pinned: Sequence[int]) -> None:
+        """Drop the events below `floor`, but for those at the `pinned` sequences (rising): they can still be read, until a later trim
+        does not name them. Durable when it returns; done in pieces that commits pass. A crash leaves some of it done, from the
+        oldest event on, and `first_sequence` says how much."""
 
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
         """The cold rows of these keys; absent ones are absent."""

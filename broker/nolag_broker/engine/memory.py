@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Final
 
 from ..core.event import Event
 from ..core.turn import Turn
 from .base import RoomImage, SequenceConflict, StorageFailed
 from .keys import KeyRange
 
+OVERHEAD: Final = 200  # bytes that an event counts beside its body
+
 
 @dataclass(slots=True)
 class _Stored:
     epoch: str
-    events: list[Event] = field(default_factory=list)  # the event with sequence n is at n - 1
+    first: int = 1
+    events: list[Event] = field(default_factory=list)  # the event with sequence n is at n - first
+    pinned: dict[int, Event] = field(default_factory=dict)  # below `first`, rising
+    size: int = 0  # of the events
     heads: dict[str, bytes] = field(default_factory=dict)
     records: dict[str, bytes] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)  # of records, sorted
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.events) - 1
+
+    def after(self, sequence: int, limit: int) -> Iterator[Event]:
+        if sequence + 1 < self.first:
+            below = [event for seq, event in self.pinned.items() if seq > sequence]
+            return islice(chain(below, self.events), limit)
+        start = sequence + 1 - self.first
+        return iter(self.events[start : start + limit])
+
+    def at(self, sequence: int) -> Event | None:
+        if self.first <= sequence <= self.last:
+            return self.events[sequence - self.first]
+        return self.pinned.get(sequence)
 
 
 class MemoryEngine:
@@ -38,12 +61,12 @@ class MemoryEngine:
 
     async def rooms(self) -> dict[str, int]:
         self._check()
-        return {name: len(stored.events) for name, stored in self._rooms.items()}
+        return {name: stored.last for name, stored in self._rooms.items()}
 
     async def load(self, room: str) -> RoomImage | None:
         self._check()
         stored = self._rooms.get(room)
-        return None if stored is None else RoomImage(room, stored.epoch, len(stored.events), 1, dict(stored.heads))
+        return None if stored is None else RoomImage(room, stored.epoch, stored.last, stored.first, dict(stored.heads))
 
     async def create(self, room: str, epoch: str) -> None:
         self._check()
@@ -55,9 +78,10 @@ class MemoryEngine:
 
     def _commit(self, room: str, turn: Turn) -> SequenceConflict | None:
         stored = self._rooms.get(room)
-        if stored is None or len(stored.events) != turn.expected_sequence:
+        if stored is None or stored.last != turn.expected_sequence:
             return SequenceConflict(f"room {room!r} does not end at {turn.expected_sequence}")
         stored.events.extend(turn.events)
+        stored.size += sum(map(_size, turn.events))
         for key, value in turn.heads.items():
             if value is None:
                 stored.heads.pop(key, None)
@@ -81,7 +105,8 @@ class MemoryEngine:
         self._check()
         found: list[Event] = []
         size = 0
-        for event in self._room_events(room)[after : after + limit]:
+        stored = self._rooms.get(room)
+        for event in stored.after(after, limit) if stored is not None else ():
             found.append(event)
             size += len(event.encoded)
             if size >= max_bytes:
@@ -90,8 +115,29 @@ class MemoryEngine:
 
     async def bodies(self, room: str, sequences: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
         self._check()
-        events = self._room_events(room)
-        return {seq: (events[seq - 1].body, events[seq - 1].ct) for seq in sequences if 0 < seq <= len(events)}
+        stored = self._rooms.get(room)
+        found = {seq: stored.at(seq) for seq in sequences} if stored is not None else {}
+        return {seq: (event.body, event.ct) for seq, event in found.items() if event is not None}
+
+    async def floor(self, room: str, max_bytes: int) -> int:
+        self._check()
+        stored = self._rooms[room]
+        sequence, size = stored.first, stored.size
+        for event in stored.events:
+            if size <= max_bytes:
+                break
+            size -= _size(event)
+            sequence += 1
+        return sequence
+
+    async def trim(self, room: str, floor: int, pinned: Sequence[int]) -> None:
+        self._check()
+        stored = self._rooms[room]
+        stored.pinned = {seq: event for seq in pinned if seq < floor and (event := stored.at(seq)) is not None}
+        count = max(0, min(floor, stored.last + 1) - stored.first)
+        stored.size -= sum(map(_size, stored.events[:count]))
+        del stored.events[:count]
+        stored.first += count
 
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
         self._check()
@@ -127,13 +173,13 @@ class MemoryEngine:
                 break
         return found
 
-    def _room_events(self, room: str) -> list[Event]:
-        stored = self._rooms.get(room)
-        return [] if stored is None else stored.events
-
     def _check(self) -> None:
         if not self._open:
             raise StorageFailed("the memory engine is closed")
+
+
+def _size(event: Event) -> int:
+    return OVERHEAD + len(event.body or b"")
 
 
 def _span(keys: list[str], wanted: KeyRange) -> tuple[int, int]:

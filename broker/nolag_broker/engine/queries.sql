@@ -1,10 +1,10 @@
 -- Every statement of the SQLite engine, by name. `:rows` is repeated for as many rows as one execution stores; see `Statements`.
 
 -- name: rooms
-SELECT name, id, last FROM room;
+SELECT name, id, last, first, bytes FROM room;
 
 -- name: room
-SELECT id, epoch, last FROM room WHERE name = ?;
+SELECT id, epoch, last, first FROM room WHERE name = ?;
 
 -- name: create_room
 INSERT INTO room (name, epoch) VALUES (?, ?) ON CONFLICT DO NOTHING;
@@ -16,7 +16,7 @@ SELECT key, value FROM kv WHERE room = ? AND space = 0;
 INSERT INTO log (id, first, events) VALUES :rows;
 
 -- name: set_last
-UPDATE room SET last = new.column2 FROM (VALUES :rows) AS new WHERE room.id = new.column1;
+UPDATE room SET last = new.column2, bytes = bytes + new.column3 FROM (VALUES :rows) AS new WHERE room.id = new.column1;
 
 -- name: put
 INSERT INTO kv (room, space, key, value) VALUES :rows ON CONFLICT DO UPDATE SET value = excluded.value;
@@ -32,8 +32,15 @@ DELETE FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ?;
 -- The batch that holds the first sequence after one, or begins after it.
 SELECT id, first, events FROM log WHERE id > ? AND id < ? ORDER BY id LIMIT 1;
 
--- name: first
-SELECT first FROM log WHERE id > ? AND id < ? ORDER BY id LIMIT 1;
+-- name: batches
+-- What the batches after a sequence are, not what is in them.
+SELECT id, first, length(events) FROM log WHERE id > ? AND id < ? ORDER BY id LIMIT ?;
+
+-- name: trim
+DELETE FROM log WHERE id IN (VALUES :rows);
+
+-- name: set_first
+UPDATE room SET first = ?, bytes = ? WHERE id = ?;
 
 -- name: record
 SELECT value FROM kv WHERE room = ? AND space = 1 AND key = ?;

@@ -17,7 +17,8 @@ from ..core.event import Event
 from ..core.turn import Turn
 from .base import RoomImage, SequenceConflict, StorageFailed
 from .keys import KeyRange
-from .tables import Read, Tables, batches
+from .tables import Tables, batches
+from .trimming import Read
 
 FILE: Final = "rooms.db"
 BATCH_BYTES: Final = 256 << 10  # of a row of the log
@@ -63,6 +64,12 @@ class SqliteEngine:
 
     async def bodies(self, room: str, sequences: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
         return await self._thread.read(lambda tables: tables.bodies(room, sequences))
+
+    async def floor(self, room: str, max_bytes: int) -> int:
+        return await self._thread.read(lambda tables: tables.floor(room, max_bytes))
+
+    async def trim(self, room: str, floor: int, pinned: Sequence[int]) -> None:
+        await self._thread.read(lambda tables: tables.trim(room, floor, pinned))
 
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
         return await self._thread.read(lambda tables: tables.records(room, keys))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -19,18 +19,17 @@ from ..core.turn import Turn
 from .base import DatabaseInUse, DatabaseTooNew, RoomImage, SequenceConflict, StorageFailed
 from .keys import KeyRange
 from .statements import SQL, execute_keys, execute_rows, read_sql
+from .trimming import SEQUENCE_BITS, Batch, Kept, Read, floor_of, log_span, trim
 
-VERSION: Final = 1  # of the schema, kept in `PRAGMA user_version`
+SCHEMAS: Final = ("schema.sql", "schema-2.sql")  # each makes the next version of the one before
+VERSION: Final = len(SCHEMAS)  # kept in `PRAGMA user_version`
 HEADS, RECORDS = 0, 1
-SEQUENCE_BITS: Final = 40  # a trillion events a room, eight million rooms
 PIECE_ROWS, PIECE_BYTES = 64, 1 << 20  # of a scan, between two places to stop
 
 # SQLite compares every text as less than every blob: an upper bound for keys where there is none.
 _TO_THE_END: Final = b""
 
 T = TypeVar("T")
-Read = Generator[None, None, T]
-Batch = tuple[int, int, bytes]  # first and last sequence, encoded events
 
 
 class Tables:
@@ -50,9 +49,10 @@ class Tables:
         except BaseException:
             self._sql.close()
             raise
-        self._ids: dict[str, int] = {name: id for name, id, _ in rooms}
+        self._ids: dict[str, int] = {row[0]: row[1] for row in rooms}
         # Nobody else can write, so the ends of the logs are what we remember: comparing costs no query.
-        self._last: dict[str, int] = {name: last for name, _, last in rooms}
+        self._last: dict[str, int] = {row[0]: row[2] for row in rooms}
+        self._kept: dict[str, Kept] = {row[0]: Kept(row[3], row[4]) for row in rooms}
         self._changes: defaultdict[int, int] = defaultdict(int)  # commits that touched a room's records
 
     def _connect(self) -> sqlite3.Connection:
@@ -87,8 +87,8 @@ class Tables:
                     f"{self._file} was written by a newer version: its schema is {version}, this broker knows up to {VERSION}. "
                     "Install the newer langgraph-nolag, or start with another --path."
                 )
-            if version == 0:
-                for statement in ("BEGIN IMMEDIATE", *_statements(read_sql("schema.sql")), f"PRAGMA user_version = {VERSION}", "COMMIT"):
+            for number, schema in enumerate(SCHEMAS[version:], version + 1):
+                for statement in ("BEGIN IMMEDIATE", *_statements(read_sql(schema)), f"PRAGMA user_version = {number}", "COMMIT"):
                     self._sql.execute(statement)
         except sqlite3.Error as error:
             raise StorageFailed(f"cannot read {self._file}: {error}") from error
@@ -100,14 +100,16 @@ class Tables:
 
     def create(self, room: str, epoch: str) -> None:
         self._sql.execute(SQL["create_room"], (room, epoch))
-        id, _, last = self._sql.execute(SQL["room"], (room,)).fetchone()
+        id, _, last, first = self._sql.execute(SQL["room"], (room,)).fetchone()
         self._ids[room], self._last[room] = id, last
+        self._kept.setdefault(room, Kept(first, 0))
 
     def commit(self, turns: Sequence[tuple[str, Turn, list[Batch]]]) -> list[SequenceConflict | None]:
         """One transaction for all rooms; each statement runs once for the rows of all."""
         conflicts: list[SequenceConflict | None] = []
         log: list[tuple[int, int, bytes]] = []
         lasts: dict[str, int] = {}
+        added: dict[str, int] = {}
         puts: list[tuple[int, int, str, bytes]] = []
         self._sql.execute("BEGIN IMMEDIATE")
         for room, turn, batches in turns:
@@ -120,6 +122,7 @@ class Tables:
             if batches:
                 log.extend((id << SEQUENCE_BITS | end, first, events) for first, end, events in batches)
                 lasts[room] = batches[-1][1]
+                added[room] = sum(len(events) for _, _, events in batches)
             for prefix in turn.deleted_prefixes:
                 keys = KeyRange.of(prefix)
                 self._sql.execute(SQL["delete_range"], (id, keys.low, _TO_THE_END if keys.high is None else keys.high))
@@ -129,9 +132,11 @@ class Tables:
                 self._changes[id] += 1
         execute_rows(self._sql, "put", puts)
         execute_rows(self._sql, "append", log)
-        execute_rows(self._sql, "set_last", [(self._ids[room], last) for room, last in lasts.items()])
+        execute_rows(self._sql, "set_last", [(self._ids[room], last, added[room]) for room, last in lasts.items()])
         self._sql.execute("COMMIT")
         self._last.update(lasts)
+        for room, size in added.items():
+            self._kept[room].bytes += size
         return conflicts
 
     def _rows(self, id: int, space: int, rows: dict[str, bytes | None], puts: list[tuple[int, int, str, bytes]]) -> None:
@@ -140,7 +145,13 @@ class Tables:
         puts.extend((id, space, key, value) for key, value in rows.items() if value is not None)
         execute_keys(self._sql, "delete", id, space, [key for key, value in rows.items() if value is None])
 
+    def trim(self, room: str, floor: int, pinned: Sequence[int]) -> Read[None]:
+        return trim(self._sql, self._ids[room], self._kept[room], min(floor, self._last[room] + 1), pinned)
+
     # -- reads
+
+    def floor(self, room: str, max_bytes: int) -> Read[int]:
+        return floor_of(self._sql, self._ids[room], self._kept[room], max_bytes)
 
     def rooms(self) -> dict[str, int]:
         return dict(self._last)
@@ -149,16 +160,15 @@ class Tables:
         row = self._sql.execute(SQL["room"], (room,)).fetchone()
         if row is None:
             return None
-        id, epoch, last = row
-        first = self._sql.execute(SQL["first"], _log_span(id, 0)).fetchone()
-        return RoomImage(room, epoch, last, first[0] if first else last + 1, dict(self._sql.execute(SQL["heads"], (id,))))
+        id, epoch, last, first = row
+        return RoomImage(room, epoch, last, first, dict(self._sql.execute(SQL["heads"], (id,))))
 
     def events(self, room: str, after: int, limit: int, max_bytes: int) -> Read[list[Event]]:
         found: list[Event] = []
         size = 0
         id = self._ids.get(room)
         while id is not None and len(found) < limit and size < max_bytes:
-            batch = self._sql.execute(SQL["batch"], _log_span(id, after)).fetchone()
+            batch = self._sql.execute(SQL["batch"], log_span(id, after)).fetchone()
             if batch is None:
                 break
             for event in self._events_of(room, batch):
@@ -191,7 +201,7 @@ class Tables:
         batch: tuple[int, int, bytes] | None = None
         for sequence in sorted(sequences) if id is not None else ():
             if batch is None or sequence > _end(batch):
-                batch = self._sql.execute(SQL["batch"], _log_span(id or 0, sequence - 1)).fetchone()
+                batch = self._sql.execute(SQL["batch"], log_span(id or 0, sequence - 1)).fetchone()
                 if batch is None:
                     break
             if sequence >= batch[1]:
@@ -274,11 +284,6 @@ def finish(read: Read[T]) -> T:
             next(read)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-
-
-def _log_span(room: int, after: int) -> tuple[int, int]:
-    """Ids of a room's batches that hold anything after a sequence, both ends exclusive."""
-    return room << SEQUENCE_BITS | after, (room + 1) << SEQUENCE_BITS
 
 
 def _end(batch: Batch) -> int:

@@ -1,0 +1,111 @@
+"""How the rows of a room's log are cut off at its old end, in pieces that commits pass. Synchronous, on the engine's thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from bisect import bisect_left
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final, NamedTuple, TypeVar
+
+from ..core.event import Event, decode_events
+from .statements import SQL, execute_rows
+
+SEQUENCE_BITS: Final = 40  # a trillion events a room, eight million rooms
+PIECE_ROWS, PIECE_BYTES = 64, 1 << 20  # of the log, between two places to stop
+
+T = TypeVar("T")
+Read = Generator[None, None, T]
+Batch = tuple[int, int, bytes]  # first and last sequence, encoded events
+
+
+@dataclass(slots=True)
+class Kept:
+    """Where a room's log begins, and what it takes from there on. What is pinned lies below, and is not counted."""
+
+    first: int
+    bytes: int
+
+
+class Row(NamedTuple):
+    """A row of the log, without what is in it."""
+
+    first: int
+    end: int
+    size: int
+
+
+def log_span(room: int, after: int) -> tuple[int, int]:
+    """Ids of a room's batches that hold anything after a sequence, both ends exclusive."""
+    return room << SEQUENCE_BITS | after, (room + 1) << SEQUENCE_BITS
+
+
+def floor_of(sql: sqlite3.Connection, room: int, kept: Kept, max_bytes: int) -> Read[int]:
+    """See `Engine.floor`."""
+    after, size = kept.first - 1, kept.bytes
+    while size > max_bytes and (rows := _rows(sql, room, after)):
+        for row in rows:
+            if size > max_bytes:
+                after, size = row.end, size - row.size
+        yield
+    return after + 1
+
+
+def trim(sql: sqlite3.Connection, room: int, kept: Kept, floor: int, pinned: Sequence[int]) -> Read[None]:
+    """See `Engine.trim`. Each piece is a transaction. It begins with what earlier trims left: that may not be pinned any more."""
+    after = 0
+    while rows := [row for row in _rows(sql, room, after) if row.first < floor]:
+        _cut(sql, room, kept, rows, floor, pinned)
+        after = rows[-1].end
+        yield
+
+
+def _rows(sql: sqlite3.Connection, room: int, after: int) -> list[Row]:
+    """The next rows: as many as one piece may take, one at least."""
+    found: list[Row] = []
+    size = 0
+    for id, first, length in sql.execute(SQL["batches"], (*log_span(room, after), PIECE_ROWS)).fetchall():
+        size += length
+        if found and size > PIECE_BYTES:
+            break
+        found.append(Row(first, id & ((1 << SEQUENCE_BITS) - 1), length))
+    return found
+
+
+def _cut(sql: sqlite3.Connection, room: int, kept: Kept, rows: Sequence[Row], floor: int, pinned: Sequence[int]) -> None:
+    """These rows go, all of which begin below the floor, but for the events from the floor on and those that are pinned."""
+    gone: list[int] = []
+    stay: list[Batch] = []
+    size = kept.bytes
+    for row in rows:
+        needed = pinned[bisect_left(pinned, row.first) : bisect_left(pinned, min(row.end + 1, floor))]
+        if row.first >= kept.first:
+            size -= row.size
+        if len(needed) == row.end + 1 - row.first:
+            continue  # it stays as it is
+        gone.append(room << SEQUENCE_BITS | row.end)
+        if needed or row.end >= floor:
+            parts = _parts(sql, room, row, floor, frozenset(needed))
+            size += sum(len(events) for first, _, events in parts if first >= floor)
+            stay.extend(parts)
+    first = max(kept.first, min(rows[-1].end + 1, floor))
+    if gone or first != kept.first:
+        sql.execute("BEGIN IMMEDIATE")
+        execute_rows(sql, "trim", [(id,) for id in gone])
+        execute_rows(sql, "append", [(room << SEQUENCE_BITS | end, begin, events) for begin, end, events in stay])
+        sql.execute(SQL["set_first"], (first, size, room))
+        sql.execute("COMMIT")
+        kept.first, kept.bytes = first, size
+
+
+def _parts(sql: sqlite3.Connection, room: int, row: Row, floor: int, needed: frozenset[int]) -> list[Batch]:
+    """What stays of a row, as rows: runs of events without a hole, none across the floor."""
+    _, _, blob = sql.execute(SQL["batch"], log_span(room, row.first - 1)).fetchone()
+    left = [event for event in decode_events(blob) if event.seq >= floor or event.seq in needed]
+    runs = groupby(enumerate(left), key=lambda item: (item[1].seq - item[0], item[1].seq >= floor))
+    return [_batch([event for _, event in run]) for _, run in runs]
+
+
+def _batch(run: list[Event]) -> Batch:
+    return run[0].seq, run[-1].seq, b"".join(event.encoded for event in run)
