@@ -4,6 +4,7 @@
 #                OUT=path DOCS=folder QUESTION="..." MODEL=provider:name CHAOS=1 YES=1
 #   make test    the tests, in a few minutes
 #   make check   lint, types, import contracts, and the long tests
+#   make chaos   kills, pauses and damages real processes: an hour or more. ROWS=1,5 some of the faults, SCALE=0.1 a part of the counts
 #   make bench   figures beside NATS JetStream and Celery, in a few minutes
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 
 OUT ?= build/briefing.md
 
-.PHONY: setup demo test lint check bench constraints clean
+.PHONY: setup demo test lint check chaos bench constraints clean
 
 setup: $(VENV)/.ready
 
@@ -45,6 +46,9 @@ lint: setup
 
 check: lint
 	$(BIN)/python -m pytest -m slow
+
+chaos: setup
+	@PYTHONPATH=tests $(BIN)/python -m chaos --rows "$(ROWS)" --scale "$(or $(SCALE),1)" $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks.run

@@ -1,0 +1,8 @@
+"""Every row, by its number."""
+
+from __future__ import annotations
+
+from . import broker_kills, worker_kills
+from .trial import Row
+
+ROWS: dict[int, Row] = {row.number: row for module in (broker_kills, worker_kills) for row in module.ROWS}
