@@ -1,28 +1,14 @@
-"""For the tests of those who build on us: real brokers that start in milliseconds, and waiting with a bound.
-
-In a `conftest.py`: `from langgraph_nolag.testing import local_broker` (or `pytest_plugins = ["langgraph_nolag.testing"]`).
-"""
+"""Waiting with a bound."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import pytest
-
-from .local import LocalBroker
-
 T = TypeVar("T")
-
-
-@pytest.fixture
-def local_broker() -> Iterator[LocalBroker]:
-    """A broker of the test's own, in memory."""
-    with LocalBroker() as broker:
-        yield broker
 
 
 async def eventually(check: Callable[[], T | Awaitable[T]], timeout: float = 10.0, every: float = 0.01) -> T:

@@ -1,0 +1,141 @@
+"""What must hold of a room's log by itself, event by event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .history import Fact
+
+ENDS = {"task.completed": "completed", "task.failed": "failed", "task.cancelled": "cancelled", "task.timed_out": "timed_out"}
+KEYED = ("topic.published", "inbox.sent")
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was not kept.
+
+    Attributes:
+        rule: `hole`, `task`, `token`, `completion`, `key`, `revision`, `approval`; of the checker also `lost`, `phantom`, `double`,
+            `stale`, `order`, `result`, `stream`.
+        message: what happened, and where.
+    """
+
+    rule: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.message}"
+
+
+class Known:
+    """A task, as far as the log has come."""
+
+    __slots__ = ("end", "holder", "key", "token")
+
+    def __init__(self, key: tuple[str, ...] | None) -> None:
+        self.key = key
+        self.token = 0
+        self.holder: str | None = None
+        self.end: Fact | None = None
+
+
+class LogRules:
+    """Takes the events of a room from its first one on; `violations` grows with what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.violations: list[Violation] = []
+        self.seq = 0
+        self.ends: dict[str, list[Fact]] = {}  # of tasks: several of one that was tried again
+        self.decisions: dict[str, Fact] = {}  # of approvals
+        self._token = 0
+        self.tasks: dict[str, Known] = {}
+        self._keys: dict[tuple[str, ...], str] = {}
+        self._said: dict[tuple[str, str], int] = {}
+        self._revisions: dict[str, int] = {}
+        self._mids: dict[tuple[str, str], int] = {}
+        self.approvals: set[str] = set()
+
+    def event(self, event: Fact) -> None:
+        if event.seq != self.seq + 1:
+            self._wrong("hole", f"{event.seq} ({event.type}) follows {self.seq}")
+        self.seq = event.seq
+        if event.type.startswith("task."):
+            self._of_task(event, event.data)
+        elif event.type.startswith("blackboard."):
+            self._of_blackboard(event, event.data)
+        elif event.type.startswith("approval."):
+            self._of_approval(event, event.data)
+        if (key := event.data.get("key")) is not None and not event.type.startswith(("task.", "approval.")):
+            pattern = event.type if event.type in KEYED else "event"
+            if (first := self._said.setdefault((pattern, key), event.seq)) != event.seq:
+                self._wrong("key", f"the key {key!r} was said at {first} and again at {event.seq}")
+
+    def _of_task(self, event: Fact, data: Any) -> None:
+        if event.type == "task.dispatched":
+            self._dispatched(event, data)
+            return
+        if event.type == "task.forgotten":
+            for id in data["tasks"]:
+                if (gone := self.tasks.get(id)) is not None and gone.key is not None:
+                    self._keys.pop(gone.key, None)
+            return
+        task = self.tasks.get(data["task"])
+        if task is None:
+            self._wrong("task", f"{event.type} at {event.seq} of a task that was never dispatched: {data['task']}")
+            return
+        if event.type == "task.retried":
+            task.end = None
+            return
+        if task.end is not None:
+            self._wrong("completion", f"{event.type} at {event.seq} of {data['task']}, which ended at {task.end.seq} ({task.end.type})")
+        if event.type == "task.claimed":
+            if task.holder is not None:
+                self._wrong("token", f"{data['task']} is handed out at {event.seq} while {task.holder} holds it under {task.token}")
+            if data["token"] <= self._token:
+                self._wrong("token", f"the token {data['token']} at {event.seq} is not above {self._token}")
+            self._token = task.token = data["token"]
+            task.holder = data["actor"]
+        elif event.type == "task.released":
+            if task.holder is None or data["token"] != task.token:
+                self._wrong("token", f"{data['task']} is released at {event.seq} under {data['token']}, held under {task.token}")
+            task.holder = None
+        elif event.type in ENDS:
+            if event.type == "task.completed" and (data["token"] != task.token or event.sender != task.holder):
+                who = f"{event.sender} under {data['token']}, held by {task.holder} under {task.token}"
+                self._wrong("token", f"{data['task']} is completed at {event.seq} by {who}")
+            task.end, task.holder = event, None
+            self.ends.setdefault(data["task"], []).append(event)
+
+    def _dispatched(self, event: Fact, data: Any) -> None:
+        if data["task"] in self.tasks:
+            self._wrong("double", f"the task {data['task']} is dispatched again at {event.seq}")
+        key = None if "key" not in data else (data["kind"], event.subject or "", data["key"])
+        self.tasks[data["task"]] = Known(key)
+        if key is not None and (first := self._keys.setdefault(key, data["task"])) != data["task"]:
+            self._wrong("key", f"the key {key} has the tasks {first} and {data['task']} (at {event.seq})")
+
+    def _of_blackboard(self, event: Fact, data: Any) -> None:
+        key, revision = event.subject or "", data["revision"]
+        if revision != (before := self._revisions.get(key, 0)) + 1:
+            self._wrong("revision", f"{key!r} goes from revision {before} to {revision} at {event.seq}")
+        self._revisions[key] = revision
+        mid = getattr(event, "id", None)
+        if mid is not None and mid != str(event.seq) and (first := self._mids.setdefault((key, mid), event.seq)) != event.seq:
+            self._wrong("double", f"the change {mid!r} of {key!r} was applied at {first} and again at {event.seq}")
+
+    def _of_approval(self, event: Fact, data: Any) -> None:
+        id = data["approval"]
+        if event.type == "approval.requested":
+            if id in self.approvals:
+                self._wrong("approval", f"{id} is asked for again at {event.seq}")
+            self.approvals.add(id)
+        elif id not in self.approvals:
+            self._wrong("approval", f"{event.type} at {event.seq} of {id}, which nobody asked for")
+        elif (first := self.decisions.get(id)) is not None:
+            self._wrong("approval", f"{event.type} at {event.seq} of {id}, which was decided at {first.seq}")
+        elif event.type == "approval.decided":
+            self.decisions[id] = event
+
+    def _wrong(self, rule: str, message: str) -> None:
+        self.violations.append(Violation(rule, message))

@@ -1,0 +1,285 @@
+"""The checker accepts what keeps the promises, and finds each planted fault."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from langgraph_nolag.testing.checker import check
+from langgraph_nolag.testing.history import History
+
+
+@dataclass
+class Event:
+    seq: int
+    type: str
+    subject: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    body: Any = None
+    sender: str = "a"
+    id: str | None = None
+
+
+class World:
+    """A log and a history, written by hand."""
+
+    def __init__(self) -> None:
+        self.log: list[Event] = []
+        self.history = History()
+
+    def event(self, what: str, subject: str | None = None, body: Any = None, sender: str = "a", id: str | None = None, **data: Any) -> int:
+        self.log.append(Event(len(self.log) + 1, what, subject, data, body, sender, id))
+        return len(self.log)
+
+    def done(self, name: str, result: dict[str, Any], at: int | None = None, /, **args: Any) -> None:
+        self.history.ok(self.history.invoke("p", name, **args), result, at)
+
+    def refused(self, name: str, code: str, detail: dict[str, Any] | None = None, /, **args: Any) -> None:
+        self.history.fail(self.history.invoke("p", name, **args), code, detail)
+
+    def set(self, revision: int, body: str) -> None:
+        seq = self.event("blackboard.set", "k", body, revision=revision)
+        self.done("blackboard.set", {"revision": revision, "seq": seq}, seq, key="k", body=body)
+
+    def read(self, revision: int, body: str | None) -> None:
+        entry = None if body is None else {"revision": revision, "body": body}
+        self.done("blackboard.get", {"entry": entry}, key="k")
+
+    def task(self, task: str = "t") -> int:
+        """Dispatched and claimed; the token."""
+        seq = self.event("task.dispatched", "draft", f"do {task}", task=task, kind="handoff")
+        self.done("task.dispatch", {"task": task, "state": "running", "attached": False}, seq, task=task, type="draft", body=f"do {task}")
+        return self.event("task.claimed", "draft", task=task, token=seq + 1, actor="w", sender="@broker")
+
+    def complete(self, token: int, body: str, task: str = "t", sender: str = "w") -> None:
+        self.event("task.completed", "draft", body, sender, task=task, token=token)
+        self.done("task.complete", {"state": "completed"}, task=task, token=token, body=body)
+
+
+def good() -> World:
+    """A bit of everything, all of it right."""
+    world = World()
+    world.event("room.opened")
+    world.refused("blackboard.set", "revision_conflict", {"revision": 0}, key="k", body="early", expected=3)
+    world.read(0, None)
+    world.set(1, "one")
+    world.read(1, "one")
+    pending = world.history.invoke("q", "blackboard.set", key="k", body="two")  # never answered, but stored
+    world.read(1, "one")
+    world.event("blackboard.set", "k", "two", revision=2)
+    world.read(2, "two")
+    assert pending.ok is None
+    world.history.invoke("q", "blackboard.set", key="k", body="never stored")
+    world.set(3, "three")
+    seq = world.event("blackboard.deleted", "k", revision=4)
+    world.done("blackboard.delete", {"revision": 4, "seq": seq}, seq, key="k")
+    world.read(0, None)
+    token = world.task()
+    world.event("task.released", "draft", task="t", token=token, reason="lease_expired", attempts=1)
+    token = world.event("task.claimed", "draft", task="t", token=len(world.log) + 1, actor="w")
+    world.complete(token, "result")
+    world.refused("task.complete", "stale_lease", task="t", token=token - 2, body="late")
+    world.history.observed("p", "task.result", {"state": "completed", "body": "result"}, task="t")
+    seq = world.event("note", body="n", key="k1")
+    for _ in range(2):  # the same key twice: once
+        world.done("event.emit", {"seq": seq}, len(world.log), type="note", body="n", key="k1")
+    world.event("approval.requested", "pay", "100", approval="a1")
+    world.done("approval.request", {"approval": "a1", "state": "pending"}, approval="a1", action="pay", body="100")
+    world.event("approval.voted", "pay", approval="a1", type="approve", sender="b")
+    seq = world.event("approval.decided", "pay", approval="a1", type="approve", sender="b")
+    world.done("approval.decide", {"state": "decided", "decision": {"type": "approve", "actor": "b"}}, seq, approval="a1")
+    world.refused("approval.decide", "already_decided", {"decision": {"type": "approve", "actor": "b"}}, approval="a1")
+    world.history.gap("reader", 1, 2)
+    for event in world.log[2:]:
+        world.history.saw("reader", event)
+    return world
+
+
+def rules(world: World) -> set[str]:
+    return {violation.rule for violation in check(world.history, world.log)}
+
+
+def test_what_is_right_is_accepted() -> None:
+    world = good()
+    assert check(world.history, world.log) == []
+
+
+def lost_write(world: World) -> None:
+    world.done("event.emit", {"seq": len(world.log) + 1}, type="note", body="gone")
+
+
+def lost_write_whose_place_another_took(world: World) -> None:
+    seq = world.event("note", body="other")
+    world.history.invoke("q", "event.emit", type="note", body="other")
+    world.done("event.emit", {"seq": seq}, type="note", body="gone")
+
+
+def lost_dispatch(world: World) -> None:
+    world.done("task.dispatch", {"task": "gone", "attached": False}, task="gone", type="draft", body="x")
+
+
+def lost_completion(world: World) -> None:
+    world.done("task.complete", {"state": "completed"}, task="t", token=10**6, body="x")
+
+
+def double_write(world: World) -> None:
+    world.history.invoke("q", "event.emit", type="note", body="twice")
+    world.event("note", body="twice")
+    world.event("note", body="twice")
+
+
+def refused_but_written(world: World) -> None:
+    world.refused("event.emit", "overloaded", type="note", body="refused")
+    world.event("note", body="refused")
+
+
+def written_by_nobody(world: World) -> None:
+    world.event("note", body="whose?")
+
+
+def double_completion(world: World) -> None:
+    token = world.task("t2")
+    world.complete(token, "first", "t2")
+    world.event("task.completed", "draft", "second", "w", task="t2", token=token)
+
+
+def completed_without_the_token(world: World) -> None:
+    token = world.task("t2")
+    world.complete(token - 1, "x", "t2")
+
+
+def completed_by_somebody_else(world: World) -> None:
+    world.complete(world.task("t2"), "x", "t2", sender="zombie")
+
+
+def handed_out_twice(world: World) -> None:
+    world.task("t2")
+    world.event("task.claimed", "draft", task="t2", token=len(world.log) + 1, actor="w2")
+
+
+def another_result(world: World) -> None:
+    world.history.observed("p", "task.result", {"state": "completed", "body": "not that"}, task="t")
+
+
+def stale_read(world: World) -> None:
+    world.set(5, "five")
+    world.set(6, "six")
+    world.read(5, "five")
+
+
+def read_of_what_was_deleted(world: World) -> None:
+    world.read(3, "three")
+
+
+def read_of_what_was_never_written(world: World) -> None:
+    world.read(3, "drei")
+
+
+def stale_conflict(world: World) -> None:
+    world.set(5, "five")
+    world.refused("blackboard.set", "revision_conflict", {"revision": 2}, key="k", body="late", expected=1)
+
+
+def read_before_it_was_asked(world: World) -> None:
+    world.history.observed("p", "blackboard.get", {"entry": {"revision": 5, "body": "five"}}, key="k")
+    world.set(5, "five")
+
+
+def lost_update(world: World) -> None:
+    world.event("blackboard.set", "k", "x", revision=4)
+    world.history.invoke("q", "blackboard.set", key="k", body="x")
+
+
+def skipped_sequence(world: World) -> None:
+    world.event("presence.left")
+    world.log[-1].seq += 1
+
+
+def answer_from_the_past(world: World) -> None:
+    world.done("room.info", {}, len(world.log) - 3)
+
+
+def two_tasks_of_a_key(world: World) -> None:
+    for task in ("t2", "t3"):
+        world.event("task.dispatched", "draft", task, task=task, kind="handoff", key="k")
+        args = {"task": task, "type": "draft", "kind": "handoff", "key": "k", "body": task}
+        world.done("task.dispatch", {"task": task, "attached": False}, **args)
+
+
+def a_key_said_twice(world: World) -> None:
+    world.event("note", body="n", key="k1")
+
+
+def a_change_applied_twice(world: World) -> None:
+    for revision in (5, 6):
+        world.event("blackboard.set", "k", "x", revision=revision, id="m1")
+    world.history.invoke("q", "blackboard.set", key="k", body="x", mid="m1")
+
+
+def second_decision(world: World) -> None:
+    world.event("approval.decided", "pay", approval="a1", type="reject", sender="c")
+
+
+def told_another_decision(world: World) -> None:
+    world.history.observed("c", "approval.decision", {"type": "reject", "actor": "c"}, approval="a1")
+
+
+def reader_misses_one(world: World) -> None:
+    del world.history.streams["reader"][5]
+
+
+def reader_sees_one_twice(world: World) -> None:
+    world.history.saw("reader", world.log[-1])
+
+
+def reader_sees_what_is_not_there(world: World) -> None:
+    world.history.saw("reader", Event(len(world.log) + 1, "note", body="vanished"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule"),
+    [
+        (lost_write, "lost"),
+        (lost_write_whose_place_another_took, "lost"),
+        (lost_dispatch, "lost"),
+        (lost_completion, "lost"),
+        (double_write, "double"),
+        (refused_but_written, "phantom"),
+        (written_by_nobody, "phantom"),
+        (double_completion, "completion"),
+        (completed_without_the_token, "token"),
+        (completed_by_somebody_else, "token"),
+        (handed_out_twice, "token"),
+        (another_result, "result"),
+        (stale_read, "stale"),
+        (read_of_what_was_deleted, "stale"),
+        (read_of_what_was_never_written, "phantom"),
+        (stale_conflict, "stale"),
+        (read_before_it_was_asked, "stale"),
+        (lost_update, "revision"),
+        (skipped_sequence, "hole"),
+        (answer_from_the_past, "order"),
+        (two_tasks_of_a_key, "key"),
+        (a_key_said_twice, "key"),
+        (a_change_applied_twice, "double"),
+        (second_decision, "approval"),
+        (told_another_decision, "result"),
+        (reader_misses_one, "stream"),
+        (reader_sees_one_twice, "stream"),
+        (reader_sees_what_is_not_there, "stream"),
+    ],
+)
+def test_a_planted_fault_is_found(fault: Callable[[World], None], rule: str) -> None:
+    world = good()
+    fault(world)
+    assert rule in rules(world)
+
+
+def test_only_the_fixture_needs_pytest() -> None:
+    code = "import sys, langgraph_nolag.testing, langgraph_nolag.testing.checker; assert 'pytest' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
