@@ -1,11 +1,9 @@
 """Finished tasks: cold records, so that a million of them cost no memory.
 
-The header of a task that ended goes to a record in the same turn:
-
-- `done/task/<id>` when only its dispatcher still wants it; `task.ack` deletes it;
-- `kept/<period>/task/<id>`, and `kept/<period>/key/…` when it has a key, when it is to be found for some time. A period is as
-  long as things are kept. When one begins, everything from before the last one goes in a single range deletion, so that
-  nobody has to remember when each thing ends: it is kept for one to two periods.
+The header of a task that ended goes to the record `kept/<period>/task/<id>` in the same turn, and to `kept/<period>/key/…` when it
+has a key. A period is as long as things are kept. When one begins, everything from before the last one goes in a single range
+deletion, so that nobody has to remember when each thing ends: it is kept for one to two periods. A task without a key goes
+sooner, when its dispatcher acknowledges the result (`task.ack`).
 
 Dead letters stay among the live tasks (a bounded number): listing them and trying them again then reads nothing cold, and the
 log alone says what a retry brings back.
@@ -118,11 +116,7 @@ class Finished(Entity):
 
     def add(self, task: Task) -> None:
         """The task ended and is no dead letter."""
-        header = task.header()
-        if task.idempotency_key is None:
-            self._room.put_record("done/task/" + task.id, header)
-        else:
-            self.keep(task, header)
+        self.keep(task, task.header())
         self._recent[task.id] = task
         if len(self._recent) > self._room.limits.finished:
             del self._recent[next(iter(self._recent))]
@@ -183,7 +177,7 @@ class Finished(Entity):
 
     def needs(self, id: str) -> tuple[str, ...]:
         """The records that may hold this task."""
-        return () if id in self._recent else ("done/task/" + id, *self.places("task/" + id))
+        return () if id in self._recent else self.places("task/" + id)
 
     def needs_key(self, kind: str, type: str, key: str) -> tuple[str, ...]:
         return self.places(key_name(kind, type, key))
@@ -207,7 +201,7 @@ class Finished(Entity):
         """The dispatcher has the result. What has a key stays: somebody may ask for it again."""
         if task.idempotency_key is not None:
             return
-        self._room.put_record("done/task/" + task.id, None)
+        self._room.put_record(f"kept/{task.period}/task/{task.id}", None)
         self._recent.pop(task.id, None)
         self._acknowledged[task.id] = task
         if len(self._acknowledged) > self._room.limits.finished:
