@@ -33,6 +33,9 @@ def main() -> int:
     shutil.rmtree(folder, ignore_errors=True)
     trials: list[tuple[Row, Trial]] = []
     for row in rows:
+        if lacking := row.needs():
+            print(f"row {row.number} is left out: there is no {lacking}")
+            continue
         aim = {what: max(1, round(count * options.scale)) for what, count in row.full.items()}
         trial = Trial(folder / str(row.number), random.Random(options.seed), aim)
         trial.folder.mkdir(parents=True)

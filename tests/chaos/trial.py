@@ -46,6 +46,7 @@ class Row:
         full: the counts of `make chaos`.
         short: the counts of the short form, a few seconds of `make test`; None: there is none.
         least: counts that say the run showed something; fewer is a violation.
+        needs: what is not here that the row needs, or None.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Row:
     full: Mapping[str, int]
     short: Mapping[str, int] | None
     least: Mapping[str, int] = field(default_factory=dict)
+    needs: Callable[[], str | None] = lambda: None
 
     async def tried(self, trial: Trial) -> Trial:
         await self.run(trial)

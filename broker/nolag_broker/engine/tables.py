@@ -64,7 +64,9 @@ class Tables:
             _make_private(self._file)
             connection = sqlite3.connect(self._file, timeout=0.5, isolation_level=None, cached_statements=512)
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            connection.execute("PRAGMA journal_mode = WAL")
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()  # an error in it comes with its end, not before
+            if mode != "wal":
+                raise OSError(f"no write-ahead log can be kept there (journal mode {mode!r})")
             connection.execute("PRAGMA synchronous = FULL")  # a commit that returned is on the disk
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
             connection.execute("BEGIN IMMEDIATE")  # takes the lock now; it is kept until the connection closes

@@ -1,0 +1,89 @@
+"""Row 3: a write or a sync of the database fails."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import subprocess
+from typing import Any
+
+from langgraph_nolag.errors import NoLagError
+
+from . import shim
+from .history import History, gapless, written_once
+from .processes import Broker, joined, whole_log
+from .trial import Row, Trial
+
+FIRST_CALLS = 100
+PATIENCE = 10.0  # seconds until a broker whose disk failed has ended
+
+
+async def storage_errors(trial: Trial) -> None:
+    library = shim.build(trial.folder)
+    plans = [(call, error) for call in range(1, FIRST_CALLS + 1) for error in (errno.EIO, errno.ENOSPC)]
+    if trial.aim["faults"] < len(plans):  # one in the middle of the opening is always among them
+        plans = [(4, errno.ENOSPC), *trial.chance.sample(plans, trial.aim["faults"] - 1)]
+    for call, error in plans:
+        name = f"{errno.errorcode[error]} at call {call}"
+        broker = Broker(trial.folder / name.replace(" ", "-"))
+        database = broker.data.resolve() / "rooms.db"
+        broker.environment = {"LD_PRELOAD": library, "NOLAG_SHIM_FILE": str(database), "NOLAG_SHIM_FAIL": f"{call}:{error}"}
+        history = History()
+        try:
+            await _until_it_fails(trial, broker, history, name)
+        finally:
+            if broker.process is not None and broker.process.poll() is None:
+                broker.kill()
+        broker.environment = {}
+        broker.port = 0
+        with broker:
+            async with joined(broker) as room:
+                events = await whole_log(room)
+        stored = ((event.body, event.seq) for event in events if event.type == "load.event")
+        trial.violations += [f"{name}: {violation}" for violation in gapless(events) + written_once(history, "event", stored)]
+        trial.done["acknowledged"] += len(history.acknowledged("event"))
+
+
+async def _until_it_fails(trial: Trial, broker: Broker, history: History, name: str) -> None:
+    if line := await asyncio.to_thread(broker.try_start):
+        broker.port = int(line.rsplit(":", 1)[1])
+        async with asyncio.timeout(PATIENCE):
+            await _load(broker, history)
+        trial.done["stopped"] += 1
+    else:
+        trial.done["starts refused"] += 1
+    try:
+        code = await asyncio.to_thread(broker.wait, PATIENCE)
+    except subprocess.TimeoutExpired:
+        trial.violations.append(f"{name}: the broker goes on")
+        return
+    trial.check(code == 1, f"{name}: the broker ended with {code}")
+    trial.check("Traceback" not in broker.said, f"{name}: the broker says {broker.said[-500:]}")
+
+
+async def _load(broker: Broker, history: History) -> None:
+    """One write after the other, until one is refused or the broker is gone."""
+    try:
+        async with joined(broker) as room:
+            for number in range(FIRST_CALLS):  # each is several calls
+                await history.record(0, "event", number, _emit(room, number))
+    except NoLagError:
+        pass
+
+
+async def _emit(room: Any, number: int) -> int:
+    answer = await room.link.acall("event.emit", timeout=5.0, type="load.event", body=bytes([0xCD, number >> 8, number & 0xFF]))
+    return int(answer["seq"])
+
+
+ROWS = [
+    Row(
+        3,
+        "EIO or ENOSPC of one of the first 100 writes and syncs",
+        "nothing is acknowledged that is not kept, the broker stops, and starts again",
+        storage_errors,
+        full={"faults": 2 * FIRST_CALLS},
+        short={"faults": 2},
+        needs=shim.missing,
+    )
+]
