@@ -107,7 +107,7 @@ async def _recorded(trial: Trial, folder: Path, program: tuple[str, ...], events
             for number in range(events // CLIENTS):
                 body = f"{client} {number} ".encode().ljust(trial.chance.randrange(16, 16_000), b"x")
                 sequence = await room.observe.emit("load.event", body)
-                # The answer came after its commit, so the record holds at least that by now: to look later asks for no more than was promised.
+                # The answer came after its commit, so the record holds it by now; to look later asks for no more than was promised.
                 acknowledged.append((record.stat().st_size, sequence))
 
     with broker:
