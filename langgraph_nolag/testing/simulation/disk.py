@@ -1,0 +1,158 @@
+"""A disk that a crash takes back to what was synced, and the engine on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import fields
+from random import Random
+from typing import Any
+
+from nolag_broker.core.event import Event
+from nolag_broker.core.turn import Turn
+from nolag_broker.engine.base import RoomImage, SequenceConflict, StorageFailed
+from nolag_broker.engine.memory import MemoryEngine
+
+Stored = Callable[[str, Turn], None]
+
+
+class _Store(MemoryEngine):
+    """Rows in memory, applied at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open = True
+
+    def apply(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None]:
+        return [self._commit(room, turn) for room, turn in turns]
+
+    def copied(self) -> _Store:
+        other = _Store()
+        for name, stored in self._rooms.items():
+            other._rooms[name] = twin = copy(stored)
+            for field in fields(stored):
+                setattr(twin, field.name, copy(getattr(stored, field.name)))
+        return other
+
+    def heads(self, room: str) -> dict[str, bytes]:
+        return self._rooms[room].heads if room in self._rooms else {}
+
+
+class Disk:
+    """Outlives the processes. What is written is read at once; what is not synced is gone after a crash.
+
+    Args:
+        stored: called for each turn that was synced.
+    """
+
+    def __init__(self, stored: Stored = lambda room, turn: None) -> None:
+        self.written = _Store()
+        self.synced = _Store()
+        self._unsynced: list[tuple[str, Turn]] = []
+        self._stored = stored
+
+    def write(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None]:
+        conflicts = self.written.apply(turns)
+        self._unsynced.extend(turn for turn, conflict in zip(turns, conflicts, strict=True) if conflict is None)
+        return conflicts
+
+    def sync(self) -> None:
+        turns, self._unsynced = self._unsynced, []
+        self.synced.apply(turns)
+        for room, turn in turns:
+            self._stored(room, turn)
+
+    def crash(self) -> int:
+        """The number of turns that are lost."""
+        lost, self._unsynced = len(self._unsynced), []
+        if lost:
+            self.written = self.synced.copied()
+        return lost
+
+
+class Weather:
+    """How fast and how faithful a disk is, from one moment to the next; faults change it."""
+
+    def __init__(self, chance: Random) -> None:
+        self.chance = chance
+        self.slow = 1.0  # times the usual latency
+        self.fails_next: str | None = None  # `before` or `after` the commit is on disk
+        self.lost_commits = 0
+        self.unsaid_commits = 0
+
+    def wait(self, typical: float) -> float:
+        return self.slow * self.chance.expovariate(1 / typical)
+
+
+class SimulatedEngine:
+    """See `Engine` for the guarantees. One per life of a broker process; `alive` ends with it."""
+
+    durability = "disk"
+    write_takes, sync_takes, read_takes = 0.005, 0.02, 0.002  # seconds, usually
+
+    def __init__(self, disk: Disk, weather: Weather) -> None:
+        self.disk = disk
+        self.weather = weather
+        self.alive = True
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def commit(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None]:
+        weather = self.weather
+        weather.lost_commits += 1
+        await self._io(self.write_takes)
+        fails, weather.fails_next = weather.fails_next, None
+        if fails == "before":
+            raise StorageFailed("no space left")
+        await self._io(self.sync_takes)
+        conflicts = self.disk.write(turns)
+        self.disk.sync()
+        weather.lost_commits -= 1
+        weather.unsaid_commits += 1
+        if fails == "after":
+            raise StorageFailed("the sync failed, or did it?")
+        await self._io(self.write_takes)
+        weather.unsaid_commits -= 1
+        return conflicts
+
+    async def _io(self, typical: float) -> None:
+        await asyncio.sleep(self.weather.wait(typical))
+        if not self.alive:
+            raise StorageFailed("the process is gone")
+
+    async def _read(self) -> _Store:
+        await self._io(self.read_takes)
+        return self.disk.written
+
+    async def rooms(self) -> dict[str, int]:
+        return await (await self._read()).rooms()
+
+    async def load(self, room: str) -> RoomImage | None:
+        return await (await self._read()).load(room)
+
+    async def create(self, room: str, epoch: str) -> None:
+        store = await self._read()
+        await store.create(room, epoch)
+        await self.disk.synced.create(room, epoch)
+
+    async def events(self, room: str, after: int, limit: int, max_bytes: int = 1 << 20) -> list[Event]:
+        return await (await self._read()).events(room, after, limit, max_bytes)
+
+    async def bodies(self, room: str, sequences: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
+        return await (await self._read()).bodies(room, sequences)
+
+    async def floor(self, room: str, max_bytes: int) -> int:
+        return await (await self._read()).floor(room, max_bytes)
+
+    async def trim(self, room: str, floor: int, pinned: Sequence[int]) -> None:
+        await (await self._read()).trim(room, floor, pinned)
+        await self.disk.synced.trim(room, floor, pinned)
+
+    async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
+        return await (await self._read()).records(room, keys)
+
+    async def scan(self, room: str, prefix: str, **options: Any) -> list[tuple[str, bytes | None]]:
+        return await (await self._read()).scan(room, prefix, **options)

@@ -1,0 +1,235 @@
+"""What the processes of a simulation want from their room. Each role mixes requests by the seed's chance, each with a body of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from nolag_broker.core.event import Event
+
+from .client import Client, Refused
+
+Role = Callable[[Client], None]
+SAY: list[tuple[str, dict[str, Any]]] = [
+    ("event.emit", {"type": "note"}),
+    ("topic.publish", {"topic": "t"}),
+    ("inbox.send", {"to": "reader", "keep": True}),
+]
+RETRY = {"initial": 0.1, "factor": 2.0, "maximum": 1.0, "jitter": 0.5}
+
+
+def worker(client: Client) -> None:
+    """Serves tasks: completes most, fails and hands back some, and sometimes takes longer than its lease."""
+    world, chance = client.world, client.world.chance
+    holding: dict[str, int] = {}
+    slots = chance.randint(1, 4)
+
+    def serve() -> None:
+        client.ask_here("room.join")
+        client.ask_here("task.serve", served, offer=1, slots=slots, holding=[[task, token] for task, token in holding.items()])
+
+    def served(ok: dict[str, Any]) -> None:
+        for task in ok["lost"]:
+            holding.pop(task, None)
+
+    def assigned(frame: dict[str, Any]) -> None:
+        if holding.get(frame["task"]) != frame["token"]:
+            holding[frame["task"]] = frame["token"]
+            client.run(work(frame["task"], frame["token"]))
+
+    async def work(task: str, token: int) -> None:
+        await asyncio.sleep(chance.expovariate(4.0))
+        outcome = chance.random()
+        try:
+            if outcome < 0.85:
+                await client.ask("task.complete", task=task, token=token, body=f"{task} by {client.name} under {token}".encode())
+            elif outcome < 0.95:
+                await client.ask("task.fail", task=task, token=token, error={"type": "E"}, body=world.body(), retry=outcome < 0.93)
+            else:
+                await client.ask("task.release", task=task, token=token)
+        except Refused as refused:
+            world.refused(refused, "stale_lease", "task_finished")
+        if holding.get(task) == token:
+            del holding[task]
+
+    client.connected.append(serve)
+    client.pushed["task"] = assigned
+    client.pushed["cancel"] = lambda frame: None  # it goes on, and is refused
+    client.pushed["expired"] = lambda frame: serve()
+
+
+def dispatcher(client: Client) -> None:
+    """Hands tasks over, with and without keys, follows them and acknowledges their results."""
+    world, chance = client.world, client.world.chance
+    following: dict[str, bool] = {}  # whether it is to be acknowledged
+
+    def connected() -> None:
+        if following:
+            client.ask_here("task.follow", tasks=[[task, 0] for task in following])
+
+    def result(frame: dict[str, Any]) -> None:
+        if frame["task"] in following:
+            world.history.observed(client.name, "task.result", {"state": frame["state"], "body": frame.get("body")}, task=frame["task"])
+            if following.pop(frame["task"]):
+                client.run(acknowledge(frame["task"]))
+
+    async def acknowledge(task: str) -> None:
+        try:
+            await client.ask("task.ack", tasks=[task])
+        except Refused as refused:
+            world.refused(refused, "not_authorized")  # a task of a key that another dispatched
+
+    async def go_on() -> None:
+        while await world.next_operation(client):
+            task, body = world.name("task"), world.body()
+            options: dict[str, Any] = {}
+            if chance.random() < 0.3:
+                options["key"] = f"key{chance.randrange(20)}"
+                body = b"payload of " + options["key"].encode()
+                if chance.random() < 0.1:
+                    body += b", another"
+            if chance.random() < 0.1:
+                options["delay"] = chance.uniform(0, 5)
+            if chance.random() < 0.1:
+                options["timeout"] = chance.uniform(0.1, 10)
+            if chance.random() < 0.2:
+                options["concurrency_key"] = f"c{chance.randrange(2)}"
+            if chance.random() < 0.3:
+                options["retry"] = RETRY
+            options.update(priority=chance.randrange(3), max_attempts=chance.choice((1, 3, 10)))
+            following[task] = chance.random() < 0.7
+            try:
+                ok = await client.ask("task.dispatch", task=task, type="draft", kind="handoff", body=body, **options)
+                if ok["task"] != task and task in following:
+                    following[ok["task"]] = following.pop(task)
+                    client.ask_here("task.follow", tasks=[[ok["task"], 0]])
+                if chance.random() < 0.05:
+                    await client.ask("task.cancel", task=ok["task"])
+            except Refused as refused:
+                world.refused(refused, "key_conflict", "task_not_found")
+                following.pop(task, None)
+
+    client.connected.append(connected)
+    client.pushed["result"] = result
+    client.run(go_on())
+
+
+def editor(client: Client) -> None:
+    """Reads, compares and sets keys of the blackboard that others write too."""
+    world, chance = client.world, client.world.chance
+
+    async def go_on() -> None:
+        known: dict[str, int] = {}
+        while await world.next_operation(client):
+            key, what = f"k{chance.randrange(3)}", chance.random()
+            try:
+                if what < 0.35:
+                    entry = (await client.ask("blackboard.get", key=key))["entry"]
+                    known[key] = 0 if entry is None else entry["revision"]
+                elif what < 0.65 and key in known:
+                    ok = await client.ask("blackboard.set", key=key, body=world.body(), expected=known[key])
+                    known[key] = ok["revision"]
+                elif what < 0.75:
+                    await client.ask("blackboard.delete", key=key)
+                elif what < 0.85:
+                    mid, body = world.name("mid"), world.body()
+                    await client.ask("blackboard.set", key=key, body=body, mid=mid)
+                    await client.ask("blackboard.set", key=key, body=body, mid=mid)
+                else:
+                    await client.ask("blackboard.set", key=key, body=world.body())
+            except Refused as refused:
+                world.refused(refused, "revision_conflict")
+                known[key] = refused.detail.get("revision", 0)
+
+    client.run(go_on())
+
+
+def publisher(client: Client) -> None:
+    """Emits, publishes and sends, with and without keys; keys are shared with others."""
+    world, chance = client.world, client.world.chance
+
+    async def go_on() -> None:
+        while await world.next_operation(client):
+            op, fields = chance.choice(SAY)
+            body = world.body()
+            if chance.random() < 0.3:
+                fields = {**fields, "key": f"key{chance.randrange(30)}"}
+                body = f"{op} of {fields['key']}".encode()
+            try:
+                await client.ask(op, body=body, **fields)
+            except Refused as refused:
+                world.refused(refused, "overloaded")
+
+    client.run(go_on())
+
+
+def asker(client: Client) -> None:
+    """Asks for approvals and follows them."""
+    world, chance = client.world, client.world.chance
+    following: set[str] = set()
+
+    def connected() -> None:
+        if following:
+            client.ask_here("approval.follow", approvals=sorted(following))
+
+    def decision(frame: dict[str, Any]) -> None:
+        if frame["approval"] in following:
+            following.remove(frame["approval"])
+            world.history.observed(client.name, "approval.decision", frame["decision"], approval=frame["approval"])
+
+    async def go_on() -> None:
+        while await world.next_operation(client):
+            approval = world.name("approval")
+            options = {"expires": chance.uniform(1, 20)} if chance.random() < 0.3 else {}
+            following.add(approval)
+            world.asked.append(approval)
+            try:
+                await client.ask(
+                    "approval.request", approval=approval, action="pay", body=world.body(), allow=["approve", "reject"], **options
+                )
+            except Refused as refused:
+                world.refused(refused)
+
+    client.connected.append(connected)
+    client.pushed["decision"] = decision
+    client.run(go_on())
+
+
+def decider(client: Client) -> None:
+    """Decides what was asked, against others."""
+    world, chance = client.world, client.world.chance
+
+    async def go_on() -> None:
+        while await world.next_operation(client):
+            if not world.asked:
+                continue
+            approval = chance.choice(world.asked[-3:])
+            try:
+                await client.ask("approval.decide", approval=approval, type=chance.choice(["approve", "reject"]))
+            except Refused as refused:
+                world.refused(refused, "already_decided", "approval_not_found")
+
+    client.run(go_on())
+
+
+def reader(client: Client) -> None:
+    """Reads the whole log, over reconnects; what it has seen is kept by the world, as by a process that stores its cursor."""
+    world = client.world
+    stream = client.actor
+
+    def subscribe() -> None:
+        client.ask_here("log.subscribe", sub=1, since=world.cursors.get(stream, 0))
+
+    def log(frame: dict[str, Any]) -> None:
+        for event in frame["events"]:
+            world.history.saw(stream, Event.from_wire(event))
+        world.cursors[stream] = frame["through"]
+
+    def gap(frame: dict[str, Any]) -> None:
+        world.history.gap(stream, frame["from"], frame["to"])
+        world.cursors[stream] = frame["to"]
+
+    client.connected.append(subscribe)
+    client.pushed["log"] = log
+    client.pushed["gap"] = gap

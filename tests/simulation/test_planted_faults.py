@@ -1,0 +1,98 @@
+"""A broker with a defect does not get through: the simulation meets it and the checker names it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from langgraph_nolag.testing.simulation.disk import SimulatedEngine
+from langgraph_nolag.testing.simulation.world import simulate
+from nolag_broker.core.blackboard import Blackboard
+from nolag_broker.core.finished import Finished
+from nolag_broker.core.requests import Requests
+from nolag_broker.core.tasks import Tasks
+from nolag_broker.core.turn import Turn
+from nolag_broker.server.fanout import Feed
+from nolag_broker.wire.codes import Refusal
+
+WITHIN = 20  # seeds
+
+
+class AcknowledgesEarly(SimulatedEngine):
+    """Says that it is on disk when it is only written."""
+
+    async def commit(self, turns: Sequence[tuple[str, Turn]]) -> list[Any]:
+        await self._io(self.write_takes)
+        conflicts = self.disk.write(turns)
+        asyncio.get_running_loop().call_later(0.2, lambda: self.disk.sync() if self.alive else None)
+        return conflicts
+
+
+def no_token_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    def holding(self: Tasks, id: str, holder: Any, token: int) -> Any:
+        if (task := self.by_id.get(id)) is None:
+            raise Refusal("stale_lease", "it is over")
+        return task
+
+    monkeypatch.setattr(Tasks, "holding", holding)
+
+
+def skipped_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = Feed.publish
+    monkeypatch.setattr(Feed, "publish", lambda self, events: publish(self, events[: max(1, len(events) - 1)]))
+
+
+def skipped_event_in_the_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    replay = Feed.catch_up
+    monkeypatch.setattr(Feed, "catch_up", lambda self, subscription, after, *rest: replay(self, subscription, after + 1, *rest))
+
+
+def forgotten_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Requests, "answered", lambda self, caller, request: None)
+
+
+def forgotten_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Finished, "find_key", lambda self, kind, type, key: None)
+
+
+def stale_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    get = Blackboard.get
+
+    def late(self: Blackboard, command: Any, caller: Any) -> dict[str, Any]:
+        entry = self._entries.get(command.key)
+        if entry is not None and len(entry.revisions) > 1 and not (before := entry.revisions[-2]).deleted:
+            return {"entry": entry.view(before)}
+        return get(self, command, caller)
+
+    monkeypatch.setattr(Blackboard, "get", late)
+
+
+def rules_broken(engine: type[SimulatedEngine] = SimulatedEngine) -> set[str]:
+    """By the first seed that fails."""
+    for seed in range(WITHIN):
+        if violations := simulate(seed, engine=engine).violations:
+            return {violation.rule for violation in violations}
+    return set()
+
+
+def test_an_acknowledgement_before_the_commit_is_caught() -> None:
+    assert "lost" in rules_broken(AcknowledgesEarly)
+
+
+@pytest.mark.parametrize(
+    ("plant", "rule"),
+    [
+        (no_token_check, "token"),
+        (skipped_event, "stream"),
+        (skipped_event_in_the_replay, "stream"),
+        (forgotten_answers, "double"),
+        (forgotten_keys, "key"),
+        (stale_read, "stale"),
+    ],
+)
+def test_a_defect_is_caught(monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None], rule: str) -> None:
+    plant(monkeypatch)
+    assert rule in rules_broken()
