@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 
-from langgraph_nolag.testing.simulation.__main__ import replay
+from langgraph_nolag.testing.simulation.seeds import replay
 from langgraph_nolag.testing.simulation.faults import Faults
 from langgraph_nolag.testing.simulation.world import simulate
 
@@ -34,3 +34,11 @@ def test_a_seed_replays_exactly() -> None:
     there = subprocess.run([sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True)
     assert there.stdout.split() == [str(here.digest), str(here.events)]
     assert simulate(2).digest != here.digest
+
+
+def test_the_long_run_in_short() -> None:
+    command = [sys.executable, "-m", "langgraph_nolag.testing.simulation", "--from", "500", "--seeds", "4", "--processes", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("4 seeds in ")
+    assert ", 0 failed" in done.stdout

@@ -11,6 +11,7 @@ event loop's clock, the disk, the network, and the processes that use it. Same s
     roles      what the processes want: tasks, keys, messages, approvals, the log
     faults     what goes wrong, and how often
     world      all of it from one seed; the checks after every commit and at the end
+    seeds      many of them, on several processes
 
 `python -m langgraph_nolag.testing.simulation --from 0 --seeds 100` runs some.
 """
