@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections import Counter
 
-from langgraph_nolag.testing.simulation.seeds import replay
 from langgraph_nolag.testing.simulation.faults import Faults
+from langgraph_nolag.testing.simulation.seeds import replay
 from langgraph_nolag.testing.simulation.world import simulate
 
 SEEDS = range(80)
