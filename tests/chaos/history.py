@@ -1,92 +1,104 @@
-"""What clients asked and were told, and what the room's log must therefore hold."""
+"""What clients asked and were told, written down as they go; and the room's log, as it is stored."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Awaitable, Iterable
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any
 
+from langgraph_nolag.client.body import encode
 from langgraph_nolag.errors import NoLagError
+from langgraph_nolag.testing.checker import check
+from langgraph_nolag.testing.history import History
 
-T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Operation:
-    """One call of one client: `invoke` until it ended `ok`, `fail` (it did not happen) or `unknown`."""
-
-    client: int
-    what: str
-    key: Any
-    outcome: Literal["invoke", "ok", "fail", "unknown"] = "invoke"
-    answer: Any = None
+SHOWN = 20  # violations of one room
 
 
-class History:
-    """Every operation of every client, in the order in which they began."""
-
-    def __init__(self) -> None:
-        self.operations: list[Operation] = []
-
-    async def record(self, client: int, what: str, key: Any, call: Awaitable[T]) -> T:
-        """Await a call and write down how it ended; what it raises is raised."""
-        operation = Operation(client, what, key)
-        self.operations.append(operation)
-        try:
-            operation.answer = await call
-        except NoLagError as error:
-            operation.outcome = "unknown" if error.maybe_applied else "fail"
-            raise
-        operation.outcome = "ok"
-        return operation.answer  # type: ignore[no-any-return]
-
-    def acknowledged(self, what: str) -> list[Operation]:
-        return [operation for operation in self.operations if operation.what == what and operation.outcome == "ok"]
+def new_history() -> History:
+    return History(time.monotonic)
 
 
-def gapless(events: Iterable[Any]) -> list[str]:
-    """Violations: sequences from 1 on, without a hole."""
-    return [f"event {event.seq} stands where {at} belongs" for at, event in enumerate(events, 1) if event.seq != at][:5]
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An event with its body as the bytes it is."""
+
+    seq: int
+    type: str
+    sender: str
+    time: float
+    subject: str | None
+    data: Mapping[str, Any]
+    body: bytes | None
+    id: str
 
 
-def written_once(history: History, what: str, stored: Iterable[tuple[Any, int]]) -> list[str]:
-    """Violations: each acknowledged write is in the log once, at the sequence of its answer; a refused one is not there.
+class Client:
+    """A room as one client of it has it: what goes through here is written down.
 
     Args:
-        stored: (key, sequence) of the log's events of this kind.
+        room: as joined.
+        process: its name in the history.
     """
-    found: defaultdict[Any, list[int]] = defaultdict(list)
-    for key, sequence in stored:
-        found[key].append(sequence)
-    violations = []
-    for operation in history.operations:
-        if operation.what != what:
-            continue
-        there = found.pop(operation.key, [])
-        if operation.outcome == "ok" and there != [operation.answer]:
-            violations.append(f"{what} {operation.key} was acknowledged at {operation.answer} and is at {there}")
-        elif len(there) > (operation.outcome != "fail"):
-            violations.append(f"{what} {operation.key} ended {operation.outcome!r} and is at {there}")
-    return violations + [f"{what} {key} was never asked for and is at {there}" for key, there in found.items()]
+
+    def __init__(self, history: History, room: Any, process: object) -> None:
+        self.room = room
+        self._history = history
+        self._process = str(process)
+
+    async def ask(self, op: str, timeout: float = 60.0, **fields: Any) -> Any:
+        """An operation of the protocol; raises as the link does."""
+        operation = self._history.invoke(self._process, op, **fields)
+        try:
+            answer = await self.room.link.acall(op, timeout, **fields)
+        except NoLagError as error:
+            self._history.fail(operation, error.code, error.detail, maybe_applied=error.maybe_applied)
+            raise
+        self._history.ok(operation, answer, answer.seq or None)
+        return answer
+
+    async def work(self, payload: Any, timeout: float = 60.0) -> Any:
+        """A task of the type `work`, dispatched and waited for. Returns the task and its result."""
+        operation = self._history.invoke(self._process, "task.dispatch", type="work", body=encode(payload))
+        task = await self.room.handoff.dispatch("work", payload, capabilities=["work"], max_attempts=100)
+        self._history.ok(operation, {"task": task.id})
+        result = await task.result(timeout)
+        self._history.observed(self._process, "task.result", {"state": "completed", "body": encode(result)}, task=task.id)
+        return task, result
 
 
-def completed_once(tasks: Iterable[str], events: Iterable[Any]) -> list[str]:
-    """Violations: every one of these tasks has one completion, by whoever held it, under the token of that hand-out."""
-    holders: dict[str, Any] = {}
-    completions: Counter[str] = Counter()
-    violations = []
-    for event in events:
-        task = event.data.get("task")
-        if event.type == "task.claimed":
-            if task in holders:
-                violations.append(f"{task} was handed out at {event.seq} while it was held since {holders[task].seq}")
-            holders[task] = event
-        elif event.type == "task.released":
-            holders.pop(task, None)
-        elif event.type == "task.completed":
-            completions[task] += 1
-            holder = holders.pop(task, None)
-            if holder is None or (holder.data["token"], holder.data["actor"]) != (event.data["token"], event.sender):
-                violations.append(f"{task} was completed at {event.seq} by somebody who did not hold it")
-    return violations + [f"{task} has {completions[task]} completions" for task in tasks if completions[task] != 1]
+async def whole_log(room: Any) -> list[Stored]:
+    """Every event of the room, up to now."""
+    events: list[Stored] = []
+    async with asyncio.timeout(300):
+        while True:
+            page = await room.link.acall("log.read", after=events[-1].seq if events else 0, limit=1000)
+            events += map(stored, page["events"])
+            if page["end"]:
+                return events
+
+
+def stored(event: Mapping[str, Any]) -> Stored:
+    return Stored(
+        event["seq"],
+        event["type"],
+        event["sender"],
+        event["time"],
+        event.get("subject"),
+        event["data"],
+        event.get("body"),
+        event.get("id") or str(event["seq"]),
+    )
+
+
+def judged(history: History, events: Sequence[Stored]) -> list[str]:
+    """What is wrong, in words."""
+    found = check(history, events)
+    return [*map(str, found[:SHOWN]), *([f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])]
+
+
+def unfinished(tasks: Sequence[str], events: Sequence[Stored]) -> list[str]:
+    """Violations: tasks without a completion. (That none has two, the checker sees.)"""
+    ended = {event.data["task"] for event in events if event.type == "task.completed"}
+    return [f"{task} was never completed" for task in tasks if task not in ended]

@@ -147,15 +147,3 @@ async def until(condition: Callable[[], Any], what: str, timeout: float = 30.0) 
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"not within {timeout:g} s: {what}") from None
-
-
-async def whole_log(room: Any) -> list[Any]:
-    """Every event of the room, up to one that is emitted now."""
-    last = await room.observe.emit("test.end", {})
-    events = []
-    async with asyncio.timeout(120):
-        async for event in room.observe.stream("**", since=0):
-            events.append(event)
-            if event.seq >= last:
-                return events
-    raise AssertionError("the stream ended")

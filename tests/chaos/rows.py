@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import broker_kills, power_cut, storage_errors, worker_kills
+from . import broker_kills, contention, damage, lost_replies, power_cut, storage_errors, worker_kills
 from .trial import Row
 
-ROWS: dict[int, Row] = {row.number: row for module in (broker_kills, power_cut, storage_errors, worker_kills) for row in module.ROWS}
+MODULES = (broker_kills, contention, damage, lost_replies, power_cut, storage_errors, worker_kills)
+ROWS: dict[int, Row] = {row.number: row for row in sorted((row for module in MODULES for row in module.ROWS), key=lambda row: row.number)}

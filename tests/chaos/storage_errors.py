@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import subprocess
-from typing import Any
 
 from langgraph_nolag.errors import NoLagError
+from langgraph_nolag.testing.history import History
 
 from . import shim
-from .history import History, gapless, written_once
-from .processes import Broker, joined, whole_log
+from .history import Client, judged, new_history, whole_log
+from .processes import Broker, joined
 from .trial import Row, Trial
 
 FIRST_CALLS = 100
@@ -28,7 +28,7 @@ async def storage_errors(trial: Trial) -> None:
         broker = Broker(trial.folder / name.replace(" ", "-"))
         database = broker.data.resolve() / "rooms.db"
         broker.environment = {"LD_PRELOAD": library, "NOLAG_SHIM_FILE": str(database), "NOLAG_SHIM_FAIL": f"{call}:{error}"}
-        history = History()
+        history = new_history()
         try:
             await _until_it_fails(trial, broker, history, name)
         finally:
@@ -39,9 +39,8 @@ async def storage_errors(trial: Trial) -> None:
         with broker:
             async with joined(broker) as room:
                 events = await whole_log(room)
-        stored = ((event.body, event.seq) for event in events if event.type == "load.event")
-        trial.violations += [f"{name}: {violation}" for violation in gapless(events) + written_once(history, "event", stored)]
-        trial.done["acknowledged"] += len(history.acknowledged("event"))
+        trial.violations += [f"{name}: {violation}" for violation in judged(history, events)]
+        trial.done["acknowledged"] += sum(operation.ok is not None for operation in history.operations)
 
 
 async def _until_it_fails(trial: Trial, broker: Broker, history: History, name: str) -> None:
@@ -65,15 +64,11 @@ async def _load(broker: Broker, history: History) -> None:
     """One write after the other, until one is refused or the broker is gone."""
     try:
         async with joined(broker) as room:
+            client = Client(history, room, "writer")
             for number in range(FIRST_CALLS):  # each is several calls
-                await history.record(0, "event", number, _emit(room, number))
+                await client.ask("event.emit", type="load.event", body=number.to_bytes(2), timeout=5.0)
     except NoLagError:
         pass
-
-
-async def _emit(room: Any, number: int) -> int:
-    answer = await room.link.acall("event.emit", timeout=5.0, type="load.event", body=bytes([0xCD, number >> 8, number & 0xFF]))
-    return int(answer["seq"])
 
 
 ROWS = [
