@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from .graph.worker import Worker
     from .local import LocalBroker
     from .patterns.agent import Client, connect
+    from .patterns.handoff import Retry
     from .patterns.room import Room
 
 __version__ = "0.1.0"
@@ -69,6 +70,7 @@ _WHERE = {
     "Gap": "client.subscription",
     "LocalBroker": "local",
     "NoLagSaver": "graph.checkpoint",
+    "Retry": "patterns.handoff",
     "Room": "patterns.room",
     "RoomHandle": "client.rooms",
     "Worker": "graph.worker",
@@ -110,6 +112,7 @@ __all__ = [
     "Permanent",
     "Refused",
     "RequestTimeout",
+    "Retry",
     "RevisionConflict",
     "Room",
     "RoomHandle",

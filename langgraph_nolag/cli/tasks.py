@@ -10,7 +10,7 @@ from ..errors import BadRequest, TaskNotFound
 from .output import ago, table
 from .session import Access, AsJson, DataPath, Room, Session, Token, Url, with_broker
 
-app = typer.Typer(name="tasks", help="See tasks; retry or cancel them.", no_args_is_help=True)
+app = typer.Typer(name="tasks", help="See tasks; retry, cancel or purge them.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The task; its first characters do, when no other begins so.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many of each room.")]
@@ -44,6 +44,33 @@ def dead(
 def retry(id: Id, room: Room = None, url: Url = None, token: Token = None, path: DataPath = None, as_json: AsJson = False) -> None:
     """Put a dead letter back in the queue, with a fresh count of attempts."""
     _change(Access(url, token, path), as_json, room, id, ["failed"], "task.retry")
+
+
+@app.command("purge")
+def purge(
+    id: Annotated[str | None, typer.Argument(metavar="ID", help="Only this dead letter; its first characters do.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
+    room: Room = None,
+    url: Url = None,
+    token: Token = None,
+    path: DataPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forget dead letters for good."""
+
+    async def command(session: Session) -> None:
+        if (id is None) is not everything:
+            raise BadRequest("name a dead letter, or say --all")
+        purged = 0
+        if id is not None:
+            task = await _find(session, room, id, ["failed"])
+            purged = (await session.ask("task.purge", task["room"], tasks=[task["task"]]))["purged"]
+        else:
+            for name in await session.rooms(room):
+                purged += (await session.ask("task.purge", name))["purged"]
+        session.out.say({"purged": purged}, f"{purged} dead letter{'' if purged == 1 else 's'} purged")
+
+    with_broker(Access(url, token, path), as_json, command)
 
 
 @app.command("cancel")

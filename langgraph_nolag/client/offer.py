@@ -28,6 +28,7 @@ class Assigned:
         attempt: 1 for the first hand-out.
         token: the fencing token; rises with every hand-out.
         deadline: when the task times out (seconds since 1970), or None.
+        attempt_ends: when this attempt is given up, or None.
         seq: sequence of the event that dispatched it.
         body, ct: the payload.
         dispatcher: the actor who dispatched it.
@@ -36,7 +37,7 @@ class Assigned:
     """
 
     __slots__ = (
-        *("attempt", "body", "ct", "deadline", "dispatcher", "kind", "room", "seq", "task", "tells", "token", "type"),
+        *("attempt", "attempt_ends", "body", "ct", "deadline", "dispatcher", "kind", "room", "seq", "task", "tells", "token", "type"),
         *("_kept", "_kept_bytes", "_n", "_told", "finishing", "lost", "offer"),
     )
 
@@ -49,6 +50,7 @@ class Assigned:
         self.attempt: int = frame["attempt"]
         self.token: int = frame["token"]
         self.deadline: float | None = frame.get("deadline")
+        self.attempt_ends: float | None = frame.get("attempt_ends")
         self.seq: int = frame["seq"]
         self.body: bytes = frame["body"]
         self.ct: str | None = frame.get("ct")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from ..client.body import decode, encode, read
@@ -15,8 +16,24 @@ from ..client.link import RoomLink
 from ..client.requests import Answer
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
-from ..errors import TaskCancelled, TaskFailed, TaskTimeout
+from ..errors import BadRequest, TaskCancelled, TaskFailed, TaskTimeout
 from .serving import Handler, Serving
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How long a task waits after an attempt that failed: `initial`, then `factor` times as long each time, `maximum` at most.
+
+    Attributes:
+        initial, maximum: seconds.
+        factor: 1 or more.
+        jitter: by which part of itself a wait is longer or shorter by chance, 0 to 1.
+    """
+
+    initial: float = 0.5
+    factor: float = 2.0
+    maximum: float = 60.0
+    jitter: float = 0.1
 
 
 class Task:
@@ -99,6 +116,7 @@ class TaskInfo:
     key: str | None = None
     due: float | None = None
     deadline: float | None = None
+    attempt_timeout: float | None = None
     errors: tuple[dict[str, Any], ...] = ()
 
 
@@ -141,8 +159,11 @@ class Handoff:
         key: str | None = None,
         priority: int = 0,
         delay: float = 0.0,
+        run_at: datetime | float | None = None,
         timeout: float | None = None,
+        attempt_timeout: float | None = None,
         max_attempts: int = 3,
+        retry: Retry | Mapping[str, float] | None = None,
         concurrency_key: str | None = None,
         on_progress: Callable[[Any], object] | None = None,
     ) -> Task:
@@ -155,25 +176,39 @@ class Handoff:
             key: the same key with the same type and payload attaches to the task that exists, finished or not.
             priority: higher goes first.
             delay: seconds before it may start.
+            run_at: the moment before which it may not start, in place of `delay`: a datetime with a time zone, or seconds since 1970.
             timeout: seconds to its end, waiting included.
+            attempt_timeout: seconds for one attempt. One that takes longer is stopped and counts as failed (`attempt_timeout`).
             max_attempts: hand-outs that may fail or be lost.
+            retry: how long it waits after an attempt that failed: a `Retry`, or a map of its fields.
             concurrency_key: tasks with the same one run one at a time.
             on_progress: called on this loop with each progress value of the worker.
 
         Raises:
             NotEncodable: the payload is not plain.
             KeyConflict: the key was used with another payload.
+            BadRequest: a negative delay or timeout, a policy that is none, and the like; nothing was dispatched.
             Overloaded, NotAuthorized, MessageTooLarge, RequestTimeout, Disconnected, BufferFull.
         """
         loop = asyncio.get_running_loop()
         accepted: asyncio.Future[Answer] = loop.create_future()
-        fields: dict[str, Any] = {"type": type, "key": key, "timeout": timeout, "concurrency_key": concurrency_key}
+        fields: dict[str, Any] = {
+            "type": type,
+            "key": key,
+            "timeout": timeout,
+            "attempt_timeout": attempt_timeout,
+            "concurrency_key": concurrency_key,
+        }
         if capabilities:
             fields["capabilities"] = list(capabilities)
         if priority:
             fields["priority"] = priority
         if delay:
             fields["delay"] = delay
+        if run_at is not None:
+            fields["run_at"] = _moment(run_at)
+        if retry is not None:
+            fields["retry"] = asdict(retry) if isinstance(retry, Retry) else retry
         if max_attempts != 3:
             fields["max_attempts"] = max_attempts
 
@@ -246,6 +281,11 @@ class Handoff:
         """Put a dead letter back into the queue, with a fresh count of attempts. Returns its state."""
         return str((await self._link.acall("task.retry", task=task_id))["state"])
 
+    async def purge_dead_letters(self, task_ids: Sequence[str] | None = None) -> int:
+        """Forget dead letters for good: these, or all of them. Their keys are free again. Returns how many there were."""
+        ids = None if task_ids is None else list(task_ids)
+        return int((await self._link.acall("task.purge", kind="handoff", tasks=ids))["purged"])
+
     async def cancel(self, task_id: str, reason: str | None = None) -> str:
         """Cancel any task by its id. Returns the state it has then."""
         return str((await self._link.acall("task.cancel", task=task_id, reason=reason))["state"])
@@ -281,6 +321,14 @@ class Handoff:
         return self._is_ours(event)
 
 
+def _moment(when: datetime | float) -> float:
+    if not isinstance(when, datetime):
+        return when
+    if when.tzinfo is None:
+        raise BadRequest("run_at: a datetime needs a time zone", detail={"field": "run_at"})
+    return when.timestamp()
+
+
 def value_of(end: Result) -> Any:
     """The value of a completed task; raises how another one ended."""
     if end.state == "completed":
@@ -309,6 +357,7 @@ def info_from_wire(info: Mapping[str, Any]) -> TaskInfo:
         key=info.get("key"),
         due=info.get("due"),
         deadline=info.get("deadline"),
+        attempt_timeout=info.get("attempt_timeout"),
         errors=tuple(info.get("errors", ())),
     )
 

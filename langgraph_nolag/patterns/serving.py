@@ -34,6 +34,7 @@ class HandedTask:
         attempt: 1 for the first.
         fencing_token: rises with every hand-out; give it to outside systems that can refuse an older one.
         deadline: when the task times out (seconds since 1970), or None.
+        attempt_ends: when this attempt is given up (`attempt_timeout`), or None.
         dispatcher: the actor who wants it done.
         cancelled: True once nothing of this attempt counts any more: the task was cancelled, timed out, or went to another worker.
     """
@@ -46,6 +47,7 @@ class HandedTask:
         self.attempt = assigned.attempt
         self.fencing_token = assigned.token
         self.deadline = assigned.deadline
+        self.attempt_ends = assigned.attempt_ends
         self.dispatcher = assigned.dispatcher
         self.cancelled = False
 

@@ -40,6 +40,7 @@ NAMES = [
     "Permanent",
     "Refused",
     "RequestTimeout",
+    "Retry",
     "RevisionConflict",
     "Room",
     "RoomHandle",

@@ -17,6 +17,7 @@ from .fields import (
     Flag,
     Limit,
     Map,
+    Moment,
     Name,
     Names,
     NameSet,
@@ -135,7 +136,9 @@ class TaskDispatch(Command):
     key: Name | None = None
     priority: Annotated[int, integer(-(2**31), 2**31)] = 0
     delay: Seconds = 0.0
+    run_at: Moment | None = None
     timeout: PositiveSeconds | None = None
+    attempt_timeout: PositiveSeconds | None = None
     max_attempts: Annotated[int, integer(1, 100)] = 3
     retry: Annotated[tuple[float, float, float, float], read_retry] = RETRY
     concurrency_key: Name | None = None
@@ -171,6 +174,14 @@ class TaskForget(Command):
     once = True
     group: Name
     keep: Annotated[tuple[str, ...], listed(read_name, 10_000)] = ()
+    tasks: Names | None = None  # only these
+
+
+@dataclass(slots=True)
+class TaskPurge(Command):
+    op = "task.purge"
+    once = True
+    kind: Kind | None = None
     tasks: Names | None = None  # only these
 
 

@@ -15,6 +15,7 @@ from .command import (
     TaskForget,
     TaskGet,
     TaskList,
+    TaskPurge,
     TaskRetry,
     TaskTell,
     TaskUnfollow,
@@ -45,6 +46,7 @@ class Dispatching:
             TaskUnfollow: self.unfollow,
             TaskAck: self.ack,
             TaskForget: self.forget,
+            TaskPurge: self.purge,
             TaskCancel: self.cancel,
             TaskTell: self.tell,
             TaskGet: self.get,
@@ -55,6 +57,8 @@ class Dispatching:
     def dispatch(self, command: TaskDispatch, caller: Caller) -> dict[str, Any]:
         room, tasks = self._room, self._tasks
         self._allow(command.kind, command.type)
+        if command.run_at is not None and command.delay:
+            raise Refusal("bad_request", "a task has run_at or delay, not both", detail={"field": "run_at"})
         digest = _digest(command)
         if (task := self._existing(command)) is not None:
             if task.digest != digest:
@@ -142,10 +146,25 @@ class Dispatching:
             if entry.id not in keep and (only is None or entry.id in only) and self._allows(entry):
                 by_type.setdefault(entry.type, []).append(entry.id)
                 forgotten += 1
+        self._forget(by_type)
+        return {"forgotten": forgotten}
+
+    def purge(self, command: TaskPurge, caller: Caller) -> dict[str, Any]:
+        dead = self._tasks.by_state[FAILED]
+        found = dead.values() if command.tasks is None else [dead[id] for id in dict.fromkeys(command.tasks) if id in dead]
+        by_type: dict[str, list[str]] = {}
+        purged = 0
+        for task in found:
+            if command.kind in (None, task.kind) and self._allows(task):
+                by_type.setdefault(task.type, []).append(task.id)
+                purged += 1
+        self._forget(by_type)
+        return {"purged": purged}
+
+    def _forget(self, by_type: dict[str, list[str]]) -> None:
         for name, ids in by_type.items():
             for start in range(0, len(ids), FORGOTTEN_AT_ONCE):
                 self._room.emit("task.forgotten", name, {"tasks": ids[start : start + FORGOTTEN_AT_ONCE]})
-        return {"forgotten": forgotten}
 
     def cancel(self, command: TaskCancel, caller: Caller) -> dict[str, Any]:
         task = self._find(command.task)
@@ -242,8 +261,12 @@ def _facts(command: TaskDispatch, caller: Caller, digest: str, wall: float) -> d
         facts["key"] = command.key
     if command.delay:
         facts["due"] = wall + command.delay
+    if command.run_at is not None and command.run_at > wall:
+        facts["due"] = command.run_at
     if command.timeout is not None:
         facts["deadline"] = wall + command.timeout
+    if command.attempt_timeout is not None:
+        facts["attempt_timeout"] = command.attempt_timeout
     if command.retry is not RETRY:
         facts["retry"] = command.retry
     if command.concurrency_key is not None:

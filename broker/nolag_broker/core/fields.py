@@ -21,6 +21,7 @@ MAX_LIST: Final = 1000  # things named in one request
 MAX_SET: Final = 128  # capabilities of one agent or task
 MAX_MAP: Final = 64 << 10  # bytes of a free-form map
 MAX_SECONDS: Final = 10 * 366 * 86400.0
+MAX_MOMENT: Final = 253_402_300_799.0  # the end of the year 9999
 MAX_INT: Final = 2**53
 
 RECORD_KEY: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}/[^/]{1,512}/.{0,1024}")
@@ -66,6 +67,12 @@ def read_positive_seconds(value: Any, field: str) -> float:
     if not (seconds := read_seconds(value, field)):
         refuse(field, "more than 0 seconds")
     return seconds
+
+
+def read_moment(value: Any, field: str) -> float:
+    if (type(value) is not float and type(value) is not int) or not 0 <= value <= MAX_MOMENT:
+        refuse(field, "a moment, in seconds since 1970")
+    return float(value)
 
 
 def read_map(value: Any, field: str) -> dict[str, Any]:
@@ -215,6 +222,7 @@ Body = Annotated[bytes, read_bytes]
 Flag = Annotated[bool, read_bool]
 Seconds = Annotated[float, read_seconds]
 PositiveSeconds = Annotated[float, read_positive_seconds]
+Moment = Annotated[float, read_moment]
 Pattern = Annotated[str, read_pattern]
 Map = Annotated[dict[str, Any], read_map]
 NameSet = Annotated[frozenset[str], read_name_set]

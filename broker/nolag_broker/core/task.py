@@ -29,6 +29,8 @@ FORGOTTEN: Final = "forgotten"  # by the room too: nobody ever sees it
 LIVE: Final = frozenset({WAITING, DELAYED, PARKED, RUNNING})
 ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED, TIMED_OUT})
 
+HEADER: Final = 34  # fields of a stored header; new ones come last, and None is what older rows have
+
 Holder = tuple[str, str]  # actor, instance
 
 
@@ -37,6 +39,9 @@ class Task(Entity):
 
     __slots__ = (
         "attempt",  # hand-outs so far
+        "attempt_ends",  # while it runs: when this attempt is given up
+        "attempt_timeout",
+        "attempt_timer",
         "body_seq",  # of the event that carries the result or the error's body; 0: there is none
         "capabilities",
         "concurrency_key",
@@ -99,6 +104,8 @@ class Task(Entity):
         self.slot: str | None = get("slot")
         self.group: str | None = get("group")
         self.require_live: bool = get("require_live", False)
+        self.attempt_timeout: float | None = get("attempt_timeout")
+        self.attempt_ends: float | None = None
         self.state = WAITING
         self.attempt = self.used = self.token = self.offer_number = 0
         self.holder: Holder | None = None
@@ -112,6 +119,7 @@ class Task(Entity):
         self.live: Live | None = None
         self.due_timer: Timer | None = None
         self.end_timer: Timer | None = None
+        self.attempt_timer: Timer | None = None
 
     def __lt__(self, other: Task) -> bool:
         return False  # heaps order by priority and sequence; two entries of one task are equals
@@ -172,6 +180,8 @@ class Task(Entity):
                 self.period,
                 self.ended,
                 self.result_ct,
+                self.attempt_timeout,
+                self.attempt_ends,
             )
         )
         return values
@@ -183,6 +193,9 @@ class Task(Entity):
         retry: list[float] | None
         holder: list[str] | None
         errors: list[list[Any]]
+        values: list[Any] = msgpack.unpackb(header)
+        if len(values) < HEADER:
+            values += [None] * (HEADER - len(values))  # written by a broker that did not know the last ones
         (
             self.id,
             self.seq,
@@ -216,13 +229,15 @@ class Task(Entity):
             self.period,
             self.ended,
             self.result_ct,
-        ) = msgpack.unpackb(header)
+            self.attempt_timeout,
+            self.attempt_ends,
+        ) = values
         self.stored = False
         self.capabilities = frozenset(capabilities)
         self.retry = RETRY if retry is None else (retry[0], retry[1], retry[2], retry[3])
         self.holder = None if holder is None else (holder[0], holder[1])
         self.errors = [(attempt, error, actor) for attempt, error, actor in errors]
-        self.lane = self.queue = self.live = self.due_timer = self.end_timer = None
+        self.lane = self.queue = self.live = self.due_timer = self.end_timer = self.attempt_timer = None
         return self
 
     def backoff(self, random: float) -> float:
@@ -248,6 +263,12 @@ class Task(Entity):
         }
         if self.holder is not None and self.state == RUNNING:
             info["holder"] = self.holder[0]
-        optional = {"key": self.idempotency_key, "group": self.group, "due": self.due, "deadline": self.deadline}
+        optional = {
+            "key": self.idempotency_key,
+            "group": self.group,
+            "due": self.due,
+            "deadline": self.deadline,
+            "attempt_timeout": self.attempt_timeout,
+        }
         info.update((name, value) for name, value in optional.items() if value is not None)
         return info

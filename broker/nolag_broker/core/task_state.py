@@ -70,6 +70,8 @@ class TaskState:
         task.token = data["token"]
         task.attempt = data["attempt"]
         task.offer_number = data["offer"]
+        if task.attempt_timeout is not None:
+            task.attempt_ends = event.time + task.attempt_timeout
         self._run(task, (data["actor"], data["instance"]))
         self._room.touch(task)
 
@@ -279,6 +281,8 @@ class TaskState:
         if held is None:
             held = self.held[holder] = {}
         held[task.id] = task
+        if task.attempt_ends is not None:
+            task.attempt_timer = self._room.wall.at(task.attempt_ends, self._attempt_timed_out, task, task.seq)
         if (key := task.concurrency_key) is not None:
             lane = self._lanes.get(key)
             if lane is None:
@@ -294,6 +298,9 @@ class TaskState:
         del held[task.id]
         if not held:
             del self.held[holder]
+        if task.attempt_timer is not None:
+            self._room.wall.cancel(task.attempt_timer)
+            task.attempt_timer = task.attempt_ends = None
         if task.concurrency_key is not None:
             lane = self._lanes[task.concurrency_key]
             lane.running = None
@@ -308,4 +315,8 @@ class TaskState:
 
     def _timed_out(self, task: Task) -> None:
         """Decided by whoever decides: this only knows when."""
+        raise NotImplementedError
+
+    def _attempt_timed_out(self, task: Task) -> None:
+        """As `_timed_out`: of the attempt that runs."""
         raise NotImplementedError

@@ -15,6 +15,7 @@ from .task_state import TaskState
 from .turn import BodyAt
 
 LOST: Final = {"type": "lease_expired", "message": "the worker fell silent for longer than its lease"}
+SLOW: Final = {"type": "attempt_timeout", "message": "the attempt took longer than it may"}
 UNSERVED: Final = {"type": "tool_not_found", "message": "the last worker that serves this tool left"}
 
 
@@ -24,6 +25,22 @@ class Tasks(TaskState):
     def _timed_out(self, task: Task) -> None:
         self.end(task, "task.timed_out", {"task": task.id}, notify="timed_out")
 
+    def _attempt_timed_out(self, task: Task) -> None:
+        live = task.live
+        if live is not None and (offer := live.offer) is not None:
+            self._tell_off(offer, task, SLOW["type"])
+        if task.used + 1 < task.max_attempts:
+            env = self._room.env
+            delay = task.backoff(env.random())
+            self.release(task, SLOW["type"], task.used + 1, SLOW, env.wall + delay if delay else None)
+        else:
+            self.end(task, "task.failed", {"task": task.id, "error": SLOW, "dead": task.kind != "tool"})
+
+    def _tell_off(self, offer: Offer, task: Task, reason: str) -> None:
+        """The worker is to stop: nothing of this hand-out counts any more."""
+        room = self._room
+        room.push(offer.session, {"push": "cancel", "room": room.name, "task": task.id, "token": task.token, "reason": reason})
+
     def end(
         self, task: Task, type: str, data: dict[str, Any], body: bytes | None = None, ct: str | None = None, notify: str | None = None
     ) -> None:
@@ -32,7 +49,7 @@ class Tasks(TaskState):
         holder = self.vacate(task)
         room.emit(type, task.type, data, body, ct, task.token or task.seq)
         if notify is not None and holder is not None:
-            room.push(holder.session, {"push": "cancel", "room": room.name, "task": task.id, "token": task.token, "reason": notify})
+            self._tell_off(holder, task, notify)
         if live is not None:
             task.live = None
             if live.followers:
@@ -125,6 +142,8 @@ class Tasks(TaskState):
         }
         if task.deadline is not None:
             frame["deadline"] = task.deadline
+        if task.attempt_ends is not None:
+            frame["attempt_ends"] = task.attempt_ends
         if task.ct is not None:
             frame["ct"] = task.ct
         room.push(offer.session, frame)

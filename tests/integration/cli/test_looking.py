@@ -165,3 +165,23 @@ def test_dead_letters_are_listed_with_their_error_and_retried(cli: Cli) -> None:
     assert "ValueError: too hard" in dead.out
     assert cli("tasks", "retry", id, "--json").json["state"] == "waiting"
     assert cli("tasks", "dead", "--room", "graves", "--json").json["tasks"] == []
+
+
+def test_dead_letters_are_purged_by_name_or_all_of_them(cli: Cli) -> None:
+    async def work(room: Any) -> list[str]:
+        async def fail(task: Any) -> None:
+            raise ValueError("too hard")
+
+        async with room.handoff.serve(fail, types=["hard"]):
+            tasks = [await room.handoff.dispatch("hard", n, max_attempts=1) for n in range(3)]
+            for task in tasks:
+                with pytest.raises(Exception, match="too hard"):
+                    await task.result(timeout=10)
+        return [str(task.id) for task in tasks]
+
+    ids = cli.agent(work, "purged")
+    assert cli("tasks", "purge", "--room", "purged").status == 2
+    assert cli("tasks", "purge", ids[0], "--room", "purged", "--json").json == {"purged": 1}
+    assert len(cli("tasks", "dead", "--room", "purged", "--json").json["tasks"]) == 2
+    assert "2 dead letters purged" in cli("tasks", "purge", "--all", "--room", "purged").out
+    assert cli("tasks", "dead", "--room", "purged", "--json").json["tasks"] == []

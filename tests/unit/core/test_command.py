@@ -55,6 +55,8 @@ for _ in range(40):
         *[("task", value) for value in ("", "x" * 513, "a*b", "line\n", "nul\0", 7, b"t")],
         *[("body", value) for value in ("text", [1], 7)],
         *[("delay", value) for value in (-1, -0.001, NAN, INF, -INF, "1", True, 1e12)],
+        *[("run_at", value) for value in (-1, NAN, INF, "noon", 1e12)],
+        *[("attempt_timeout", value) for value in (0, -1, NAN, "soon")],
         *[("timeout", value) for value in (0, -1, NAN, INF, "soon")],
         *[("capabilities", value) for value in ("gpu", [7], [""], ["x"] * 129, {"a": 1})],
         *[("priority", value) for value in (1.5, 2**40, "high", True)],
