@@ -63,6 +63,7 @@ def check(history: History, log: Iterable[Fact]) -> list[Violation]:
     _blackboard(history.operations, events, wrong)
     _tasks(history.operations, rules, wrong)
     _approvals(history.operations, rules, wrong)
+    _inbox(history.operations, events, wrong)
     for name, stream in history.streams.items():
         _stream(name, stream, events, wrong)
     return found
@@ -282,6 +283,25 @@ def _approvals(operations: Sequence[Operation], rules: LogRules, wrong: Wrong) -
 
 
 # -- readers
+
+
+def _inbox(operations: Sequence[Operation], events: Sequence[Fact], wrong: Wrong) -> None:
+    read: dict[int, Operation] = {}  # by the first acknowledgement that was answered
+    for operation in operations:
+        if operation.name == "inbox.ack" and operation.ok is not None:
+            for seq in operation.args["messages"]:
+                if seq not in read or operation.ended < read[seq].ended:
+                    read[seq] = operation
+    for operation in operations:
+        if operation.name != "inbox.message" or operation.ok is None:
+            continue
+        seq = operation.ok["seq"]
+        sent = events[seq - 1] if 0 < seq <= len(events) else None
+        told = ("inbox.sent", operation.args["to"], operation.ok["sender"], _tag(operation.ok["body"]))
+        if sent is None or (sent.type, sent.subject, sent.sender, _tag(sent.body)) != told:
+            wrong("phantom", f"the log has {_show(sent)}, but {operation}")
+        if seq in read and read[seq].ended < operation.invoked:
+            wrong("double", f"{operation}, after {read[seq]}")
 
 
 def _stream(name: str, stream: Sequence[Fact | tuple[int, int]], events: Sequence[Fact], wrong: Wrong) -> None:

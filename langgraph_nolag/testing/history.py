@@ -4,8 +4,8 @@ A client writes an operation down before it sends it (`invoke`), and its outcome
 have happened or not: the client died, or gave up waiting.
 
 The names of operations are those of the protocol, with its fields as arguments and the content of `ok` as result. Beside them
-there are `observed` ones, which a client did not ask for: `task.result` (args: task; result: state, body) and `approval.decision` (args:
-approval; result: the decision).
+there are `observed` ones, which a client did not ask for: `task.result` (args: task; result: state, body), `approval.decision` (args:
+approval; result: the decision) and `inbox.message` (args: to; result: the message).
 """
 
 from __future__ import annotations

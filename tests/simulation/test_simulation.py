@@ -11,7 +11,7 @@ from langgraph_nolag.testing.simulation.faults import Faults
 from langgraph_nolag.testing.simulation.seeds import replay
 from langgraph_nolag.testing.simulation.world import simulate
 
-SEEDS = range(80)
+SEEDS = range(60)
 DIGEST = "from langgraph_nolag.testing.simulation.world import simulate; report = simulate(1); print(report.digest, report.events)"
 
 

@@ -224,6 +224,7 @@ class Client:
         if (pending := self._pending.pop(frame["id"], None)) is None:
             return  # to what an earlier connection asked
         history, operation, err = self.world.history, pending.operation, frame.get("err")
+        self.world.said(frame.get("seq", 0), f"the answer to {operation}")
         if err is None:
             history.ok(operation, frame["ok"], frame["seq"])
         else:

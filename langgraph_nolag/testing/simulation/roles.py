@@ -63,15 +63,18 @@ def dispatcher(client: Client) -> None:
     """Hands tasks over, with and without keys, follows them and acknowledges their results."""
     world, chance = client.world, client.world.chance
     following: dict[str, bool] = {}  # whether it is to be acknowledged
+    pending: set[str] = set()  # dispatched, without an answer: it is sent again, and follows by itself
 
     def connected() -> None:
-        if following:
-            client.ask_here("task.follow", tasks=[[task, 0] for task in following])
+        if accepted := [[task, 0] for task in following if task not in pending]:
+            client.ask_here("task.follow", tasks=accepted)
 
     def result(frame: dict[str, Any]) -> None:
         if frame["task"] in following:
             world.history.observed(client.name, "task.result", {"state": frame["state"], "body": frame.get("body")}, task=frame["task"])
-            if following.pop(frame["task"]):
+            if frame["state"] == "failed" and chance.random() < 0.5:
+                client.run(try_again(frame["task"]))
+            elif following.pop(frame["task"]):
                 client.run(acknowledge(frame["task"]))
 
     async def acknowledge(task: str) -> None:
@@ -79,6 +82,15 @@ def dispatcher(client: Client) -> None:
             await client.ask("task.ack", tasks=[task])
         except Refused as refused:
             world.refused(refused, "not_authorized")  # a task of a key that another dispatched
+
+    async def try_again(task: str) -> None:
+        try:
+            await client.ask("task.retry", task=task)
+            if task in following:
+                client.ask_here("task.follow", tasks=[[task, 0]])
+        except Refused as refused:
+            world.refused(refused, "task_finished", "task_not_found")
+            following.pop(task, None)
 
     async def go_on() -> None:
         while await world.next_operation(client):
@@ -99,8 +111,10 @@ def dispatcher(client: Client) -> None:
                 options["retry"] = RETRY
             options.update(priority=chance.randrange(3), max_attempts=chance.choice((1, 3, 10)))
             following[task] = chance.random() < 0.7
+            pending.add(task)
             try:
                 ok = await client.ask("task.dispatch", task=task, type="draft", kind="handoff", body=body, **options)
+                pending.discard(task)
                 if ok["task"] != task and task in following:
                     following[ok["task"]] = following.pop(task)
                     client.ask_here("task.follow", tasks=[[ok["task"], 0]])
@@ -109,6 +123,7 @@ def dispatcher(client: Client) -> None:
             except Refused as refused:
                 world.refused(refused, "key_conflict", "task_not_found")
                 following.pop(task, None)
+            pending.discard(task)
 
     client.connected.append(connected)
     client.pushed["result"] = result
@@ -159,7 +174,7 @@ def publisher(client: Client) -> None:
             try:
                 await client.ask(op, body=body, **fields)
             except Refused as refused:
-                world.refused(refused, "overloaded")
+                world.refused(refused, "actor_ambiguous")  # the reader was killed and its former self has not left yet
 
     client.run(go_on())
 
@@ -214,14 +229,41 @@ def decider(client: Client) -> None:
 
 
 def reader(client: Client) -> None:
-    """Reads the whole log, over reconnects; what it has seen is kept by the world, as by a process that stores its cursor."""
-    world = client.world
+    """Reads its inbox, and the whole log; what it has seen of that is kept by the world, as by a process that stores its cursor."""
+    world, chance = client.world, client.world.chance
     stream = client.actor
 
     def subscribe() -> None:
         client.ask_here("log.subscribe", sub=1, since=world.cursors.get(stream, 0))
 
+    def join() -> None:
+        client.ask_here("room.join")
+        client.run(open_inbox())
+
+    async def open_inbox() -> None:
+        try:
+            await client.ask("inbox.open")
+        except Refused as refused:
+            # Its former self has it until its lease ends, or it was silent for so long itself.
+            world.refused(refused, "actor_ambiguous", "not_joined")
+            await asyncio.sleep(1.0)
+            client.run(open_inbox())
+
+    def inbox(frame: dict[str, Any]) -> None:
+        for message in frame["messages"]:
+            world.unread.discard(message["seq"])
+            world.history.observed(client.name, "inbox.message", message, to=stream)
+        if chance.random() < 0.7:
+            client.run(acknowledge([message["seq"] for message in frame["messages"]]))
+
+    async def acknowledge(messages: list[int]) -> None:
+        try:
+            await client.ask("inbox.ack", messages=messages)
+        except Refused as refused:
+            world.refused(refused, "not_joined")  # silent for too long; it has joined again, and is told again
+
     def log(frame: dict[str, Any]) -> None:
+        world.said(frame["through"], "the log")
         for event in frame["events"]:
             world.history.saw(stream, Event.from_wire(event))
         world.cursors[stream] = frame["through"]
@@ -230,6 +272,9 @@ def reader(client: Client) -> None:
         world.history.gap(stream, frame["from"], frame["to"])
         world.cursors[stream] = frame["to"]
 
+    client.connected.append(join)
     client.connected.append(subscribe)
+    client.pushed["inbox"] = inbox
+    client.pushed["expired"] = lambda frame: join()
     client.pushed["log"] = log
     client.pushed["gap"] = gap

@@ -89,6 +89,7 @@ class World:
         self.clients: dict[str, Client] = {}
         self.cursors: dict[str, int] = {}
         self.asked: list[str] = []
+        self.unread: set[int] = set()  # messages that never reached their receiver
         self._left = operations
         self._all_begun = asyncio.Event()
         self._names: Counter[str] = Counter()
@@ -123,6 +124,11 @@ class World:
         """A defect of the simulation, or of what it runs."""
         self.violations.append(Violation("defect", repr(error)))
 
+    def said(self, sequence: int, what: str) -> None:
+        """A client hears of this sequence."""
+        if sequence > self.rules.seq:
+            self.violations.append(Violation("early", f"{what} speaks of {sequence}, on disk is {self.rules.seq}"))
+
     def hit(self, fault: str) -> None:
         self.faults[fault] += 1
 
@@ -155,6 +161,8 @@ class World:
         for event in turn.events:
             self.log.append(event)
             self.rules.event(event)
+            if event.type == "inbox.sent":
+                self.unread.add(event.seq)
             self._shadow.apply(event)
 
     def _compare(self) -> None:
@@ -197,8 +205,9 @@ class World:
         open_tasks = [name for name, task in self.rules.tasks.items() if task.end is None]
         if open_tasks:
             return f"no end of {open_tasks[:5]}"
-        behind = [reader for reader in ("reader",) if self.cursors.get(reader, 0) < self.rules.seq]
-        return f"{behind} did not read to {self.rules.seq}" if behind else ""
+        if self.cursors.get("reader", 0) < self.rules.seq:
+            return f"the reader did not come to {self.rules.seq}"
+        return f"unread: {sorted(self.unread)[:5]}" if self.unread else ""
 
     def judge(self) -> list[Violation]:
         """Everything that is wrong, once the play is over."""

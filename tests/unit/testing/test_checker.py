@@ -94,6 +94,10 @@ def good() -> World:
     seq = world.event("approval.decided", "pay", approval="a1", type="approve", sender="b")
     world.done("approval.decide", {"state": "decided", "decision": {"type": "approve", "actor": "b"}}, seq, approval="a1")
     world.refused("approval.decide", "already_decided", {"decision": {"type": "approve", "actor": "b"}}, approval="a1")
+    seq = world.event("inbox.sent", "b", "hello")
+    for _ in range(2):  # until it is acknowledged it may come again
+        world.history.observed("b", "inbox.message", {"seq": seq, "sender": "a", "body": "hello"}, to="b")
+    world.done("inbox.ack", {}, messages=[seq])
     world.history.gap("reader", 1, 2)
     for event in world.log[2:]:
         world.history.saw("reader", event)
@@ -241,6 +245,16 @@ def reader_sees_what_is_not_there(world: World) -> None:
     world.history.saw("reader", Event(len(world.log) + 1, "note", body="vanished"))
 
 
+def message_that_was_read_comes_again(world: World) -> None:
+    (message,) = [event for event in world.log if event.type == "inbox.sent"]
+    world.history.observed("b", "inbox.message", {"seq": message.seq, "sender": "a", "body": "hello"}, to="b")
+
+
+def message_of_somebody_else(world: World) -> None:
+    (message,) = [event for event in world.log if event.type == "inbox.sent"]
+    world.history.observed("c", "inbox.message", {"seq": message.seq, "sender": "a", "body": "hello"}, to="c")
+
+
 @pytest.mark.parametrize(
     ("fault", "rule"),
     [
@@ -269,6 +283,8 @@ def reader_sees_what_is_not_there(world: World) -> None:
         (a_change_applied_twice, "double"),
         (second_decision, "approval"),
         (told_another_decision, "result"),
+        (message_that_was_read_comes_again, "double"),
+        (message_of_somebody_else, "phantom"),
         (reader_misses_one, "stream"),
         (reader_sees_one_twice, "stream"),
         (reader_sees_what_is_not_there, "stream"),
