@@ -28,6 +28,10 @@ class Settings(BaseModel):
     max_backlog: int = Field(100_000, gt=0)  # live tasks of a room
     max_connections: int = Field(10_000, gt=0)
     body_cache: int = Field(64 << 20, ge=0)
+    log_age: float | None = Field(30 * 86400, gt=0)  # of rooms without a policy of their own; None: for ever
+    log_count: int | None = Field(None, gt=0)  # events
+    log_bytes: int | None = Field(10 << 30, gt=0)
+    trim_every: float = Field(60.0, gt=0)
     keep_keys: float = Field(7 * 86400, gt=0)  # finished tasks that have an idempotency key
 
     @property

@@ -72,6 +72,9 @@ class Approvals:
     def pending_count(self) -> int:
         return len(self._pending)
 
+    def pending(self) -> list[Approval]:
+        return list(self._pending.values())
+
     # -- the fold
 
     def apply_requested(self, event: Event) -> None:

@@ -106,6 +106,9 @@ class Blackboard:
                 entry.revisions = [Revision(*revision) for revision in revisions]
                 entry.stored = True
 
+    def entries(self) -> list[Entry]:
+        return list(self._entries.values())
+
     # -- operations
 
     def get(self, command: BlackboardGet, caller: Caller) -> dict[str, Any]:

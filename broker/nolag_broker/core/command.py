@@ -38,6 +38,7 @@ from .fields import (
     read_name,
     read_put,
     read_record_key,
+    read_retention,
     read_retry,
     read_scan_prefix,
     read_specs,
@@ -75,6 +76,12 @@ class RoomLeave(Command):
 @dataclass(slots=True)
 class RoomInfo(Command):
     op = "room.info"
+
+
+@dataclass(slots=True)
+class RoomConfigure(Command):
+    op = "room.configure"
+    retention: Annotated[dict[str, Any], read_retention]
 
 
 @dataclass(slots=True)

@@ -190,6 +190,14 @@ def read_error(value: Any, field: str) -> dict[str, str]:
     return {"type": value["type"][:MAX_LENGTH], "message": value.get("message", "")[:MAX_TEXT]}
 
 
+def read_retention(value: Any, field: str) -> dict[str, Any]:
+    """Bounds by name; None: no bound. A name that is absent is left to the broker."""
+    if type(value) is not dict or not value.keys() <= {"age", "count", "bytes"}:
+        refuse(field, "a map of age, count and bytes")
+    readers = {"age": read_positive_seconds, "count": integer(1, MAX_INT), "bytes": integer(1, MAX_INT)}
+    return {name: None if bound is None else readers[name](bound, f"{field}.{name}") for name, bound in value.items()}
+
+
 def read_specs(value: Any, field: str) -> dict[str, bytes]:
     if type(value) is not dict or len(value) > MAX_LIST:
         refuse(field, f"a map of at most {MAX_LIST} tools to their descriptions")

@@ -90,6 +90,9 @@ class Inbox:
             message.stored = True
             self._unread.setdefault(message.to, {})[message.seq] = message
 
+    def unread(self) -> list[Message]:
+        return [message for messages in self._unread.values() for message in messages.values()]
+
     # -- operations
 
     def send(self, command: InboxSend, caller: Caller) -> dict[str, Any]:

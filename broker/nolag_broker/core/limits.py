@@ -6,11 +6,21 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """How much of a room's log is kept, beside what is still referred to; None: no bound of this kind."""
+
+    age: float | None = 30 * 86400.0
+    count: int | None = None
+    bytes: int | None = 10 << 30
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Times in seconds, sizes in bytes. What would go over a bound is refused with `overloaded`, unless it says otherwise."""
 
     lease: float = 10.0  # how long the tasks of a silent process stay its own
     disconnect_grace: float = 3.0  # the same, once its connection is closed
+    log: Policy = Policy()  # of rooms that have none of their own
     keep: float = 7 * 86400.0  # finished tasks with a key, dead letters, published keys: kept at least so long
 
     backlog: int = 100_000  # tasks that have not ended

@@ -337,6 +337,7 @@ class Members:
             "name": room.name,
             "epoch": room.epoch,
             "seq": room.seq,
+            "retention": room.retention.view(),
             "tasks": {state: len(tasks) for state, tasks in room.tasks.by_state.items()},
             "members": len(self.by_holder),
             "approvals": room.approvals.pending_count,

@@ -22,6 +22,7 @@ from .members import Members, Session
 from .once import Once
 from .records import Records
 from .requests import Requests
+from .retention import Retention
 from .serving import Serving
 from .tasks import Tasks
 from .timers import Timers
@@ -65,9 +66,10 @@ class Room:
         self.inbox = Inbox(self)
         self.topics = Topics(self)
         self.once = Once(self)
+        self.retention = Retention(self)
         self._requests = Requests(self)
         self._wanted = Wanted(self)
-        both = (self.members, self.tools, self.blackboard, self.approvals, self.inbox, self.topics)
+        both = (self.members, self.tools, self.blackboard, self.approvals, self.inbox, self.topics, self.retention)
         self._folds: dict[str, Callable[[Event], None]] = {"room.opened": _nothing, "record.written": _nothing}
         for folding in (self.tasks, *both):
             self._folds.update(folding.folds())
@@ -84,7 +86,7 @@ class Room:
         room.members.load(heads)
         room.tools.load()
         room.tasks.load(heads, env.wall)
-        for part in (room.blackboard, room.approvals, room.inbox, room.topics, room._requests):
+        for part in (room.blackboard, room.approvals, room.inbox, room.topics, room.retention, room._requests):
             part.load(heads)
         return room
 

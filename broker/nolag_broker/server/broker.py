@@ -25,6 +25,7 @@ from .logs import get_logger, to_stderr
 from .node import Node
 from .operations import SERVER, load_revocations
 from .private import write_private
+from .retention import Retention
 from .sessions import Sessions
 from .transport import CLOSE_TIMEOUT, Transport, is_loopback
 from .writer import Connection
@@ -91,6 +92,7 @@ class Broker:
                 self._context.sessions.stop()
             await self._engine.close()
             raise
+        node.spawn(Retention(node, settings.trim_every).run())
         self._status = "ok"
 
     def mint(self, actor: str, grants: Sequence[Mapping[str, Any]] | None = None, roles: Iterable[str] = (), ttl: float = TOKEN_TTL) -> str:

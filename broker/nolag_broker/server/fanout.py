@@ -208,10 +208,10 @@ class Feed:
             if after >= self.through:
                 break
             events = await self._engine.events(self._room, after, CHUNK_EVENTS, CHUNK_BYTES)
-            if not events:  # trimmed meanwhile: say so, and go on where the log begins
-                self._gap(subscription, after + 1, self.through)
-                after = self.through
-                break
+            if after + 1 < self.first:  # trimmed meanwhile, and what was read may have holes
+                self._gap(subscription, after + 1, self.first - 1)
+                after = self.first - 1
+                continue
             view = subscription.view
             found = [view.encode(event) for event in events if view.covers(event.type, event.subject or "")]
             after = events[-1].seq
@@ -285,12 +285,19 @@ class Feed:
             self._sweep.cancel()
 
 
-async def read_page(engine: Engine, view: View, after: int, until: int, limit: int, max_scanned: int = 5000) -> bytes:
-    """The answer to `log.read`: `{events, through, end}`, encoded. Reads at most `max_scanned` events; `through` says how far it came."""
+async def read_page(engine: Engine, feed: Feed, view: View, after: int, until: int, limit: int, max_scanned: int = 5000) -> bytes:
+    """The answer to `log.read`: `{events, through, end, gap?}`, encoded. Reads at most `max_scanned` events, up to `through`."""
     found: list[bytes] = []
+    gap: dict[str, int] | None = None
     size, scanned = 0, 0
     while after < until and len(found) < limit and scanned < max_scanned and size < CHUNK_BYTES * 4:
         events = await engine.events(view.room, after, min(CHUNK_EVENTS, until - after), CHUNK_BYTES)
+        if after + 1 < feed.first:  # what was read may have holes
+            if found:
+                break  # the gap is the next page's
+            gap = {"from": after + 1, "to": feed.first - 1}
+            after = feed.first - 1
+            continue
         if not events:
             after = until
             break
@@ -303,5 +310,8 @@ async def read_page(engine: Engine, view: View, after: int, until: int, limit: i
                 size += len(encoded)
                 if len(found) >= limit:
                     break
-    parts = (b"\x83", pack("events"), array_header(len(found)), *found, pack("through"), pack(after), pack("end"), pack(after >= until))
+    parts = [b"\x83", pack("events"), array_header(len(found)), *found, pack("through"), pack(after), pack("end"), pack(after >= until)]
+    if gap is not None:
+        parts[0] = b"\x84"
+        parts += [pack("gap"), pack(gap)]
     return b"".join(parts)

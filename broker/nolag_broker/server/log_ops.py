@@ -87,7 +87,7 @@ def read(session: Session, room: str, may_open: bool, request: int | None, frame
         until = hosted.room.seq
 
         async def answer() -> None:
-            page = await read_page(session.context.node.engine, view, after, until, limit)
+            page = await read_page(session.context.node.engine, hosted.feed, view, after, until, limit)
             head = b"\x84" + pack("id") + pack(request) + pack("seq") + pack(until) + pack("epoch") + pack(hosted.feed.epoch)
             session.send(head + pack("ok") + page)
 

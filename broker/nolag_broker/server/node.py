@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from ..core.command import Command
-from ..core.limits import Limits
+from ..core.limits import Limits, Policy
 from ..core.room import Room
 from ..core.turn import BROKER, Caller, Env, Turn
 from ..engine.base import Engine, SequenceConflict, StorageFailed
@@ -56,7 +56,11 @@ class Node:
         self._on_failure = on_failure
         self._on_lost = on_lost
         self._limits = Limits(
-            lease=settings.lease, disconnect_grace=settings.disconnect_grace, keep=settings.keep_keys, backlog=settings.max_backlog
+            lease=settings.lease,
+            disconnect_grace=settings.disconnect_grace,
+            log=Policy(settings.log_age, settings.log_count, settings.log_bytes),
+            keep=settings.keep_keys,
+            backlog=settings.max_backlog,
         )
         self._loop = asyncio.get_running_loop()
         self._rooms: dict[str, HostedRoom] = {}
@@ -134,6 +138,10 @@ class Node:
     @property
     def room_count(self) -> int:
         return len(self._rooms)
+
+    def rooms(self) -> list[HostedRoom]:
+        """Those that are open."""
+        return list(self._rooms.values())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task whose failure is not overlooked."""

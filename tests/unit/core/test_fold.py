@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nolag_broker.core.limits import Limits
+from nolag_broker.core.retention import of_record
 from nolag_broker.core.room import Room
 from nolag_broker.core.task import FAILED, RUNNING, Task
 from nolag_broker.wire.codes import Refusal
@@ -121,6 +122,7 @@ class Play:
         self.agents["w"].serve("a", "b", slots=3, capabilities=["x"])
         self.agents["w2"].serve(slots=2, kind="node", capabilities=["x", "y"])
         self.agents["w2"].serve("a", "b", offer=3, kind="tool")
+        self.driver.agent("root", [{"room": "**", "verbs": ["admin"]}]).ask("room.configure", retention={"count": 100})
         self.ask(self.agents["p"], "task.dispatch", {"task": "t0", "type": "a", "body": b"dies", "group": "g1"})
         self.ask(self.agents["w"], "task.fail", {"which": 0, "error": {"type": "E"}, "retry": False})
 
@@ -171,7 +173,43 @@ def facts(driver: Any) -> dict[str, bytes]:
     return {key: row for key, row in driver.heads.items() if not key.startswith("client/")}
 
 
+def trim(driver: Any) -> None:
+    """Whatever body nobody refers to any more goes; the driver refuses to answer without one."""
+    retention = driver.room.retention
+    pinned = set(retention.living())
+    for key, row in driver.records.items():
+        if key.startswith(retention.records()):
+            pinned.update(of_record(key, row))
+    for event in driver.log:
+        if event.seq not in pinned:
+            event.body = None
+
+
 LONG = settings(max_examples=int(os.environ.get("FOLD_EXAMPLES", "150")), deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@LONG
+@given(script=script)
+def test_what_is_still_answered_outlives_a_trim_at_any_moment(make_driver: Callable[..., Any], script: list[Any]) -> None:
+    play = Play(make_driver(TIGHT))
+    play.begin()
+    for step in script:
+        play.run([step])
+        trim(play.driver)
+    play.everybody_returns_and_leaves()
+    trim(play.driver)
+    for agent in play.agents.values():
+        for op, fields in (
+            ("room.join", {}),
+            ("inbox.open", {}),
+            ("blackboard.list", {}),
+            *[("blackboard.history", {"key": key}) for key in ("b1", "b2")],
+            ("approval.list", {"states": ["pending", "decided"]}),
+            *[("approval.get", {"approval": approval}) for approval in ("p1", "p2", "p3")],
+            ("tool.list", {}),
+            ("task.follow", {"tasks": [[f"t{n}", 0] for n in range(30)]}),
+        ):
+            play.ask(agent, op, fields)
 
 
 @LONG

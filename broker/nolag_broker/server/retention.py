@@ -1,0 +1,116 @@
+"""Drops what is older than the rooms' policies, from time to time.
+
+To trim costs a look at everything the room keeps, so nothing happens until a bound is exceeded by an eighth; then the log
+is cut down to the bound. What a trim costs, by event that came, does not grow with the room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from ..core.retention import of_record
+from ..core.room import Room
+from ..core.turn import BROKER, Env
+from .hosted import HostedRoom
+from .logs import get_logger
+from .moments import first_since
+
+if TYPE_CHECKING:
+    from .node import Node
+
+log = get_logger("retention")
+
+SLACK: Final = 8  # a bound may be exceeded by this part of it
+AT_ONCE: Final = 1000  # of what lives, between two breaths
+PAGE: Final = 500  # records
+STORED_WITHIN: Final = 60.0  # seconds; a room that stores nothing for so long is looked at next time
+
+
+class Retention:
+    """Looks at the rooms that are open: one that nobody has used since the start does not grow."""
+
+    def __init__(self, node: Node, every: float) -> None:
+        self._node = node
+        self._engine = node.engine
+        self._every = every
+        self._oldest: dict[str, tuple[int, float]] = {}  # by room: the first sequence and its time
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self._every)
+            for hosted in self._node.rooms():
+                if hosted.room is not None:
+                    await self._look(hosted, hosted.room)
+
+    async def _look(self, hosted: HostedRoom, room: Room) -> None:
+        feed = hosted.feed
+        floor = await self._floor(hosted, room)
+        if floor <= feed.first:
+            return
+        pinned = await self._pinned(hosted, room, floor)
+        if pinned is None or hosted.room is not room:
+            return
+        log.info("the log is trimmed", room=hosted.name, first=floor, pinned=len(pinned))
+        feed.first = floor  # before anything goes: a replay that is under way sees it and says so
+        await self._engine.trim(hosted.name, floor, pinned)
+
+    async def _floor(self, hosted: HostedRoom, room: Room) -> int:
+        """Where the log is to begin: the highest that a bound asks for."""
+        name, policy, engine = hosted.name, room.retention.policy, self._engine
+        first, last = hosted.feed.first, hosted.feed.through
+        floor = first
+        if policy.count is not None and last + 1 - first > policy.count + policy.count // SLACK:
+            floor = last + 1 - policy.count
+        if policy.bytes is not None and await engine.floor(name, policy.bytes + policy.bytes // SLACK) > first:
+            floor = max(floor, await engine.floor(name, policy.bytes))
+        if policy.age is not None and first <= last:
+            now = time.time()
+            if await self._time_of_first(name, first) < now - policy.age * (1 + 1 / SLACK):
+                floor = max(floor, await first_since(engine, name, first, last, now - policy.age))
+        return min(floor, last + 1)
+
+    async def _time_of_first(self, name: str, first: int) -> float:
+        known = self._oldest.get(name)
+        if known is None or known[0] != first:
+            events = await self._engine.events(name, first - 1, 1)
+            known = self._oldest[name] = first, events[0].time
+        return known[1]
+
+    async def _pinned(self, hosted: HostedRoom, room: Room, floor: int) -> list[int] | None:
+        """The sequences below the floor that are still referred to, rising. None: it could not be found out."""
+        pinned: set[int] = set()
+        for number, seq in enumerate(room.retention.living()):
+            if seq < floor:
+                pinned.add(seq)
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        # What died while we looked has become a record, if anything; these are read as they are stored.
+        try:
+            async with asyncio.timeout(STORED_WITHIN):
+                await self._stored(hosted.name)
+        except TimeoutError:
+            return None
+        for prefix in room.retention.records():
+            after = None
+            while page := await self._engine.scan(hosted.name, prefix, after=after, limit=PAGE):
+                for key, value in page:
+                    pinned.update(seq for seq in of_record(key, value or b"") if seq < floor)
+                after = page[-1][0]
+        return sorted(pinned)
+
+    async def _stored(self, name: str) -> None:
+        """Until everything decided in the room so far is stored."""
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done() -> None:
+            if not stored.done():
+                stored.set_result(None)
+
+        def begin(hosted: HostedRoom, env: Env) -> None:
+            assert hosted.room is not None
+            hosted.when_stored.append((hosted.room.seq, done))
+
+        self._node.call(name, begin, BROKER, may_open=False, request=None)
+        await stored
