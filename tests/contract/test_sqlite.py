@@ -159,6 +159,63 @@ async def test_a_damaged_row_is_an_error_and_not_other_events(tmp_path: Path, da
         await engine.close()
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("UPDATE kv SET value = x'00' WHERE space = 0", "the row 'head' of the room 'r'"),
+        ("UPDATE kv SET key = 'hear' WHERE space = 0", "the row 'hear' of the room 'r'"),
+        ("UPDATE kv SET value = x'00' WHERE space = 1", "the record 'k/1' of the room 'r'"),
+        ("UPDATE room SET epoch = 'other'", "the room 'r'"),
+        ("UPDATE room SET name = 's'", "the room 's'"),
+        ("UPDATE room SET last = last + 1", "event 3 of the room 'r'"),
+        ("DELETE FROM log WHERE first = 1", "event 1 of the room 'r'"),
+        ("UPDATE log SET events = x'00' WHERE first = 2", "event 2 of the room 'r'"),
+    ],
+)
+async def test_damage_is_named(tmp_path: Path, change: str, named: str) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.create("r", "epoch")
+    await engine.commit([("r", turn(0))])
+    await engine.commit([("r", Turn(1, [Event(2, "t", 0.0, "a", {})], {"head": b"v"}, {"k/1": b"v"}))])
+    await engine.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "rooms.db")) as file:
+        assert file.execute(change).rowcount == 1
+        file.commit()
+    engine = SqliteEngine(tmp_path)
+    with pytest.raises(StorageFailed, match=f"damaged: {named}"):
+        try:
+            await engine.open()
+            await engine.load("r")
+            await engine.events("r", 0, 100)
+            await engine.events("r", 2, 100)
+            await engine.scan("r", "k/")
+        finally:
+            await engine.close()
+
+
+async def test_an_older_copy_is_not_taken_for_the_database(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.create("r", "epoch")
+    await engine.commit([("r", turn(0))])
+    await engine.close()
+    file = tmp_path / "rooms.db"
+    copy = file.read_bytes()
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.commit([("r", turn(1))])
+    await engine.close()
+    file.write_bytes(copy)
+    with pytest.raises(StorageFailed, match=r"has lost 1 of 2 events.*remove .*rooms\.end"):
+        await SqliteEngine(tmp_path).open()
+    (tmp_path / "rooms.end").unlink()
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    assert await engine.rooms() == {"r": 1}
+    await engine.close()
+
+
 async def test_folder_and_file_are_private(tmp_path: Path) -> None:
     folder = tmp_path / "new"
     engine = SqliteEngine(folder)

@@ -1,7 +1,7 @@
 -- Every statement of the SQLite engine, by name. `:rows` is repeated for as many rows as one execution stores; see `Statements`.
 
 -- name: rooms
-SELECT name, id, last, first, bytes FROM room;
+SELECT name, id, last, first, bytes, epoch, sum FROM room;
 
 -- name: room
 SELECT id, epoch, last, first FROM room WHERE name = ?;
@@ -9,17 +9,20 @@ SELECT id, epoch, last, first FROM room WHERE name = ?;
 -- name: create_room
 INSERT INTO room (name, epoch) VALUES (?, ?) ON CONFLICT DO NOTHING;
 
+-- name: sum_room
+UPDATE room SET sum = ? WHERE id = ?;
+
 -- name: heads
-SELECT key, value FROM kv WHERE room = ? AND space = 0;
+SELECT key, value, sum FROM kv WHERE room = ? AND space = 0;
 
 -- name: append
-INSERT INTO log (id, first, events) VALUES :rows;
+INSERT INTO log (id, first, events, sum) VALUES :rows;
 
 -- name: set_last
 UPDATE room SET last = new.column2, bytes = bytes + new.column3 FROM (VALUES :rows) AS new WHERE room.id = new.column1;
 
 -- name: put
-INSERT INTO kv (room, space, key, value) VALUES :rows ON CONFLICT DO UPDATE SET value = excluded.value;
+INSERT INTO kv (room, space, key, value, sum) VALUES :rows ON CONFLICT DO UPDATE SET value = excluded.value, sum = excluded.sum;
 
 -- name: delete
 -- One room's rows of one space.
@@ -30,7 +33,7 @@ DELETE FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ?;
 
 -- name: batch
 -- The batch that holds the first sequence after one, or begins after it.
-SELECT id, first, events FROM log WHERE id > ? AND id < ? ORDER BY id LIMIT 1;
+SELECT id, first, events, sum FROM log WHERE id > ? AND id < ? ORDER BY id LIMIT 1;
 
 -- name: batches
 -- What the batches after a sequence are, not what is in them.
@@ -43,16 +46,16 @@ DELETE FROM log WHERE id IN (VALUES :rows);
 UPDATE room SET first = ?, bytes = ? WHERE id = ?;
 
 -- name: record
-SELECT value FROM kv WHERE room = ? AND space = 1 AND key = ?;
+SELECT value, sum FROM kv WHERE room = ? AND space = 1 AND key = ?;
 
 -- name: scan_up
-SELECT key, value FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key LIMIT ?;
+SELECT key, value, sum FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key LIMIT ?;
 
 -- name: scan_down
-SELECT key, value FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?;
+SELECT key, value, sum FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?;
 
 -- name: scan_keys_up
-SELECT key, NULL FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key LIMIT ?;
+SELECT key, NULL, NULL FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key LIMIT ?;
 
 -- name: scan_keys_down
-SELECT key, NULL FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?;
+SELECT key, NULL, NULL FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?;

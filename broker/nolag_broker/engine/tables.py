@@ -17,11 +17,12 @@ import msgpack
 from ..core.event import Event, decode_events
 from ..core.turn import Turn
 from .base import DatabaseInUse, DatabaseTooNew, RoomImage, SequenceConflict, StorageFailed
+from .damage import Witness, check, sum_of_room, sum_of_row
 from .keys import KeyRange
 from .statements import SQL, execute_keys, execute_rows, read_sql
-from .trimming import SEQUENCE_BITS, Batch, Kept, Read, floor_of, log_span, trim
+from .trimming import SEQUENCE_BITS, Batch, Kept, Read, append, floor_of, next_batch, trim
 
-SCHEMAS: Final = ("schema.sql", "schema-2.sql")  # each makes the next version of the one before
+SCHEMAS: Final = ("schema.sql", "schema-2.sql", "schema-3.sql")  # each makes the next version of the one before
 VERSION: Final = len(SCHEMAS)  # kept in `PRAGMA user_version`
 HEADS, RECORDS = 0, 1
 PIECE_ROWS, PIECE_BYTES = 64, 1 << 20  # of a scan, between two places to stop
@@ -45,7 +46,9 @@ class Tables:
         self._sql = self._connect()
         try:
             self._migrate()
-            rooms = self._sql.execute(SQL["rooms"]).fetchall()
+            rooms = self._rooms()
+            self._witness = Witness(file)
+            self._witness.check(sum(row[2] for row in rooms))
         except BaseException:
             self._sql.close()
             raise
@@ -95,14 +98,27 @@ class Tables:
         except sqlite3.Error as error:
             raise StorageFailed(f"cannot read {self._file}: {error}") from error
 
+    def _rooms(self) -> list[tuple[str, int, int, int, int, str, int | None]]:
+        try:
+            rooms = self._sql.execute(SQL["rooms"]).fetchall()
+            for name, id, _, _, _, epoch, sum in rooms:
+                check(sum, sum_of_room(id, name, epoch), f"the room {name!r}")
+        except (sqlite3.Error, ValueError) as error:
+            raise StorageFailed(f"cannot read {self._file}: {error}") from error
+        return rooms
+
     def close(self) -> None:
         self._sql.close()
+        self._witness.close()
 
     # -- writes
 
     def create(self, room: str, epoch: str) -> None:
+        self._sql.execute("BEGIN IMMEDIATE")
         self._sql.execute(SQL["create_room"], (room, epoch))
-        id, _, last, first = self._sql.execute(SQL["room"], (room,)).fetchone()
+        id, epoch, last, first = self._sql.execute(SQL["room"], (room,)).fetchone()
+        self._sql.execute(SQL["sum_room"], (sum_of_room(id, room, epoch), id))
+        self._sql.execute("COMMIT")
         self._ids[room], self._last[room] = id, last
         self._kept.setdefault(room, Kept(first, 0))
 
@@ -112,7 +128,7 @@ class Tables:
         log: list[tuple[int, int, bytes]] = []
         lasts: dict[str, int] = {}
         added: dict[str, int] = {}
-        puts: list[tuple[int, int, str, bytes]] = []
+        puts: list[tuple[int, int, str, bytes, int]] = []
         self._sql.execute("BEGIN IMMEDIATE")
         for room, turn, batches in turns:
             last = self._last.get(room)
@@ -133,18 +149,19 @@ class Tables:
             if turn.records or turn.deleted_prefixes:
                 self._changes[id] += 1
         execute_rows(self._sql, "put", puts)
-        execute_rows(self._sql, "append", log)
+        append(self._sql, log)
         execute_rows(self._sql, "set_last", [(self._ids[room], last, added[room]) for room, last in lasts.items()])
         self._sql.execute("COMMIT")
+        self._witness.add(sum(last - self._last[room] for room, last in lasts.items()))
         self._last.update(lasts)
         for room, size in added.items():
             self._kept[room].bytes += size
         return conflicts
 
-    def _rows(self, id: int, space: int, rows: dict[str, bytes | None], puts: list[tuple[int, int, str, bytes]]) -> None:
+    def _rows(self, id: int, space: int, rows: dict[str, bytes | None], puts: list[tuple[int, int, str, bytes, int]]) -> None:
         if not rows:
             return
-        puts.extend((id, space, key, value) for key, value in rows.items() if value is not None)
+        puts.extend((id, space, key, value, sum_of_row(id, space, key, value)) for key, value in rows.items() if value is not None)
         execute_keys(self._sql, "delete", id, space, [key for key, value in rows.items() if value is None])
 
     def trim(self, room: str, floor: int, pinned: Sequence[int]) -> Read[None]:
@@ -163,14 +180,18 @@ class Tables:
         if row is None:
             return None
         id, epoch, last, first = row
-        return RoomImage(room, epoch, last, first, dict(self._sql.execute(SQL["heads"], (id,))))
+        heads: dict[str, bytes] = {}
+        for key, value, sum in self._sql.execute(SQL["heads"], (id,)):
+            check(sum, sum_of_row(id, HEADS, key, value), f"the row {key!r} of the room {room!r}")
+            heads[key] = value
+        return RoomImage(room, epoch, last, first, heads)
 
     def events(self, room: str, after: int, limit: int, max_bytes: int) -> Read[list[Event]]:
         found: list[Event] = []
         size = 0
         id = self._ids.get(room)
         while id is not None and len(found) < limit and size < max_bytes:
-            batch = self._sql.execute(SQL["batch"], log_span(id, after)).fetchone()
+            batch = self._batch(room, id, after)
             if batch is None:
                 break
             for event in self._events_of(room, batch):
@@ -182,6 +203,16 @@ class Tables:
             after = found[-1].seq
             yield
         return found
+
+    def _batch(self, room: str, id: int, after: int) -> Batch | None:
+        """The row of the log that holds the event after a sequence, or the first one after it where that is trimmed."""
+        try:
+            batch = next_batch(self._sql, id, after)
+        except ValueError as error:
+            raise ValueError(f"damaged: event {after + 1} of the room {room!r} can't be read") from error
+        if (batch is None or batch[1] > after + 1) and self._kept[room].first <= after + 1 <= self._last[room]:
+            raise ValueError(f"damaged: event {after + 1} of the room {room!r} is missing")
+        return batch
 
     def _events_of(self, room: str, batch: Batch) -> Iterator[Event]:
         """The events of a row, which must be those that its key promises: a damaged row is an error, not fewer or other events."""
@@ -200,10 +231,10 @@ class Tables:
     def bodies(self, room: str, sequences: Sequence[int]) -> Read[dict[int, tuple[bytes | None, str | None]]]:
         found: dict[int, tuple[bytes | None, str | None]] = {}
         id = self._ids.get(room)
-        batch: tuple[int, int, bytes] | None = None
+        batch: Batch | None = None
         for sequence in sorted(sequences) if id is not None else ():
             if batch is None or sequence > _end(batch):
-                batch = self._sql.execute(SQL["batch"], log_span(id or 0, sequence - 1)).fetchone()
+                batch = self._batch(room, id or 0, sequence - 1)
                 if batch is None:
                     break
             if sequence >= batch[1]:
@@ -221,6 +252,7 @@ class Tables:
             for key in keys:
                 row = self._sql.execute(SQL["record"], (id, key)).fetchone()
                 if row is not None:
+                    check(row[1], sum_of_row(id, RECORDS, key, row[0]), f"the record {key!r} of the room {room!r}")
                     found[key] = row[0]
                 yield
             return found
@@ -244,9 +276,11 @@ class Tables:
                 before = len(found)
                 piece = 0
                 cursor = self._sql.execute(query, (id, low, high, wanted))
-                for row in cursor:
-                    found.append(row)
-                    piece += len(row[1] or b"")
+                for key, value, sum in cursor:
+                    if bodies:
+                        check(sum, sum_of_row(id, RECORDS, key, value), f"the record {key!r} of the room {room!r}")
+                    found.append((key, value))
+                    piece += len(value or b"")
                     if piece >= PIECE_BYTES or size + piece >= max_bytes:
                         break
                 else:

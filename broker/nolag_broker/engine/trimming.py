@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Final, NamedTuple, TypeVar
 
 from ..core.event import Event, decode_events
+from .damage import check, sum_of_batch
 from .statements import SQL, execute_rows
 
 SEQUENCE_BITS: Final = 40  # a trillion events a room, eight million rooms
@@ -39,6 +40,21 @@ class Row(NamedTuple):
 def log_span(room: int, after: int) -> tuple[int, int]:
     """Ids of a room's batches that hold anything after a sequence, both ends exclusive."""
     return room << SEQUENCE_BITS | after, (room + 1) << SEQUENCE_BITS
+
+
+def append(sql: sqlite3.Connection, rows: Sequence[Batch]) -> None:
+    """Store rows of the log: (id, first sequence, events)."""
+    execute_rows(sql, "append", [(id, first, events, sum_of_batch(id, first, events)) for id, first, events in rows])
+
+
+def next_batch(sql: sqlite3.Connection, room: int, after: int) -> Batch | None:
+    """The row (id, first sequence, events) that holds what comes after a sequence. Raises `ValueError` when it is damaged."""
+    row = sql.execute(SQL["batch"], log_span(room, after)).fetchone()
+    if row is None:
+        return None
+    id, first, events, sum = row
+    check(sum, sum_of_batch(id, first, events), f"the row of the log that holds {after + 1}")
+    return id, first, events
 
 
 def floor_of(sql: sqlite3.Connection, room: int, kept: Kept, max_bytes: int) -> Read[int]:
@@ -93,7 +109,7 @@ def _cut(sql: sqlite3.Connection, room: int, kept: Kept, rows: Sequence[Row], fl
     if gone or first != kept.first:
         sql.execute("BEGIN IMMEDIATE")
         execute_rows(sql, "trim", [(id,) for id in gone])
-        execute_rows(sql, "append", [(room << SEQUENCE_BITS | end, begin, events) for begin, end, events in stay])
+        append(sql, [(room << SEQUENCE_BITS | end, begin, events) for begin, end, events in stay])
         sql.execute(SQL["set_first"], (first, size, room))
         sql.execute("COMMIT")
         kept.first, kept.bytes = first, size
@@ -101,8 +117,9 @@ def _cut(sql: sqlite3.Connection, room: int, kept: Kept, rows: Sequence[Row], fl
 
 def _parts(sql: sqlite3.Connection, room: int, row: Row, floor: int, needed: frozenset[int]) -> list[Batch]:
     """What stays of a row, as rows: runs of events without a hole, none across the floor."""
-    _, _, blob = sql.execute(SQL["batch"], log_span(room, row.first - 1)).fetchone()
-    left = [event for event in decode_events(blob) if event.seq >= floor or event.seq in needed]
+    batch = next_batch(sql, room, row.first - 1)
+    assert batch is not None
+    left = [event for event in decode_events(batch[2]) if event.seq >= floor or event.seq in needed]
     runs = groupby(enumerate(left), key=lambda item: (item[1].seq - item[0], item[1].seq >= floor))
     return [_batch([event for _, event in run]) for _, run in runs]
 

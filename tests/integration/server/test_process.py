@@ -83,7 +83,7 @@ async def test_it_says_where_it_listens_and_stops_when_told(spawned: list[Proces
     with pytest.raises(Exception, match="1012"):
         await asyncio.wait_for(socket.recv(), 10)
     assert await asyncio.to_thread(process.wait, 10) == 0
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["rooms.db", "secret.key"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["rooms.db", "rooms.end", "secret.key"]
 
 
 async def test_kills_lose_nothing_that_was_acknowledged(spawned: list[Process], join: Join, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ async def test_a_room_that_is_damaged_is_named(spawned: list[Process], join: Joi
     process.terminate()
     await asyncio.to_thread(process.communicate, timeout=20)
     with contextlib.closing(sqlite3.connect(tmp_path / "rooms.db")) as file:
-        assert file.execute("UPDATE kv SET value = x'c1' WHERE key = 'blackboard/k'").rowcount == 1
+        assert file.execute("UPDATE kv SET value = x'c1', sum = NULL WHERE key = 'blackboard/k'").rowcount == 1
         file.commit()
     again = spawn(spawned, tmp_path)
     socket = await join(await address(again))
