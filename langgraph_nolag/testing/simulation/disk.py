@@ -80,6 +80,7 @@ class Weather:
         self.fails_next: str | None = None  # `before` or `after` the commit is on disk
         self.lost_commits = 0
         self.unsaid_commits = 0
+        self.trims = 0
 
     def wait(self, typical: float) -> float:
         return self.slow * self.chance.expovariate(1 / typical)
@@ -150,6 +151,7 @@ class SimulatedEngine:
     async def trim(self, room: str, floor: int, pinned: Sequence[int]) -> None:
         await (await self._read()).trim(room, floor, pinned)
         await self.disk.synced.trim(room, floor, pinned)
+        self.weather.trims += 1
 
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
         return await (await self._read()).records(room, keys)

@@ -54,6 +54,8 @@ class Faults:
             "process paused",
             "paused past its lease",
             "wall clock set",
+            "log trimmed",
+            "gap told",
         )
 
     async def run(self) -> None:

@@ -15,6 +15,7 @@ from nolag_broker.server.context import Context
 from nolag_broker.server.handshake import welcome
 from nolag_broker.server.inside import Inside
 from nolag_broker.server.node import Node
+from nolag_broker.server.retention import Retention
 from nolag_broker.server.sessions import Sessions
 from nolag_broker.server.writer import Connection
 from nolag_broker.settings import Settings
@@ -138,6 +139,7 @@ class _Life:
             engine, settings, on_failure=self._failed, on_lost=lambda room: self._context.sessions.close_lost(room)
         )
         node.moment = moment
+        node.spawn(Retention(node, settings.trim_every).run())
         self._context = Context(
             settings=settings,
             node=node,

@@ -232,9 +232,10 @@ def reader(client: Client) -> None:
     """Reads its inbox, and the whole log; what it has seen of that is kept by the world, as by a process that stores its cursor."""
     world, chance = client.world, client.world.chance
     stream = client.actor
+    world.cursors.setdefault(stream, 0)
 
     def subscribe() -> None:
-        client.ask_here("log.subscribe", sub=1, since=world.cursors.get(stream, 0))
+        client.ask_here("log.subscribe", sub=1, since=world.cursors[stream])
 
     def join() -> None:
         client.ask_here("room.join")
@@ -269,6 +270,7 @@ def reader(client: Client) -> None:
         world.cursors[stream] = frame["through"]
 
     def gap(frame: dict[str, Any]) -> None:
+        world.hit("gap told")
         world.history.gap(stream, frame["from"], frame["to"])
         world.cursors[stream] = frame["to"]
 

@@ -22,6 +22,7 @@ def play(seeds: Iterable[int], processes: int = 1, operations: int = OPERATIONS)
             total.update(report.faults)
             total.update({"seeds": 1, "events": report.events, "log": report.log, "operations": report.operations})
             total["virtual seconds"] += round(report.seconds)
+            total["cpu"] += round(report.cpu * 1000)
             fewest = min(fewest or report.events, report.events)
             if report.violations:
                 failed.append(report)
@@ -47,7 +48,7 @@ def _tell(report: Report) -> None:
 def _sum_up(total: Counter[str], fewest: int, failed: list[Report], seconds: float, processes: int) -> None:
     seeds = total["seeds"]
     lines = [
-        f"{seeds} seeds in {seconds:.0f} s on {processes} processes, {len(failed)} failed",
+        f"{seeds} seeds in {seconds:.0f} s on {processes} processes, {len(failed)} failed; {total['cpu'] / seeds:.0f} ms of CPU a seed",
         f"{total['events']} events, {fewest} or more a seed; {total['log']} of the log, {total['operations']} operations, "
         f"{total['virtual seconds'] / 3600:.1f} simulated hours",
         *(f"  {kind:<28} {total[kind]}" for kind in Faults.kinds()),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
+from time import process_time
 from typing import Final
 from zlib import crc32
 
@@ -40,8 +41,8 @@ CAST: Final[dict[str, roles.Role]] = {
     "decider2": roles.decider,
     "reader": roles.reader,
 }
-SETTINGS: Final = {"engine": "memory", "lease": 3.0, "disconnect_grace": 1.0, "body_cache": 4096}
-OPERATIONS: Final = 220  # that are begun, of all clients; follow-ups come on top
+SETTINGS: Final = {"engine": "memory", "lease": 3.0, "disconnect_grace": 1.0, "body_cache": 4096, "trim_every": 2.0}
+OPERATIONS: Final = 160  # that are begun, of all clients; follow-ups come on top
 THINK: Final = 0.35  # seconds between two operations of a client, on average
 PATIENCE: Final = 300.0  # seconds after the last fault within which everything has to come to rest
 MAX_UNEXPECTED: Final = 3  # told in full
@@ -56,6 +57,7 @@ class Report:
         faults: of each kind.
         events: what happened: messages that arrived or were lost, commits, faults.
         log: events of the room.
+        seconds, cpu: that passed in the simulation, and that it took.
         digest: of the log; the same seed gives the same.
     """
 
@@ -66,15 +68,19 @@ class Report:
     log: int = 0
     operations: int = 0
     seconds: float = 0.0
+    cpu: float = 0.0
     digest: int = 0
 
 
 class World:
     """What the parts of a simulation share."""
 
-    def __init__(self, seed: int, operations: int, engine: type[SimulatedEngine], node: type[SimulatedNode]) -> None:
+    def __init__(
+        self, seed: int, operations: int, cast: Mapping[str, roles.Role], engine: type[SimulatedEngine], node: type[SimulatedNode]
+    ) -> None:
+        self.cast = cast
         self.chance = Random(seed)  # noqa: S311 - it is to be repeatable
-        self.settings = Settings.model_validate(SETTINGS)
+        self.settings = Settings.model_validate({**SETTINGS, "log_count": self.chance.choice((None, None, 20))})
         self.history = History()
         self.rules = LogRules()
         self.log: list[Event] = []
@@ -147,7 +153,7 @@ class World:
         if (client := self.clients.get(actor)) is not None:
             client.kill()
         client = self.clients[actor] = Client(self, actor, self.name(actor))
-        CAST[actor](client)
+        self.cast[actor](client)
 
     def _restart_broker(self) -> None:
         self.weather.lost_commits = self.weather.unsaid_commits = 0
@@ -177,7 +183,7 @@ class World:
     async def play(self) -> None:
         """Begin, let things go wrong until everything was asked, then heal and come to rest."""
         self.host.start()
-        for actor in CAST:
+        for actor in self.cast:
             self.restart(actor)
         faults = Faults(self)
         going_wrong = asyncio.get_running_loop().create_task(faults.run())
@@ -205,8 +211,8 @@ class World:
         open_tasks = [name for name, task in self.rules.tasks.items() if task.end is None]
         if open_tasks:
             return f"no end of {open_tasks[:5]}"
-        if self.cursors.get("reader", 0) < self.rules.seq:
-            return f"the reader did not come to {self.rules.seq}"
+        if behind := [reader for reader, through in self.cursors.items() if through < self.rules.seq]:
+            return f"{behind} did not come to {self.rules.seq}"
         return f"unread: {sorted(self.unread)[:5]}" if self.unread else ""
 
     def judge(self) -> list[Violation]:
@@ -220,22 +226,21 @@ def simulate(
     seed: int,
     operations: int = OPERATIONS,
     *,
+    cast: Mapping[str, roles.Role] = CAST,
     engine: type[SimulatedEngine] = SimulatedEngine,
     node: type[SimulatedNode] = SimulatedNode,
-    prepare: Callable[[World], None] = lambda world: None,
 ) -> Report:
     """Play one seed to its end, in some tens of milliseconds.
 
     Args:
         operations: that clients begin.
+        cast: actors and what they do; a role of one's own is a function like those of `roles`.
         engine, node: to plant a fault of one's own.
-        prepare: called with the world before it begins.
     """
-    report = Report(seed)
+    report, begin = Report(seed), process_time()
 
     async def play() -> World:
-        world = World(seed, operations, engine, node)
-        prepare(world)
+        world = World(seed, operations, cast, engine, node)
         try:
             await world.play()
         except Stuck:
@@ -247,8 +252,10 @@ def simulate(
     report.violations = world.judge()
     report.faults = world.faults
     report.faults["message lost"] = world.network.lost
+    report.faults["log trimmed"] = world.weather.trims
     report.events = world.network.delivered + world.commits + sum(world.faults.values())
     report.log, report.operations = len(world.log), len(world.history.operations)
     for event in world.log:
         report.digest = crc32(event.encoded, report.digest)
+    report.cpu = process_time() - begin
     return report
