@@ -248,6 +248,7 @@ class RoomLink:
         *,
         subject: str | None = None,
         since: int | None = None,
+        since_time: float | None = None,
         epoch: str | None = None,
         retained: bool = False,
         bodies: bool = True,
@@ -262,6 +263,7 @@ class RoomLink:
             types: pattern of event types.
             subject: pattern of subjects.
             since: everything after this sequence comes first.
+            since_time: in place of `since`: everything from this moment on, in seconds since 1970.
             epoch: the epoch that `since` belongs to.
             retained: begin with the retained messages.
             bodies: False: events without their bodies.
@@ -275,6 +277,7 @@ class RoomLink:
             types,
             subject,
             since,
+            since_time,
             epoch,
             retained,
             bodies,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from ..errors import NoLagError
 from .feed import Feed
+from .moment import moment
 from .subscription import Gap, Subscription
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ def log_stream(
     *,
     subject: str | None = None,
     since: int | None = None,
+    since_time: datetime | float | None = None,
     epoch: str | None = None,
     retained: bool = False,
     bodies: bool = True,
@@ -95,6 +98,7 @@ def log_stream(
         types,
         subject=subject,
         since=since,
+        since_time=None if since_time is None else moment(since_time, "since_time"),
         epoch=epoch,
         retained=retained,
         bodies=bodies,

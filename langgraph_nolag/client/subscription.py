@@ -47,6 +47,7 @@ class Subscription:
         types: str,
         subject: str | None,
         since: int | None,
+        since_time: float | None,
         epoch: str | None,
         retained: bool,
         bodies: bool,
@@ -60,6 +61,7 @@ class Subscription:
         self._types = types
         self._subject = subject
         self._position = since
+        self._since_time = since_time
         self._epoch = epoch
         self._retained = retained
         self._bodies = bodies
@@ -102,6 +104,8 @@ class Subscription:
             fields["since"] = self._position
             if self._epoch is not None:
                 fields["epoch"] = self._epoch
+        elif self._since_time is not None:
+            fields["since_time"] = self._since_time
         number = self._number
         self._link.establish("log.subscribe", fields, lambda answer: self._began(answer, number), self._fail)
 

@@ -13,10 +13,11 @@ from ..client.follow import Followed, Progress, Result
 from ..client.io import hand_back, settle
 from ..client.latch import Latch
 from ..client.link import RoomLink
+from ..client.moment import moment
 from ..client.requests import Answer
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
-from ..errors import BadRequest, TaskCancelled, TaskFailed, TaskTimeout
+from ..errors import TaskCancelled, TaskFailed, TaskTimeout
 from .serving import Handler, Serving
 
 
@@ -206,7 +207,7 @@ class Handoff:
         if delay:
             fields["delay"] = delay
         if run_at is not None:
-            fields["run_at"] = _moment(run_at)
+            fields["run_at"] = moment(run_at, "run_at")
         if retry is not None:
             fields["retry"] = asdict(retry) if isinstance(retry, Retry) else retry
         if max_attempts != 3:
@@ -319,14 +320,6 @@ class Handoff:
                 return False
             event = found[0]
         return self._is_ours(event)
-
-
-def _moment(when: datetime | float) -> float:
-    if not isinstance(when, datetime):
-        return when
-    if when.tzinfo is None:
-        raise BadRequest("run_at: a datetime needs a time zone", detail={"field": "run_at"})
-    return when.timestamp()
 
 
 def value_of(end: Result) -> Any:

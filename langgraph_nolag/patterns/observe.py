@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ..client.body import encode, read
@@ -61,18 +62,27 @@ class Observe:
         answer = await self._link.acall("event.emit", type=type, severity=severity, body=packed, key=key, parent=parent)
         return int(answer["seq"])
 
-    def stream(self, types: str = "**", *, since: int | None = None, epoch: str | None = None, bodies: bool = True) -> Stream[Event | Gap]:
-        """Events whose type matches, from now, or from after sequence `since`.
+    def stream(
+        self,
+        types: str = "**",
+        *,
+        since: int | None = None,
+        since_time: datetime | float | None = None,
+        epoch: str | None = None,
+        bodies: bool = True,
+    ) -> Stream[Event | Gap]:
+        """Events whose type matches, from now, or from a place in the log.
 
         A `Gap` among them says what can't be had any more. A reader of `**` who is granted all sees sequences without a hole.
 
         Args:
             types: a pattern.
             since: replay what came after this sequence; 0: everything.
+            since_time: in place of `since`: replay what came from this moment on; a datetime with a time zone, or seconds since 1970.
             epoch: the epoch of `since`, where it comes from an earlier run; if the log began anew since, a `Gap` says so.
             bodies: False: without bodies.
         """
-        return log_stream(self._link, types, as_event, since=since, epoch=epoch, bodies=bodies)
+        return log_stream(self._link, types, as_event, since=since, since_time=since_time, epoch=epoch, bodies=bodies)
 
 
 def as_event(event: dict[str, Any] | Gap) -> Event | Gap:

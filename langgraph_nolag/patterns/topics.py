@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ..client.body import encode, read
@@ -56,18 +57,27 @@ class Topics:
         return int(answer["seq"])
 
     def subscribe(
-        self, topic: str, *, since: int | None = None, epoch: str | None = None, retained: bool | None = None
+        self,
+        topic: str,
+        *,
+        since: int | None = None,
+        since_time: datetime | float | None = None,
+        epoch: str | None = None,
+        retained: bool | None = None,
     ) -> Stream[Message | Gap]:
         """Messages of the topics that match.
 
         Args:
             topic: a pattern.
             since: replay what came after this sequence; None: from now.
+            since_time: in place of `since`: replay what came from this moment on; a datetime with a time zone, or seconds since 1970.
             epoch: the epoch of `since`.
-            retained: begin with the retained messages; None: where there is no `since`.
+            retained: begin with the retained messages; None: where nothing is replayed.
         """
-        wanted = since is None if retained is None else retained
-        return log_stream(self._link, "topic.published", _message, subject=topic, since=since, epoch=epoch, retained=wanted)
+        wanted = since is None and since_time is None if retained is None else retained
+        return log_stream(
+            self._link, "topic.published", _message, subject=topic, since=since, since_time=since_time, epoch=epoch, retained=wanted
+        )
 
 
 def _message(item: dict[str, Any] | Gap) -> Message | Gap:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..core.fields import MAX_INT, integer, read_bool, read_name, read_pattern
+from ..core.fields import MAX_INT, integer, read_bool, read_moment, read_name, read_pattern
 from ..core.turn import Env
 from ..wire.codec import pack
 from ..wire.codes import Refusal
-from .fanout import Subscription, View, read_page
+from .fanout import Feed, Subscription, View, read_page
 from .hosted import HostedRoom
+from .moments import first_since
 
 if TYPE_CHECKING:
     from .session import Session
@@ -40,9 +41,18 @@ def _number(frame: dict[str, Any]) -> int:
     return _read_number(frame["sub"], "sub")  # type: ignore[no-any-return]
 
 
+async def _after(session: Session, room: str, feed: Feed, last: int, time: float) -> int:
+    """The sequence after which the log is at this time. From the start, when it may have been there before the log begins now."""
+    first = await first_since(session.context.node.engine, room, feed.first, last, time)
+    return 0 if first <= feed.first else first - 1
+
+
 def subscribe(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
     number, view = _number(frame), _view(session, room, frame)
     since, epoch = _field(frame, "since", _read_number, None), _field(frame, "epoch", read_name, None)
+    since_time = _field(frame, "since_time", read_moment, None)
+    if since is not None and since_time is not None:
+        raise Refusal("bad_request", "since or since_time, not both", detail={"field": "since_time"})
     retained = _field(frame, "retained", read_bool, False)
     if number in session.subscriptions:
         raise Refusal("subscription_conflict", f"the number {number} is in use on this connection")
@@ -58,13 +68,23 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
             return
         subscription.feed = feed
         kept = hosted.room.topics.retained(view.matches_subject) if retained else ()
-        if since is None and not kept:
+        live = since is None and since_time is None and not kept
+        if live:
             feed.follow(subscription, now)
 
+        def begin_after(sequence: int) -> None:
+            session.reply(request, {"since": sequence, "epoch": feed.epoch}, seq=now, epoch=feed.epoch)
+            if not live and session.subscriptions.get(number) is subscription:
+                feed.catch_up(subscription, sequence, epoch, now, kept)
+
+        async def begin_at(time: float) -> None:
+            begin_after(await _after(session, room, feed, now, time))
+
         def confirm() -> None:
-            session.reply(request, {"since": now if since is None else since, "epoch": feed.epoch}, seq=now, epoch=feed.epoch)
-            if (since is not None or kept) and session.subscriptions.get(number) is subscription:
-                feed.catch_up(subscription, now if since is None else since, epoch, now, kept)
+            if since_time is not None:
+                session.answer_later(request, begin_at(since_time))
+            else:
+                begin_after(now if since is None else since)
 
         hosted.when_stored.append((now, confirm))
 
@@ -81,13 +101,15 @@ def unsubscribe(session: Session, room: str, may_open: bool, request: int | None
 def read(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
     view = _view(session, room, frame)
     after, limit = _field(frame, "after", _read_number, 0), _field(frame, "limit", _read_limit, 100)
+    since_time = _field(frame, "since_time", read_moment, None)
 
     def begin(hosted: HostedRoom, env: Env) -> None:
         assert hosted.room is not None
         until = hosted.room.seq
 
         async def answer() -> None:
-            page = await read_page(session.context.node.engine, hosted.feed, view, after, until, limit)
+            start = after if since_time is None else await _after(session, room, hosted.feed, until, since_time)
+            page = await read_page(session.context.node.engine, hosted.feed, view, max(after, start), until, limit)
             head = b"\x84" + pack("id") + pack(request) + pack("seq") + pack(until) + pack("epoch") + pack(hosted.feed.epoch)
             session.send(head + pack("ok") + page)
 

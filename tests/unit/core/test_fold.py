@@ -188,7 +188,7 @@ def trim(driver: Any) -> None:
 LONG = settings(max_examples=int(os.environ.get("FOLD_EXAMPLES", "150")), deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@LONG
+@settings(LONG, max_examples=50)
 @given(script=script)
 def test_what_is_still_answered_outlives_a_trim_at_any_moment(make_driver: Callable[..., Any], script: list[Any]) -> None:
     play = Play(make_driver(TIGHT))
