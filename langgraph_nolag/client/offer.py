@@ -72,6 +72,7 @@ class Offer:
 
     Attributes:
         ready: done when the offer first stands in the room, or was refused.
+        link: the room it stands in.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Offer:
         self.on_lost = on_lost
         self.held: dict[str, Assigned] = {}
         self.closing = False
+        self.link = offers.link
         self._offers = offers
         self._idle: list[concurrent.futures.Future[None]] = []
 

@@ -20,6 +20,7 @@ from ..client.link import RoomLink, settled
 from ..client.offer import Assigned, Offer
 from ..client.requests import Answer
 from ..errors import NoLagError, NotDecodable, NotEncodable, Permanent, RequestTimeout
+from .effect import Ledger
 
 log = logging.getLogger("langgraph_nolag")
 
@@ -39,7 +40,8 @@ class HandedTask:
         cancelled: True once nothing of this attempt counts any more: the task was cancelled, timed out, or went to another worker.
     """
 
-    def __init__(self, assigned: Assigned, blocking: bool) -> None:
+    def __init__(self, assigned: Assigned, blocking: bool, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._assigned = assigned
         self._blocking = blocking
         self.id = assigned.task
@@ -83,6 +85,38 @@ class HandedTask:
         future: asyncio.Future[None] = loop.create_future()
         self._assigned.offer.progress(self._assigned, body, on_answer=lambda answer, error: hand_back(loop, settle, future, None, error))
         return future
+
+    def effect(self, key: str, do: Callable[[], Any]) -> Any:
+        """Do something to the world outside once, however many attempts the task needs: `receipt = await task.effect("charge", pay)`.
+
+        What `do()` returned is recorded in the room under `key` and the current fencing token. An attempt that finds it recorded gets
+        that, and `do` is not called. A worker that lost the task is refused before `do` is called, and again before its result is
+        recorded.
+
+        Promised: once the result is recorded, no attempt calls `do` for this key again, until the task has ended.
+        Not promised: that `do` runs once at most. A process that dies, or loses the task, between the effect and its record
+        has done what nobody knows of, and the next attempt does it again. Where that must not be, give `key` with the
+        task's id, or `fencing_token`, to the system outside, and let that refuse the repeat.
+
+        In a sync handler without `await`: the result itself is returned.
+
+        Args:
+            key: names the effect within the task.
+            do: sync or async, called without arguments. It is called where the handler runs.
+
+        Returns:
+            What was recorded, as plain values: what comes back is the same on the first attempt as on later ones.
+
+        Raises:
+            StaleLease: the task is another worker's by now: stop.
+            TaskFinished: it was cancelled or timed out meanwhile.
+            Permanent: the effect is done, but its result can't be recorded (not plain, too large, too many): the task fails for good,
+                as another attempt would do it again.
+            RequestTimeout: the broker is away, and `do` was not called. Once it was, the record waits for the broker as long as it takes.
+            Disconnected. Whatever `do` raises: nothing is recorded.
+        """
+        ledger = Ledger(self._assigned, key)
+        return ledger.run_blocking(do, self._loop) if self._blocking else ledger.run(do)
 
 
 class _Done:
@@ -183,7 +217,7 @@ class Serving:
     # --- on the I/O thread ----------------------------------------------------------------------------------
 
     def _on_task(self, assigned: Assigned) -> None:
-        handed = HandedTask(assigned, blocking=not self._is_async)
+        handed = HandedTask(assigned, blocking=not self._is_async, loop=self._loop)
         self._running[assigned] = handed
         if self._pool is not None:
             try:

@@ -306,6 +306,24 @@ class TaskRelease(Command):
 
 
 @dataclass(slots=True)
+class EffectGet(Command):
+    op = "effect.get"
+    task: Name
+    token: Token
+    key: Name
+
+
+@dataclass(slots=True)
+class EffectPut(Command):
+    op = "effect.put"
+    task: Name
+    token: Token
+    key: Name
+    body: Body
+    ct: Name | None = None
+
+
+@dataclass(slots=True)
 class TaskProgress(Command):
     op = "task.progress"
     task: Name

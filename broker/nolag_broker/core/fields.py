@@ -26,7 +26,7 @@ MAX_INT: Final = 2**53
 
 RECORD_KEY: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}/[^/]{1,512}/.{0,1024}")
 KIND_PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}/")
-OUR_RECORDS: Final = frozenset({"done", "kept"})  # kinds of record that the room itself writes
+OUR_RECORDS: Final = frozenset({"done", "kept", "effect"})  # kinds of record that the room itself writes
 
 
 def refuse(field: str, expected: str) -> NoReturn:

@@ -38,3 +38,4 @@ class Limits:
     answers: int = 512  # of one process; the oldest is dropped
     progress: int = 1 << 20  # of a running task; the oldest is dropped, and said to be gone
     tells: int = 1 << 20  # of a task
+    effects: int = 1_000  # of a task

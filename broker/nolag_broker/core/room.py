@@ -14,6 +14,7 @@ from .approvals import Approvals
 from .blackboard import Blackboard
 from .command import Command
 from .dispatching import Dispatching
+from .effects import Effects
 from .entity import Entity
 from .event import Event
 from .inbox import Inbox
@@ -69,7 +70,7 @@ class Room:
         self.retention = Retention(self)
         self._requests = Requests(self)
         self._wanted = Wanted(self)
-        both = (self.members, self.tools, self.blackboard, self.approvals, self.inbox, self.topics, self.retention)
+        both = (Effects(self), self.members, self.tools, self.blackboard, self.approvals, self.inbox, self.topics, self.retention)
         self._folds: dict[str, Callable[[Event], None]] = {"room.opened": _nothing, "record.written": _nothing}
         for folding in (self.tasks, *both):
             self._folds.update(folding.folds())

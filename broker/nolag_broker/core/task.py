@@ -29,7 +29,7 @@ FORGOTTEN: Final = "forgotten"  # by the room too: nobody ever sees it
 LIVE: Final = frozenset({WAITING, DELAYED, PARKED, RUNNING})
 ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED, TIMED_OUT})
 
-HEADER: Final = 34  # fields of a stored header; new ones come last, and None is what older rows have
+HEADER: Final = 35  # fields of a stored header; new ones come last, and None is what older rows have
 
 Holder = tuple[str, str]  # actor, instance
 
@@ -52,6 +52,7 @@ class Task(Entity):
         "dispatcher",
         "due",
         "due_timer",
+        "effects",  # how many of its ledger are kept
         "end_seq",
         "end_timer",
         "ended",
@@ -106,6 +107,7 @@ class Task(Entity):
         self.require_live: bool = get("require_live", False)
         self.attempt_timeout: float | None = get("attempt_timeout")
         self.attempt_ends: float | None = None
+        self.effects = 0
         self.state = WAITING
         self.attempt = self.used = self.token = self.offer_number = 0
         self.holder: Holder | None = None
@@ -182,6 +184,7 @@ class Task(Entity):
                 self.result_ct,
                 self.attempt_timeout,
                 self.attempt_ends,
+                self.effects,
             )
         )
         return values
@@ -193,6 +196,7 @@ class Task(Entity):
         retry: list[float] | None
         holder: list[str] | None
         errors: list[list[Any]]
+        effects: int | None
         values: list[Any] = msgpack.unpackb(header)
         if len(values) < HEADER:
             values += [None] * (HEADER - len(values))  # written by a broker that did not know the last ones
@@ -231,8 +235,10 @@ class Task(Entity):
             self.result_ct,
             self.attempt_timeout,
             self.attempt_ends,
+            effects,
         ) = values
         self.stored = False
+        self.effects = effects or 0
         self.capabilities = frozenset(capabilities)
         self.retry = RETRY if retry is None else (retry[0], retry[1], retry[2], retry[3])
         self.holder = None if holder is None else (holder[0], holder[1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from .effects import effects_of
 from .event import Event
 from .finished import Finished
 from .lanes import Lane
@@ -117,6 +118,7 @@ class TaskState:
         if task.dead:
             self._bury(task)
         else:
+            self._drop_effects(task)
             self._leave(task)
             finished.add(task)
         if task.group is not None and (task.idempotency_key is not None or task.dead):
@@ -207,8 +209,15 @@ class TaskState:
     def _remove_dead(self, task: Task) -> None:
         del self.by_state[FAILED][task.id]
         self._leave(task)
+        self._drop_effects(task)
         task.state = FORGOTTEN
         self._room.touch(task)
+
+    def _drop_effects(self, task: Task) -> None:
+        """It runs no more: nobody asks again what it did."""
+        if task.effects:
+            self._room.delete_records(effects_of(task.id))
+            task.effects = 0
 
     def _set_state(self, task: Task, state: str) -> None:
         by_state = self.by_state

@@ -13,6 +13,8 @@ from .command import (
     ApprovalRequest,
     ApprovalWithdraw,
     Command,
+    EffectGet,
+    EffectPut,
     EventEmit,
     InboxSend,
     RecordWrite,
@@ -29,6 +31,7 @@ from .command import (
     TaskTell,
     TopicPublish,
 )
+from .effects import effects_of
 
 if TYPE_CHECKING:
     from .room import Room
@@ -53,6 +56,8 @@ class Wanted:
             TopicPublish: lambda command: self._once.needs("topic", command.key),
             EventEmit: lambda command: self._once.needs("event", command.key),
             InboxSend: lambda command: self._once.needs("inbox", command.key),
+            EffectGet: self._effect,
+            EffectPut: self._effect,
             RecordWrite: lambda command: [key for key, _, if_absent in command.puts if if_absent],
         }
 
@@ -72,6 +77,9 @@ class Wanted:
         if command.key is not None and (command.kind, command.type, command.key) not in self._tasks.by_key:
             keys += self._tasks.finished.needs_key(command.kind, command.type, command.key)
         return keys
+
+    def _effect(self, command: EffectGet | EffectPut) -> list[str]:
+        return [*self._task(command.task), effects_of(command.task) + command.key]
 
     def _complete(self, command: TaskComplete) -> list[str]:
         keys = list(self._task(command.task))

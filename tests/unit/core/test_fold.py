@@ -88,6 +88,8 @@ steps = st.one_of(
     ),
     *[command("task.fail", {"which": numbers, "error": some({"type": "E"})}, retry=st.booleans(), delay=seconds)] * 2,
     command("task.release", {"which": numbers}),
+    *[command("effect.put", {"which": numbers, "key": some("e1", "e2"), "body": bodies}, stale=some(True))] * 2,
+    command("effect.get", {"which": numbers, "key": some("e1", "e2")}),
     command("event.emit", {"type": some("e.x", "e.y")}, body=bodies, key=some("k1")),
     command("topic.publish", {"topic": some("x", "y", "z"), "body": some(b"", b"1")}, retain=st.booleans(), key=some("k1")),
     command("inbox.send", {"to": some("p", "w"), "body": bodies}, keep=st.booleans(), key=some("k1", "k2")),

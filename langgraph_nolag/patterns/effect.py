@@ -1,0 +1,61 @@
+"""One effect of a task on the world outside: asked for, done, recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from ..client.body import decode, encode
+from ..client.offer import Assigned
+from ..errors import MessageTooLarge, NoLagError, NotEncodable, Overloaded, Permanent
+
+
+class Ledger:
+    """An entry of a task's effect ledger. See `HandedTask.effect`."""
+
+    def __init__(self, assigned: Assigned, key: str) -> None:
+        self._link = assigned.offer.link
+        self._key = key
+        self._entry: dict[str, Any] = {"task": assigned.task, "token": assigned.token, "key": key}
+
+    async def run(self, do: Callable[[], Any]) -> Any:
+        found = await self._link.acall("effect.get", **self._entry)
+        if found["found"]:
+            return _value(found)
+        result = do()
+        if inspect.isawaitable(result):
+            result = await result
+        try:
+            body = encode(result)
+            put = await self._link.acall("effect.put", None, **self._entry, body=body)  # it is done: to give up would do it again
+        except (NotEncodable, MessageTooLarge, Overloaded) as error:
+            raise self._lost(error) from error
+        return decode(body) if put["recorded"] else _value(put)
+
+    def run_blocking(self, do: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> Any:
+        """On a thread; what is async runs on the loop."""
+        found = self._link.call("effect.get", **self._entry)
+        if found["found"]:
+            return _value(found)
+        result = do()
+        if inspect.isawaitable(result):
+            result = asyncio.run_coroutine_threadsafe(_wait(result), loop).result()
+        try:
+            body = encode(result)
+            put = self._link.call("effect.put", None, **self._entry, body=body)
+        except (NotEncodable, MessageTooLarge, Overloaded) as error:
+            raise self._lost(error) from error
+        return decode(body) if put["recorded"] else _value(put)
+
+    def _lost(self, error: NoLagError) -> Permanent:
+        return Permanent(f"the effect {self._key!r} is done, but its result can't be recorded: {error}")
+
+
+def _value(answer: Mapping[str, Any]) -> Any:
+    return decode(answer["body"], answer.get("ct"))
+
+
+async def _wait(value: Awaitable[Any]) -> Any:
+    return await value
