@@ -105,6 +105,8 @@ def dispatcher(client: Client) -> None:
                 options["delay"] = chance.uniform(0, 5)
             if chance.random() < 0.1:
                 options["timeout"] = chance.uniform(0.1, 10)
+            if chance.random() < 0.1:
+                options["attempt_timeout"] = chance.uniform(0.1, 2)
             if chance.random() < 0.2:
                 options["concurrency_key"] = f"c{chance.randrange(2)}"
             if chance.random() < 0.3:
