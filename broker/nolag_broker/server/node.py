@@ -197,7 +197,10 @@ class Node:
         env = self._env()
         for hosted in ready:
             hosted.awake = False
-            self._decide(hosted, env)
+            try:
+                self._decide(hosted, env)
+            except Exception as error:  # before anything was decided: what is in the inbox is answered
+                self._broke(hosted, error)
         self._commit_soon()
 
     def _decide(self, hosted: HostedRoom, env: Env) -> None:

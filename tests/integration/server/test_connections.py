@@ -419,22 +419,23 @@ async def test_while_it_stops_it_says_so_and_takes_nothing_more(start: Start) ->
     await stopping
 
 
-async def test_a_defect_in_a_command_hurts_nobody_else(start: Start) -> None:
+@pytest.mark.parametrize("where", ["decide", "needs"])
+async def test_a_defect_in_a_command_hurts_nobody_else(start: Start, where: str) -> None:
     """A command that breaks the room: it is answered, the room is loaded again, other rooms do not notice."""
     from nolag_broker.core.room import Room
 
     broker = await start()
     client, bystander = await broker.member(), await broker.member("bob", "other")
     await client.call("blackboard.set", key="k", body=b"v")
-    decide = Room.decide
+    sound = getattr(Room, where)
 
-    def broken(self: Room, command: Any, *rest: Any) -> None:
+    def broken(self: Room, command: Any, *rest: Any) -> Any:
         if type(command).__name__ == "BlackboardDelete":
             raise ZeroDivisionError
-        decide(self, command, *rest)
+        return sound(self, command, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Room, "decide", broken)
+        patch.setattr(Room, where, broken)
         err = await client.refused("blackboard.delete", key="k")
     assert (err["code"], err["maybe_applied"]) == ("internal", True)
     assert await client.close_code() == (1012, "restarting")
