@@ -59,7 +59,7 @@ def check(history: History, log: Iterable[Fact]) -> list[Violation]:
 
     _writes(history.operations, events, wrong)
     _keys(history.operations, wrong)
-    _answers_follow_time(history.operations, wrong)
+    _answers_follow_time(history.operations, rules, wrong)
     _blackboard(history.operations, events, wrong)
     _tasks(history.operations, rules, wrong)
     _approvals(history.operations, rules, wrong)
@@ -152,8 +152,9 @@ class _Clock:
             heappush(self._ended, (operation.ended, next(self._order), position, operation))
 
 
-def _answers_follow_time(operations: Sequence[Operation], wrong: Wrong) -> None:
-    """No answer reflects less of the room than one that was there before it was asked for."""
+def _answers_follow_time(operations: Sequence[Operation], rules: LogRules, wrong: Wrong) -> None:
+    """No answer reflects less of the room than one that was there before it was asked for; nothing is written under a lease that had
+    ended by then."""
     clock = _Clock()
     for operation in sorted(operations, key=lambda operation: operation.invoked):
         if operation.at is None:
@@ -161,6 +162,10 @@ def _answers_follow_time(operations: Sequence[Operation], wrong: Wrong) -> None:
         clock.advance(operation.invoked)
         if operation.at < clock.position:
             wrong("order", f"reflects {operation.at} after {clock.position} was answered: {operation}, after {clock.by}")
+        if operation.ok is not None and (lease := operation.args.get("lease")) is not None:
+            task, token = lease
+            if (over := rules.over.get((task, token), inf)) <= clock.position:
+                wrong("token", f"the lease ended at {over}, and {clock.position} was answered, before this was asked: {operation}")
         clock.answered(operation, operation.at)
 
 

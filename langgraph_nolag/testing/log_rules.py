@@ -47,6 +47,7 @@ class LogRules:
         self.violations: list[Violation] = []
         self.seq = 0
         self.ends: dict[str, list[Fact]] = {}  # of tasks: several of one that was tried again
+        self.over: dict[tuple[str, int], int] = {}  # hand-outs (task, token), and where each of them ended
         self.decisions: dict[str, Fact] = {}  # of approvals
         self._token = 0
         self.tasks: dict[str, Known] = {}
@@ -100,10 +101,13 @@ class LogRules:
             if task.holder is None or data["token"] != task.token:
                 self._wrong("token", f"{data['task']} is released at {event.seq} under {data['token']}, held under {task.token}")
             task.holder = None
+            self.over[data["task"], task.token] = event.seq
         elif event.type in ENDS:
             if event.type == "task.completed" and (data["token"] != task.token or event.sender != task.holder):
                 who = f"{event.sender} under {data['token']}, held by {task.holder} under {task.token}"
                 self._wrong("token", f"{data['task']} is completed at {event.seq} by {who}")
+            if task.holder is not None:
+                self.over[data["task"], task.token] = event.seq
             task.end, task.holder = event, None
             self.ends.setdefault(data["task"], []).append(event)
 

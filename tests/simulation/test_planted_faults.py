@@ -12,6 +12,7 @@ from langgraph_nolag.testing.simulation.disk import SimulatedEngine
 from langgraph_nolag.testing.simulation.world import simulate
 from nolag_broker.core.blackboard import Blackboard
 from nolag_broker.core.finished import Finished
+from nolag_broker.core.records import Records
 from nolag_broker.core.requests import Requests
 from nolag_broker.core.tasks import Tasks
 from nolag_broker.core.turn import Turn
@@ -38,6 +39,10 @@ def no_token_check(monkeypatch: pytest.MonkeyPatch) -> None:
         return task
 
     monkeypatch.setattr(Tasks, "holding", holding)
+
+
+def no_lease_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Records, "_check_lease", lambda self, id, token, caller: None)
 
 
 def skipped_event(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +90,7 @@ def test_an_acknowledgement_before_the_commit_is_caught(rule: str) -> None:
     ("plant", "rule"),
     [
         (no_token_check, "token"),
+        (no_lease_check, "token"),
         (skipped_event, "stream"),
         (skipped_event_in_the_replay, "stream"),
         (forgotten_answers, "double"),

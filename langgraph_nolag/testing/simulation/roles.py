@@ -42,8 +42,14 @@ def worker(client: Client) -> None:
         await asyncio.sleep(chance.expovariate(4.0))
         outcome = chance.random()
         try:
+            if chance.random() < 0.3:
+                put = [f"checkpoint/{task}/{token}", world.body(), chance.random() < 0.5]
+                await client.ask("record.write", puts=[put], lease=[task, token])
             if outcome < 0.85:
-                await client.ask("task.complete", task=task, token=token, body=f"{task} by {client.name} under {token}".encode())
+                gates = [gate()] if outcome < 0.1 else []
+                await client.ask(
+                    "task.complete", task=task, token=token, body=f"{task} by {client.name} under {token}".encode(), approvals=gates
+                )
             elif outcome < 0.95:
                 await client.ask("task.fail", task=task, token=token, error={"type": "E"}, body=world.body(), retry=outcome < 0.93)
             else:
@@ -52,6 +58,11 @@ def worker(client: Client) -> None:
             world.refused(refused, "stale_lease", "task_finished")
         if holding.get(task) == token:
             del holding[task]
+
+    def gate() -> dict[str, Any]:
+        approval = world.name("gate")
+        world.asked.append(approval)
+        return {"approval": approval, "action": "pay", "body": world.body(), "allow": ["approve", "reject"]}
 
     client.connected.append(serve)
     client.pushed["task"] = assigned
@@ -89,7 +100,7 @@ def dispatcher(client: Client) -> None:
             if task in following:
                 client.ask_here("task.follow", tasks=[[task, 0]])
         except Refused as refused:
-            world.refused(refused, "task_finished", "task_not_found")
+            world.refused(refused, "task_finished", "task_not_found", "key_conflict")  # another task has its slot now
             following.pop(task, None)
 
     async def go_on() -> None:
@@ -105,6 +116,8 @@ def dispatcher(client: Client) -> None:
                 options["delay"] = chance.uniform(0, 5)
             if chance.random() < 0.1:
                 options["timeout"] = chance.uniform(0.1, 10)
+            if chance.random() < 0.1:
+                options["slot"] = f"slot{chance.randrange(2)}"
             if chance.random() < 0.1:
                 options["attempt_timeout"] = chance.uniform(0.1, 2)
             if chance.random() < 0.2:

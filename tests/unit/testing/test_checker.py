@@ -82,6 +82,8 @@ def good() -> World:
     token = world.task()
     world.event("task.released", "draft", task="t", token=token, reason="lease_expired", attempts=1)
     token = world.event("task.claimed", "draft", task="t", token=len(world.log) + 1, actor="w")
+    seq = world.event("record.written", "r/o", count=1)
+    world.done("record.write", {"written": 1}, seq, puts=[["r/o/1", "x", False]], lease=["t", token])
     world.complete(token, "result")
     world.refused("task.complete", "stale_lease", task="t", token=token - 2, body="late")
     world.history.observed("p", "task.result", {"state": "completed", "body": "result"}, task="t")
@@ -159,6 +161,12 @@ def completed_without_the_token(world: World) -> None:
 
 def completed_by_somebody_else(world: World) -> None:
     world.complete(world.task("t2"), "x", "t2", sender="zombie")
+
+
+def written_under_a_lease_that_was_over(world: World) -> None:
+    (claimed, _) = [event for event in world.log if event.type == "task.claimed"]
+    seq = world.event("record.written", "r/o", count=1)
+    world.done("record.write", {"written": 1}, seq, puts=[["r/o/1", "x", False]], lease=["t", claimed.data["token"]])
 
 
 def handed_out_twice(world: World) -> None:
@@ -268,6 +276,7 @@ def message_of_somebody_else(world: World) -> None:
         (double_completion, "completion"),
         (completed_without_the_token, "token"),
         (completed_by_somebody_else, "token"),
+        (written_under_a_lease_that_was_over, "token"),
         (handed_out_twice, "token"),
         (another_result, "result"),
         (stale_read, "stale"),
