@@ -249,6 +249,7 @@ class RoomLink:
         subject: str | None = None,
         since: int | None = None,
         since_time: float | None = None,
+        cursor: str | None = None,
         epoch: str | None = None,
         retained: bool = False,
         bodies: bool = True,
@@ -264,6 +265,7 @@ class RoomLink:
             subject: pattern of subjects.
             since: everything after this sequence comes first.
             since_time: in place of `since`: everything from this moment on, in seconds since 1970.
+            cursor: begin after what was acknowledged under this name; `since` is where it begins the first time.
             epoch: the epoch that `since` belongs to.
             retained: begin with the retained messages.
             bodies: False: events without their bodies.
@@ -278,6 +280,7 @@ class RoomLink:
             subject,
             since,
             since_time,
+            cursor,
             epoch,
             retained,
             bodies,

@@ -48,6 +48,7 @@ class Subscription:
         subject: str | None,
         since: int | None,
         since_time: float | None,
+        cursor: str | None,
         epoch: str | None,
         retained: bool,
         bodies: bool,
@@ -62,6 +63,7 @@ class Subscription:
         self._subject = subject
         self._position = since
         self._since_time = since_time
+        self._cursor = cursor
         self._epoch = epoch
         self._retained = retained
         self._bodies = bodies
@@ -70,6 +72,7 @@ class Subscription:
         self._on_message = on_message
         self._on_failed = on_failed
         self._number = 0
+        self._begun = False
         self._paused = False
         self.closed = False
 
@@ -106,6 +109,8 @@ class Subscription:
                 fields["epoch"] = self._epoch
         elif self._since_time is not None:
             fields["since_time"] = self._since_time
+        if self._cursor is not None and not self._begun:  # later it is where we are that counts
+            fields["cursor"] = self._cursor
         number = self._number
         self._link.establish("log.subscribe", fields, lambda answer: self._began(answer, number), self._fail)
 
@@ -113,8 +118,9 @@ class Subscription:
         if number != self._number or self.closed:
             return
         self._retained = False
-        if self._position is None:
+        if self._position is None or (self._cursor is not None and not self._begun):
             self._position = answer["since"]
+        self._begun = True
         self._epoch = answer["epoch"]
 
     def on_push(self, frame: dict[str, Any]) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ..client.body import encode, read
 from ..client.link import RoomLink
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
+from ..errors import BadRequest
+
+Acknowledge = Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,16 @@ class Message:
     qos: int
     retain: bool = False
     parent: int | None = None
+    _acknowledge: Acknowledge | None = field(default=None, repr=False, compare=False)
+
+    async def ack(self) -> None:
+        """This message, and all before it, are dealt with: a subscription with the same cursor begins after it.
+
+        Durable when it returns. Raises `BadRequest` where there is nothing to acknowledge: at QoS 0, or without a cursor.
+        """
+        if self._acknowledge is None:
+            raise BadRequest("only a message of subscribe(cursor=...) at QoS 1 or 2 can be acknowledged")
+        await self._acknowledge(self.seq)
 
 
 class Topics:
@@ -62,6 +77,7 @@ class Topics:
         *,
         since: int | None = None,
         since_time: datetime | float | None = None,
+        cursor: str | None = None,
         epoch: str | None = None,
         retained: bool | None = None,
     ) -> Stream[Message | Gap]:
@@ -71,22 +87,34 @@ class Topics:
             topic: a pattern.
             since: replay what came after this sequence; None: from now.
             since_time: in place of `since`: replay what came from this moment on; a datetime with a time zone, or seconds since 1970.
+            cursor: a name in the room, under which messages are acknowledged (`await message.ack()`): a subscription with this cursor
+                begins after the last one that was, over restarts of both sides; the first time at `since`, or now.
             epoch: the epoch of `since`.
             retained: begin with the retained messages; None: where nothing is replayed.
         """
-        wanted = since is None and since_time is None if retained is None else retained
+        wanted = since is None and since_time is None and cursor is None if retained is None else retained
         return log_stream(
-            self._link, "topic.published", _message, subject=topic, since=since, since_time=since_time, epoch=epoch, retained=wanted
+            self._link,
+            "topic.published",
+            partial(_message, None if cursor is None else partial(self._acknowledge, cursor)),
+            subject=topic,
+            since=since,
+            since_time=since_time,
+            cursor=cursor,
+            epoch=epoch,
+            retained=wanted,
         )
 
+    async def _acknowledge(self, cursor: str, seq: int) -> None:
+        await self._link.acall("cursor.move", cursor=cursor, seq=seq)
 
-def _message(item: dict[str, Any] | Gap) -> Message | Gap:
+
+def _message(acknowledge: Acknowledge | None, item: dict[str, Any] | Gap) -> Message | Gap:
     if isinstance(item, Gap):
         return item
     body = read(item.get("body"), item.get("ct"))
     if "push" in item:
         return Message(item["topic"], body, item["sender"], 0, item["time"], 0)
     data = item["data"]
-    return Message(
-        item["subject"], body, item["sender"], item["seq"], item["time"], data.get("qos", 1), bool(data.get("retain")), item.get("parent")
-    )
+    qos, retain = data.get("qos", 1), bool(data.get("retain"))
+    return Message(item["subject"], body, item["sender"], item["seq"], item["time"], qos, retain, item.get("parent"), acknowledge)

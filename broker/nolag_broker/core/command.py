@@ -128,6 +128,19 @@ class TopicPublish(Command):
     mid: Name | None = None
 
 
+@dataclass(slots=True)
+class CursorMove(Command):
+    op = "cursor.move"
+    cursor: Name
+    seq: Sequence
+
+
+@dataclass(slots=True)
+class CursorDelete(Command):
+    op = "cursor.delete"
+    cursor: Name
+
+
 # ------------------------------------------------------------------------------------------ tasks: who wants work done
 
 

@@ -13,6 +13,7 @@ from ..wire.codes import Refusal
 from .approvals import Approvals
 from .blackboard import Blackboard
 from .command import Command
+from .cursors import Cursors
 from .dispatching import Dispatching
 from .effects import Effects
 from .entity import Entity
@@ -68,6 +69,7 @@ class Room:
         self.topics = Topics(self)
         self.once = Once(self)
         self.retention = Retention(self)
+        self.cursors = Cursors(self)
         self._requests = Requests(self)
         self._wanted = Wanted(self)
         both = (Effects(self), self.members, self.tools, self.blackboard, self.approvals, self.inbox, self.topics, self.retention)
@@ -75,7 +77,7 @@ class Room:
         for folding in (self.tasks, *both):
             self._folds.update(folding.folds())
         self._operations: dict[type, Callable[[Any, Caller], dict[str, Any]]] = {}
-        for deciding in (Dispatching(self), Serving(self), Records(self), *both):
+        for deciding in (Dispatching(self), Serving(self), Records(self), self.cursors, *both):
             self._operations.update(deciding.operations())
 
     @classmethod
@@ -87,7 +89,7 @@ class Room:
         room.members.load(heads)
         room.tools.load()
         room.tasks.load(heads, env.wall)
-        for part in (room.blackboard, room.approvals, room.inbox, room.topics, room.retention, room._requests):
+        for part in (room.blackboard, room.approvals, room.inbox, room.topics, room.retention, room.cursors, room._requests):
             part.load(heads)
         return room
 

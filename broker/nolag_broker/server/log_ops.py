@@ -53,6 +53,11 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
     since_time = _field(frame, "since_time", read_moment, None)
     if since is not None and since_time is not None:
         raise Refusal("bad_request", "since or since_time, not both", detail={"field": "since_time"})
+    cursor = _field(frame, "cursor", read_name, None)
+    if cursor is not None and since_time is not None:
+        raise Refusal("bad_request", "cursor or since_time, not both", detail={"field": "since_time"})
+    if cursor is not None and not session.grants.allows("subscribe", room, "cursor/" + cursor):
+        raise Refusal("not_authorized", f"this token has no grant for 'subscribe' on {'cursor/' + cursor!r} in the room {room!r}")
     retained = _field(frame, "retained", read_bool, False)
     if number in session.subscriptions:
         raise Refusal("subscription_conflict", f"the number {number} is in use on this connection")
@@ -66,9 +71,17 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
         if session.subscriptions.get(number) is not subscription:  # unsubscribed, or gone, before its turn came
             session.reply(request, {"since": now, "epoch": feed.epoch}, seq=now, epoch=feed.epoch)
             return
+        start = since
+        if cursor is not None:
+            try:  # stored with this turn: what comes before the first acknowledgement is not lost either
+                start = hosted.room.cursors.begin(cursor, now if since is None else since)
+            except Refusal as refusal:
+                del session.subscriptions[number]
+                session.refuse(request, refusal)
+                return
         subscription.feed = feed
         kept = hosted.room.topics.retained(view.matches_subject) if retained else ()
-        live = since is None and since_time is None and not kept
+        live = start is None and since_time is None and not kept
         if live:
             feed.follow(subscription, now)
 
@@ -84,7 +97,7 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
             if since_time is not None:
                 session.answer_later(request, begin_at(since_time))
             else:
-                begin_after(now if since is None else since)
+                begin_after(now if start is None else start)
 
         hosted.when_stored.append((now, confirm))
 

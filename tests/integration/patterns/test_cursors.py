@@ -1,0 +1,72 @@
+"""Durable cursors: a subscription goes on after what was acknowledged, over restarts of both sides."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langgraph_nolag import BadRequest, LocalBroker, connect
+
+
+async def bodies(stream: Any, n: int) -> list[Any]:
+    async with asyncio.timeout(10):
+        return [(await anext(stream)).body for _ in range(n)]
+
+
+async def test_after_the_last_acknowledged(join: Any) -> None:
+    room, writer = await join("reader"), await join("writer")
+    stream = room.subscribe("notes/*", cursor="mine")
+    await room.observe.emit("settled")  # after the subscription, on its connection: it has begun
+    for n in range(5):
+        await writer.publish("notes/a", n)
+    for n in range(3):
+        async with asyncio.timeout(10):
+            message = await anext(stream)
+        assert message.body == n
+        if n == 1:
+            await message.ack()
+    stream.close()
+    await writer.publish("notes/a", 5)
+    again = (await join("reader2")).subscribe("notes/*", cursor="mine")
+    assert await bodies(again, 4) == [2, 3, 4, 5]
+    other = room.subscribe("notes/*", cursor="other", since=0)
+    assert await bodies(other, 6) == [0, 1, 2, 3, 4, 5], "another name begins where it says, the first time"
+
+
+async def test_what_came_before_the_first_acknowledgement_is_not_lost(join: Any) -> None:
+    room = await join("reader")
+    stream = room.subscribe("notes/*", cursor="mine")
+    await room.publish("notes/a", "seen, not acknowledged")
+    await bodies(stream, 1)
+    stream.close()
+    assert await bodies(room.subscribe("notes/*", cursor="mine"), 1) == ["seen, not acknowledged"]
+
+
+async def test_over_restarts_of_both_sides(tmp_path: Path) -> None:
+    seen: list[Any] = []
+    for round in range(3):
+        with LocalBroker(path=tmp_path) as broker:
+            async with connect(broker.url, token=broker.token("reader")) as client:
+                room = await client.join("demo")
+                stream = room.subscribe("notes/*", cursor="mine", since=0)
+                for n in range(2):
+                    await room.publish("notes/a", 2 * round + n)
+                async with asyncio.timeout(10):
+                    message = await anext(stream)
+                seen.append(message.body)
+                await message.ack()
+                stream.close()
+    assert seen == [0, 1, 2]
+
+
+async def test_only_what_has_a_cursor_can_be_acknowledged(join: Any) -> None:
+    room = await join("reader")
+    stream = room.subscribe("notes/*")
+    await room.publish("notes/a", 1)
+    async with asyncio.timeout(10):
+        message = await anext(stream)
+    with pytest.raises(BadRequest, match="cursor"):
+        await message.ack()
