@@ -54,7 +54,7 @@ def late(url: str, token: str, pipe: Connection) -> None:
 
 
 def blocked(url: str, token: str, pipe: Connection, seconds: float, holds_interpreter: bool) -> None:
-    """A sync handler that blocks its thread, or the whole interpreter."""
+    """A sync handler that blocks its thread, or, the first time a task is handed out, the whole interpreter."""
     import ctypes
     import time
 
@@ -64,7 +64,7 @@ def blocked(url: str, token: str, pipe: Connection, seconds: float, holds_interp
         pipe.send(task.id)
         if sleep is None:
             time.sleep(seconds)
-        else:
+        elif task.attempt == 1:
             sleep(int(seconds * 1e6))
         return os.getpid()
 
