@@ -62,6 +62,7 @@ def check(history: History, log: Iterable[Fact]) -> list[Violation]:
     _answers_follow_time(history.operations, rules, wrong)
     _blackboard(history.operations, events, wrong)
     _tasks(history.operations, rules, wrong)
+    _effects(history.operations, rules, wrong)
     _approvals(history.operations, rules, wrong)
     _inbox(history.operations, events, wrong)
     for name, stream in history.streams.items():
@@ -162,11 +163,19 @@ def _answers_follow_time(operations: Sequence[Operation], rules: LogRules, wrong
         clock.advance(operation.invoked)
         if operation.at < clock.position:
             wrong("order", f"reflects {operation.at} after {clock.position} was answered: {operation}, after {clock.by}")
-        if operation.ok is not None and (lease := operation.args.get("lease")) is not None:
+        if operation.ok is not None and (lease := _lease(operation)) is not None:
             task, token = lease
             if (over := rules.over.get((task, token), inf)) <= clock.position:
                 wrong("token", f"the lease ended at {over}, and {clock.position} was answered, before this was asked: {operation}")
         clock.answered(operation, operation.at)
+
+
+def _lease(operation: Operation) -> tuple[str, int] | None:
+    """The hand-out in whose name this was done."""
+    args = operation.args
+    if operation.name in ("effect.get", "effect.put"):
+        return args["task"], args["token"]
+    return None if args.get("lease") is None else tuple(args["lease"])
 
 
 # -- the blackboard
@@ -266,6 +275,21 @@ def _tasks(operations: Sequence[Operation], rules: LogRules, wrong: Wrong) -> No
             wrong("phantom", f"{_show(end)} was refused: {asked[0]}")
         elif not any(_tag(operation.args["body"]) == _tag(end.body) for operation in asked):
             wrong("result", f"{_show(end)} has another body than {asked[0]}")
+
+
+def _effects(operations: Sequence[Operation], rules: LogRules, wrong: Wrong) -> None:
+    """The first result of an effect is the one that everybody gets."""
+    for operation in operations:
+        if operation.name not in ("effect.get", "effect.put") or operation.ok is None:
+            continue
+        stored = rules.effects.get((operation.args["task"], operation.args["key"]))
+        if operation.ok.get("found") is False:
+            if stored is not None and operation.at is not None and operation.at >= stored.seq:
+                wrong("stale", f"the log has {_show(stored)}, but {operation}")
+            continue
+        told = operation.args["body"] if operation.ok.get("recorded") else operation.ok["body"]
+        if stored is None or _tag(stored.body) != _tag(told):
+            wrong("lost" if stored is None else "result", f"the log has {_show(stored)}, but {operation}")
 
 
 def _approvals(operations: Sequence[Operation], rules: LogRules, wrong: Wrong) -> None:

@@ -48,6 +48,7 @@ class LogRules:
         self.seq = 0
         self.ends: dict[str, list[Fact]] = {}  # of tasks: several of one that was tried again
         self.over: dict[tuple[str, int], int] = {}  # hand-outs (task, token), and where each of them ended
+        self.effects: dict[tuple[str, str], Fact] = {}  # by task and key
         self.decisions: dict[str, Fact] = {}  # of approvals
         self._token = 0
         self.tasks: dict[str, Known] = {}
@@ -97,6 +98,11 @@ class LogRules:
                 self._wrong("token", f"the token {data['token']} at {event.seq} is not above {self._token}")
             self._token = task.token = data["token"]
             task.holder = data["actor"]
+        elif event.type == "task.effect":
+            if task.holder is None or data["token"] != task.token:
+                self._wrong("token", f"an effect of {data['task']} at {event.seq} under {data['token']}, held under {task.token}")
+            if (first := self.effects.setdefault((data["task"], data["key"]), event)) is not event:
+                self._wrong("double", f"the effect {data['key']!r} of {data['task']} is at {first.seq} and again at {event.seq}")
         elif event.type == "task.released":
             if task.holder is None or data["token"] != task.token:
                 self._wrong("token", f"{data['task']} is released at {event.seq} under {data['token']}, held under {task.token}")

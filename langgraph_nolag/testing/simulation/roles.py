@@ -45,6 +45,8 @@ def worker(client: Client) -> None:
             if chance.random() < 0.3:
                 put = [f"checkpoint/{task}/{token}", world.body(), chance.random() < 0.5]
                 await client.ask("record.write", puts=[put], lease=[task, token])
+            if chance.random() < 0.3 and not (await client.ask("effect.get", task=task, token=token, key="mail"))["found"]:
+                await client.ask("effect.put", task=task, token=token, key="mail", body=world.body())
             if outcome < 0.85:
                 gates = [gate()] if outcome < 0.1 else []
                 await client.ask(
@@ -119,7 +121,7 @@ def dispatcher(client: Client) -> None:
             if chance.random() < 0.1:
                 options["slot"] = f"slot{chance.randrange(2)}"
             if chance.random() < 0.1:
-                options["attempt_timeout"] = chance.uniform(0.1, 2)
+                options.update(attempt_timeout=chance.uniform(0.5, 3), retry=RETRY)  # soon again, or it takes hours to come to rest
             if chance.random() < 0.2:
                 options["concurrency_key"] = f"c{chance.randrange(2)}"
             if chance.random() < 0.3:

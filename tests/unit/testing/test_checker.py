@@ -84,6 +84,10 @@ def good() -> World:
     token = world.event("task.claimed", "draft", task="t", token=len(world.log) + 1, actor="w")
     seq = world.event("record.written", "r/o", count=1)
     world.done("record.write", {"written": 1}, seq, puts=[["r/o/1", "x", False]], lease=["t", token])
+    world.done("effect.get", {"found": False}, len(world.log), task="t", token=token, key="mail")
+    seq = world.event("task.effect", "draft", "sent", "w", task="t", token=token, key="mail")
+    world.done("effect.put", {"recorded": True}, seq, task="t", token=token, key="mail", body="sent")
+    world.done("effect.get", {"found": True, "body": "sent"}, seq, task="t", token=token, key="mail")
     world.complete(token, "result")
     world.refused("task.complete", "stale_lease", task="t", token=token - 2, body="late")
     world.history.observed("p", "task.result", {"state": "completed", "body": "result"}, task="t")
@@ -167,6 +171,36 @@ def written_under_a_lease_that_was_over(world: World) -> None:
     (claimed, _) = [event for event in world.log if event.type == "task.claimed"]
     seq = world.event("record.written", "r/o", count=1)
     world.done("record.write", {"written": 1}, seq, puts=[["r/o/1", "x", False]], lease=["t", claimed.data["token"]])
+
+
+def held(world: World) -> int:
+    return world.task("t2")
+
+
+def effect_of_a_zombie(world: World) -> None:
+    world.event("task.effect", "draft", "x", "w", task="t2", token=held(world) - 1, key="mail")
+
+
+def effect_recorded_twice(world: World) -> None:
+    token = held(world)
+    for body in ("one", "two"):
+        world.event("task.effect", "draft", body, "w", task="t2", token=token, key="mail")
+
+
+def effect_that_is_lost(world: World) -> None:
+    world.done("effect.put", {"recorded": True}, None, task="t2", token=held(world), key="mail", body="x")
+
+
+def effect_with_another_result(world: World) -> None:
+    token = held(world)
+    world.event("task.effect", "draft", "one", "w", task="t2", token=token, key="mail")
+    world.done("effect.put", {"recorded": False, "body": "two"}, None, task="t2", token=token, key="mail", body="two")
+
+
+def effect_that_is_not_found(world: World) -> None:
+    token = held(world)
+    seq = world.event("task.effect", "draft", "one", "w", task="t2", token=token, key="mail")
+    world.done("effect.get", {"found": False}, seq, task="t2", token=token, key="mail")
 
 
 def handed_out_twice(world: World) -> None:
@@ -277,6 +311,11 @@ def message_of_somebody_else(world: World) -> None:
         (completed_without_the_token, "token"),
         (completed_by_somebody_else, "token"),
         (written_under_a_lease_that_was_over, "token"),
+        (effect_of_a_zombie, "token"),
+        (effect_recorded_twice, "double"),
+        (effect_that_is_lost, "lost"),
+        (effect_with_another_result, "result"),
+        (effect_that_is_not_found, "stale"),
         (handed_out_twice, "token"),
         (another_result, "result"),
         (stale_read, "stale"),
