@@ -166,6 +166,7 @@ class Handoff:
         max_attempts: int = 3,
         retry: Retry | Mapping[str, float] | None = None,
         concurrency_key: str | None = None,
+        concurrency_limit: int = 1,
         on_progress: Callable[[Any], object] | None = None,
     ) -> Task:
         """Hand a task to whoever can do it; it waits where nobody can. When this returns, the task is on disk.
@@ -182,7 +183,8 @@ class Handoff:
             attempt_timeout: seconds for one attempt. One that takes longer is stopped and counts as failed (`attempt_timeout`).
             max_attempts: hand-outs that may fail or be lost.
             retry: how long it waits after an attempt that failed: a `Retry`, or a map of its fields.
-            concurrency_key: tasks with the same one run one at a time.
+            concurrency_key: of the tasks with the same one, at most `concurrency_limit` run at a time. Keys take turns.
+            concurrency_limit: 1 or more; where tasks of a key name different ones, the lowest counts.
             on_progress: called on this loop with each progress value of the worker.
 
         Raises:
@@ -206,6 +208,8 @@ class Handoff:
             fields["priority"] = priority
         if delay:
             fields["delay"] = delay
+        if concurrency_limit != 1:
+            fields["concurrency_limit"] = concurrency_limit
         if run_at is not None:
             fields["run_at"] = moment(run_at, "run_at")
         if retry is not None:

@@ -162,6 +162,7 @@ class TaskDispatch(Command):
     max_attempts: Annotated[int, integer(1, 100)] = 3
     retry: Annotated[tuple[float, float, float, float], read_retry] = RETRY
     concurrency_key: Name | None = None
+    concurrency_limit: Annotated[int, integer(1, 10_000)] = 1
     slot: Name | None = None
     group: Name | None = None
     digest: Name | None = None  # compared where the key is used again; None: type and body are

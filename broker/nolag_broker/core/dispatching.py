@@ -59,6 +59,8 @@ class Dispatching:
         self._allow(command.kind, command.type)
         if command.run_at is not None and command.delay:
             raise Refusal("bad_request", "a task has run_at or delay, not both", detail={"field": "run_at"})
+        if command.concurrency_limit != 1 and command.concurrency_key is None:
+            raise Refusal("bad_request", "concurrency_limit needs a concurrency_key", detail={"field": "concurrency_limit"})
         digest = _digest(command)
         if (task := self._existing(command)) is not None:
             if task.digest != digest:
@@ -271,6 +273,8 @@ def _facts(command: TaskDispatch, caller: Caller, digest: str, wall: float) -> d
         facts["retry"] = command.retry
     if command.concurrency_key is not None:
         facts["concurrency_key"] = command.concurrency_key
+    if command.concurrency_limit != 1:
+        facts["concurrency_limit"] = command.concurrency_limit
     if command.slot is not None:
         facts["slot"] = command.slot
     if command.group is not None:

@@ -106,7 +106,7 @@ class Market:
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = Queue(*key)
-        heappush(queue.heap, (-task.priority, task.seq, task))
+        heappush(queue.heap, (*task.rank, task))
         task.queue = queue
         queue.live += 1
         if queue.anchors is None:

@@ -29,7 +29,7 @@ FORGOTTEN: Final = "forgotten"  # by the room too: nobody ever sees it
 LIVE: Final = frozenset({WAITING, DELAYED, PARKED, RUNNING})
 ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED, TIMED_OUT})
 
-HEADER: Final = 35  # fields of a stored header; new ones come last, and None is what older rows have
+HEADER: Final = 36  # fields of a stored header; new ones come last, and None is what older rows have
 
 Holder = tuple[str, str]  # actor, instance
 
@@ -45,6 +45,7 @@ class Task(Entity):
         "body_seq",  # of the event that carries the result or the error's body; 0: there is none
         "capabilities",
         "concurrency_key",
+        "concurrency_limit",
         "created",
         "ct",
         "deadline",
@@ -102,6 +103,7 @@ class Task(Entity):
         self.due: float | None = get("due")
         self.deadline: float | None = get("deadline")
         self.concurrency_key: str | None = get("concurrency_key")
+        self.concurrency_limit: int = get("concurrency_limit", 1)
         self.slot: str | None = get("slot")
         self.group: str | None = get("group")
         self.require_live: bool = get("require_live", False)
@@ -131,7 +133,9 @@ class Task(Entity):
 
     @property
     def rank(self) -> tuple[int, int]:
-        return -self.priority, self.seq
+        """Which waiting task goes first."""
+        lane = self.lane
+        return -self.priority, self.seq if lane is None or lane.turn < self.seq else lane.turn
 
     @property
     def key(self) -> str:
@@ -185,6 +189,7 @@ class Task(Entity):
                 self.attempt_timeout,
                 self.attempt_ends,
                 self.effects,
+                self.concurrency_limit,
             )
         )
         return values
@@ -197,6 +202,7 @@ class Task(Entity):
         holder: list[str] | None
         errors: list[list[Any]]
         effects: int | None
+        limit: int | None
         values: list[Any] = msgpack.unpackb(header)
         if len(values) < HEADER:
             values += [None] * (HEADER - len(values))  # written by a broker that did not know the last ones
@@ -236,9 +242,11 @@ class Task(Entity):
             self.attempt_timeout,
             self.attempt_ends,
             effects,
+            limit,
         ) = values
         self.stored = False
         self.effects = effects or 0
+        self.concurrency_limit = limit or 1
         self.capabilities = frozenset(capabilities)
         self.retry = RETRY if retry is None else (retry[0], retry[1], retry[2], retry[3])
         self.holder = None if holder is None else (holder[0], holder[1])

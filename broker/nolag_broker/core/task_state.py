@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgpack
+
 from .effects import effects_of
 from .event import Event
 from .finished import Finished
@@ -70,6 +72,9 @@ class TaskState:
         task.due = None
         task.token = data["token"]
         task.attempt = data["attempt"]
+        if task.concurrency_key is not None and (lane := self._lanes[task.concurrency_key]).members > 1:
+            lane.turn = event.seq
+            self._room.touch(lane)
         task.offer_number = data["offer"]
         if task.attempt_timeout is not None:
             task.attempt_ends = event.time + task.attempt_timeout
@@ -94,10 +99,17 @@ class TaskState:
         data = event.data
         task = self.by_id[data["task"]]
         actor = ""
+        if (lane := self._lanes.get(task.concurrency_key or "")) is not None:
+            lane.leave(task)
         if task.state == RUNNING:
             actor = self._stop(task)[0]
-        elif (lane := self._unqueue(task)) is not None:
+        else:
+            self._unqueue(task)
+        if lane is not None:
             self._let_through(lane)
+            if not lane.members:
+                del self._lanes[lane.name]
+                self._room.touch(lane)
         self._room.wall.cancel(task.end_timer)
         if task.slot is not None and self.by_slot.get(task.slot) is task:
             del self.by_slot[task.slot]
@@ -159,6 +171,11 @@ class TaskState:
     def load(self, rows: Mapping[str, bytes], wall: float) -> None:
         """From the rows. Running tasks are their holders' own still."""
         self.finished.load(rows)
+        for key, row in rows.items():
+            if key.startswith("lane/"):
+                lane = Lane(*msgpack.unpackb(row))
+                lane.stored = True
+                self._lanes[lane.name] = lane
         tasks = [Task.from_header(row) for key, row in rows.items() if key.startswith("task/")]
         for task in sorted(tasks, key=lambda task: task.end_seq or task.seq):
             task.stored = True
@@ -185,6 +202,12 @@ class TaskState:
             self.by_slot[task.slot] = task
         if task.deadline is not None:
             task.end_timer = self._room.wall.at(task.deadline, self._timed_out, task, task.seq)
+        if (name := task.concurrency_key) is not None:
+            lane = self._lanes.get(name)
+            if lane is None:
+                lane = self._lanes[name] = Lane(name)
+            lane.join(task)
+            self._let_through(lane)  # by a lower limit, maybe not
         if task.require_live and task.state != RUNNING:
             self._unclaimed.setdefault(task.type, {})[task] = None
 
@@ -238,9 +261,7 @@ class TaskState:
         if task.concurrency_key is None:
             self._wait(task)
             return
-        lane = self._lanes.get(task.concurrency_key)
-        if lane is None:
-            lane = self._lanes[task.concurrency_key] = Lane(task.concurrency_key)
+        lane = self._lanes[task.concurrency_key]
         self._set_state(task, PARKED)
         lane.add(task)
         self._let_through(lane)
@@ -265,8 +286,6 @@ class TaskState:
             lane.admitted = following
             if following is not None:
                 self._wait(following)
-        elif following is None and lane.empty:
-            del self._lanes[lane.key]
 
     def _unqueue(self, task: Task) -> Lane | None:
         """The task neither waits nor is delayed or parked any more; the lane it stood in has to let another through."""
@@ -292,11 +311,9 @@ class TaskState:
         held[task.id] = task
         if task.attempt_ends is not None:
             task.attempt_timer = self._room.wall.at(task.attempt_ends, self._attempt_timed_out, task, task.seq)
-        if (key := task.concurrency_key) is not None:
-            lane = self._lanes.get(key)
-            if lane is None:
-                lane = self._lanes[key] = Lane(key)
-            lane.running = task
+        if task.concurrency_key is not None:
+            lane = self._lanes[task.concurrency_key]
+            lane.running += 1
             self._let_through(lane)
 
     def _stop(self, task: Task) -> Holder:
@@ -312,7 +329,7 @@ class TaskState:
             task.attempt_timer = task.attempt_ends = None
         if task.concurrency_key is not None:
             lane = self._lanes[task.concurrency_key]
-            lane.running = None
+            lane.running -= 1
             self._let_through(lane)
         return holder
 

@@ -192,6 +192,10 @@ class Tasks(TaskState):
             for free in freed:
                 while free.used < free.slots and (best := market.best(free.profile)) is not None:
                     self.hand_out(best, free)
+                for task in self._ready:  # the next one of its concurrency key: it stands beside the others for the next slot
+                    market.add(task)
+                    ready[task] = None
+                self._ready.clear()
             for task in ready if len(ready) < 2 else sorted(ready, key=lambda task: task.rank):
                 if freed and task.queue is None:
                     continue

@@ -68,6 +68,7 @@ steps = st.one_of(
             attempt_timeout=some(4),
             max_attempts=some(1, 2),
             concurrency_key=some("c1", "c2"),
+            concurrency_limit=some(1, 2),
             slot=some("s1"),
             group=groups,
         )
@@ -88,19 +89,22 @@ steps = st.one_of(
     ),
     *[command("task.fail", {"which": numbers, "error": some({"type": "E"})}, retry=st.booleans(), delay=seconds)] * 2,
     command("task.release", {"which": numbers}),
-    *[command("effect.put", {"which": numbers, "key": some("e1", "e2"), "body": bodies}, stale=some(True))] * 2,
+    command("effect.put", {"which": numbers, "key": some("e1", "e2"), "body": bodies}, stale=some(True)),
     command("effect.get", {"which": numbers, "key": some("e1", "e2")}),
     command("event.emit", {"type": some("e.x", "e.y")}, body=bodies, key=some("k1")),
     command("topic.publish", {"topic": some("x", "y", "z"), "body": some(b"", b"1")}, retain=st.booleans(), key=some("k1")),
     command("inbox.send", {"to": some("p", "w"), "body": bodies}, keep=st.booleans(), key=some("k1", "k2")),
     command("inbox.open", {}),
-    command("inbox.ack", {"messages": some(list(range(1, 500)), list(range(1, 500, 2)))}),
+    *[command("inbox.ack", {"messages": some(list(range(1, 500)), list(range(1, 500, 2)))})] * 2,
     command("blackboard.set", {"key": some("b1", "b2"), "body": bodies}, expected=st.integers(0, 3), mid=some("m1", "m2")),
     command("blackboard.delete", {"key": some("b1", "b2")}, expected=st.integers(0, 3)),
     command("approval.request", {"approval": some("p1", "p2", "p3"), **approving}, **approval_options),
-    command(
-        "approval.decide", {"approval": some("p1", "p2", "p3"), "type": some("approve", "edit", "reject")}, body=bodies, key=some("v1")
-    ),
+    *[
+        command(
+            "approval.decide", {"approval": some("p1", "p2", "p3"), "type": some("approve", "edit", "reject")}, body=bodies, key=some("v1")
+        )
+    ]
+    * 2,
     command("approval.withdraw", {"approval": some("p1", "p2")}),
     command("record.write", {"puts": st.lists(st.tuples(some("r/o/1", "r/o/2"), bodies, st.booleans()).map(list), max_size=2)}),
     st.tuples(st.just("advance"), some(0.5, 6, 60, 300)),
@@ -150,6 +154,8 @@ class Play:
             task = running[which % len(running)]
             fields.update(task=task.id, token=task.token - bool(fields.pop("stale", False)))
             agent = self.agents[task.holder[0]]
+        if op == "task.dispatch" and "concurrency_key" not in fields:
+            fields.pop("concurrency_limit", None)
         if op == "task.dispatch":  # an id is used for one task: again means that it is sent again
             fields["resent"] = any(event.type == "task.dispatched" and event.data["task"] == fields["task"] for event in self.driver.log)
         try:
@@ -273,7 +279,7 @@ def test_the_scripts_reach_every_kind_of_event_and_refusal(make_driver: Callable
     """The two properties above are worth what their scripts reach."""
     reached: Counter[str] = Counter()
 
-    @settings(LONG, derandomize=True, database=None)
+    @settings(LONG, max_examples=2 * LONG.max_examples, derandomize=True, database=None)
     @given(script=script)
     def play(script: list[Any]) -> None:
         play = Play(make_driver(TIGHT))
