@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..client.link import RoomLink
@@ -49,6 +50,23 @@ class Room:
 
     def __repr__(self) -> str:
         return f"Room({self.link.connection.url}/{self.name}, actor={self.link.actor!r})"
+
+    async def configure(self, *, retention: Mapping[str, float | None]) -> dict[str, float | None]:
+        """Set how much of its log this room keeps. What is dropped is a `Gap` to whoever reads from before it; what is still referred to
+        (tasks, results, values, messages, approvals) stays. Needs the verb `admin`.
+
+        Args:
+            retention: bounds by name: `age` in seconds, `count` of events, `bytes`; None: no bound of this kind. What is not named is the
+                broker's setting (30 days and 10 GiB unless it was started otherwise).
+
+        Returns:
+            What holds now, all three.
+
+        Raises:
+            NotAuthorized, BadRequest
+        """
+        answer = await self.link.acall("room.configure", retention=dict(retention))
+        return dict(answer["retention"])
 
     async def leave(self) -> None:
         """Be present no longer. What we serve or follow in this room ends."""
