@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -94,6 +94,51 @@ class Task:
         if not self._keeps and end.reason is None and self._followed is not None:
             self._followed.ack()
         self._end.set(end)
+
+
+class Batch:
+    """Tasks that were dispatched together.
+
+    `async for task in batch` gives each one as it ends: `await task.result()` then returns at once, or raises how it ended.
+
+    Attributes:
+        tasks: in the order in which they were given.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.tasks = tuple(tasks)
+
+    async def gather(self, timeout: float | None = None) -> list[Any]:
+        """All results, in the order of the tasks.
+
+        Args:
+            timeout: seconds for all of them; None: as long as it takes.
+
+        Raises:
+            TaskFailed, TaskCancelled, TaskTimeout: the first that ended so, or this wait did; the others go on.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                return list(await asyncio.gather(*(task.result() for task in self.tasks)))
+        except TaskTimeout:
+            raise
+        except TimeoutError:
+            raise TaskTimeout(f"a batch of {len(self.tasks)} tasks has not ended after {timeout:g} s; it goes on") from None
+
+    async def __aiter__(self) -> AsyncIterator[Task]:
+        ended: asyncio.Queue[Task] = asyncio.Queue()
+
+        async def watch(task: Task) -> None:
+            await task._end.wait(None)
+            ended.put_nowait(task)
+
+        watches = [asyncio.ensure_future(watch(task)) for task in self.tasks]
+        try:
+            for _ in watches:
+                yield await ended.get()
+        finally:
+            for each in watches:
+                each.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +277,24 @@ class Handoff:
         answer = await accepted
         task._state, task.attached = answer["state"], task._followed.attached
         return task
+
+    async def batch(self, jobs: Iterable[Mapping[str, Any]]) -> Batch:
+        """Dispatch many tasks together. When this returns, all of them are on disk.
+
+        Args:
+            jobs: the arguments of `dispatch` for each task, for example `{"type": "draft", "payload": {"topic": "tea"}}`.
+
+        Raises:
+            NoLagError: as `dispatch` raises, the first refusal. Those that were accepted go on; with a `key` each, the same batch
+                again attaches to them.
+        """
+        outcomes = await asyncio.gather(*(self.dispatch(**job) for job in jobs), return_exceptions=True)
+        tasks = []
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            tasks.append(outcome)
+        return Batch(tasks)
 
     def serve(
         self,
