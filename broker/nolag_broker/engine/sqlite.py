@@ -22,7 +22,7 @@ from .trimming import Read
 
 FILE: Final = "rooms.db"
 BATCH_BYTES: Final = 256 << 10  # of a row of the log
-PIECE: Final = 0.005  # seconds a read may keep a commit waiting
+PIECE: Final = 0.002  # seconds a read may keep a commit waiting
 
 T = TypeVar("T")
 

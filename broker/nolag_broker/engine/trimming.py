@@ -6,15 +6,15 @@ import sqlite3
 from bisect import bisect_left
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Final, NamedTuple, TypeVar
 
-from ..core.event import Event, decode_events
+import msgpack
+
 from .damage import check, sum_of_batch
 from .statements import SQL, execute_rows
 
 SEQUENCE_BITS: Final = 40  # a trillion events a room, eight million rooms
-PIECE_ROWS, PIECE_BYTES = 64, 1 << 20  # of the log, between two places to stop
+PIECE_ROWS, PIECE_BYTES = 64, 256 << 10  # of the log, between two places to stop
 
 T = TypeVar("T")
 Read = Generator[None, None, T]
@@ -119,10 +119,18 @@ def _parts(sql: sqlite3.Connection, room: int, row: Row, floor: int, needed: fro
     """What stays of a row, as rows: runs of events without a hole, none across the floor."""
     batch = next_batch(sql, room, row.first - 1)
     assert batch is not None
-    left = [event for event in decode_events(batch[2]) if event.seq >= floor or event.seq in needed]
-    runs = groupby(enumerate(left), key=lambda item: (item[1].seq - item[0], item[1].seq >= floor))
-    return [_batch([event for _, event in run]) for _, run in runs]
-
-
-def _batch(run: list[Event]) -> Batch:
-    return run[0].seq, run[-1].seq, b"".join(event.encoded for event in run)
+    events = batch[2]
+    unpacker = msgpack.Unpacker(max_buffer_size=0)
+    unpacker.feed(events)
+    runs: list[tuple[int, int, int, int]] = []  # first and last sequence, where its bytes begin and end
+    end = 0
+    for seq in range(row.first, row.end + 1):
+        begin = end
+        unpacker.skip()
+        end = unpacker.tell()
+        if seq >= floor or seq in needed:
+            if runs and runs[-1][1] == seq - 1 and seq != floor:
+                runs[-1] = (runs[-1][0], seq, runs[-1][2], end)
+            else:
+                runs.append((seq, seq, begin, end))
+    return [(first, last, events[begin:end]) for first, last, begin, end in runs]
