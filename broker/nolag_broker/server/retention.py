@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 from ..core.retention import of_record
 from ..core.room import Room
 from ..core.turn import BROKER, Env
+from ..engine.base import StorageFailed
 from .hosted import HostedRoom
-from .logs import get_logger
+from .logs import get_logger, trace
 from .moments import first_since
 
 if TYPE_CHECKING:
@@ -41,8 +42,14 @@ class Retention:
         while True:
             await asyncio.sleep(self._every)
             for hosted in self._node.rooms():
-                if hosted.room is not None:
+                if hosted.room is None:
+                    continue
+                try:
                     await self._look(hosted, hosted.room)
+                except StorageFailed:
+                    raise
+                except Exception as error:  # a defect here must not stop rooms: nothing was dropped that is needed, only too much is kept
+                    log.error("a log could not be trimmed", room=hosted.name, trace=trace(error))
 
     async def _look(self, hosted: HostedRoom, room: Room) -> None:
         feed = hosted.feed
