@@ -202,6 +202,7 @@ class Handoff:
         payload: Any = None,
         *,
         capabilities: Sequence[str] = (),
+        preferred: str | None = None,
         key: str | None = None,
         priority: int = 0,
         delay: float = 0.0,
@@ -220,6 +221,7 @@ class Handoff:
             type: what kind of work.
             payload: plain values.
             capabilities: what a worker must have, all of them.
+            preferred: the actor that gets it if it is free and capable; otherwise it goes to others.
             key: the same key with the same type and payload attaches to the task that exists, finished or not.
             priority: higher goes first.
             delay: seconds before it may start.
@@ -243,6 +245,7 @@ class Handoff:
         fields: dict[str, Any] = {
             "type": type,
             "key": key,
+            "preferred": preferred,
             "timeout": timeout,
             "attempt_timeout": attempt_timeout,
             "concurrency_key": concurrency_key,

@@ -152,6 +152,7 @@ class TaskDispatch(Command):
     body: Body
     kind: Kind = "handoff"
     capabilities: NameSet = EMPTY
+    preferred: Name | None = None
     ct: Name | None = None
     key: Name | None = None
     priority: Annotated[int, integer(-(2**31), 2**31)] = 0

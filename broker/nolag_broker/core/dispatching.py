@@ -275,6 +275,8 @@ def _facts(command: TaskDispatch, caller: Caller, digest: str, wall: float) -> d
         facts["concurrency_key"] = command.concurrency_key
     if command.concurrency_limit != 1:
         facts["concurrency_limit"] = command.concurrency_limit
+    if command.preferred is not None:
+        facts["preferred"] = command.preferred
     if command.slot is not None:
         facts["slot"] = command.slot
     if command.group is not None:

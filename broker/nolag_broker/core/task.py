@@ -29,7 +29,7 @@ FORGOTTEN: Final = "forgotten"  # by the room too: nobody ever sees it
 LIVE: Final = frozenset({WAITING, DELAYED, PARKED, RUNNING})
 ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED, TIMED_OUT})
 
-HEADER: Final = 36  # fields of a stored header; new ones come last, and None is what older rows have
+HEADER: Final = 37  # fields of a stored header; new ones come last, and None is what older rows have
 
 Holder = tuple[str, str]  # actor, instance
 
@@ -69,6 +69,7 @@ class Task(Entity):
         "max_attempts",
         "offer_number",
         "period",  # in which it ended; see Finished
+        "preferred",
         "priority",
         "queue",
         "require_live",
@@ -104,6 +105,7 @@ class Task(Entity):
         self.deadline: float | None = get("deadline")
         self.concurrency_key: str | None = get("concurrency_key")
         self.concurrency_limit: int = get("concurrency_limit", 1)
+        self.preferred: str | None = get("preferred")
         self.slot: str | None = get("slot")
         self.group: str | None = get("group")
         self.require_live: bool = get("require_live", False)
@@ -190,6 +192,7 @@ class Task(Entity):
                 self.attempt_ends,
                 self.effects,
                 self.concurrency_limit,
+                self.preferred,
             )
         )
         return values
@@ -243,6 +246,7 @@ class Task(Entity):
             self.attempt_ends,
             effects,
             limit,
+            self.preferred,
         ) = values
         self.stored = False
         self.effects = effects or 0

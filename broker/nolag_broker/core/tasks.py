@@ -191,7 +191,7 @@ class Tasks(TaskState):
                     market.add(task)
             for free in freed:
                 while free.used < free.slots and (best := market.best(free.profile)) is not None:
-                    self.hand_out(best, free)
+                    self.hand_out(best, self._preferred(best) or free)
                 for task in self._ready:  # the next one of its concurrency key: it stands beside the others for the next slot
                     market.add(task)
                     ready[task] = None
@@ -199,10 +199,19 @@ class Tasks(TaskState):
             for task in ready if len(ready) < 2 else sorted(ready, key=lambda task: task.rank):
                 if freed and task.queue is None:
                     continue
-                if (offer := market.find(task)) is not None:
+                if (offer := self._preferred(task) or market.find(task)) is not None:
                     self.hand_out(task, offer)
                 elif not freed:
                     market.add(task)
+
+    def _preferred(self, task: Task) -> Offer | None:
+        """A free offer of the worker that the task would rather go to."""
+        if task.preferred is not None:
+            for member in self._room.members.of_actor(task.preferred):
+                for offer in () if member.session is None else member.session.offers.values():
+                    if offer.used < offer.slots and offer.profile.kind == task.kind and offer.profile.admits(task):
+                        return offer
+        return None
 
     # -- looking tasks up
 

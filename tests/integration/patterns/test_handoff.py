@@ -71,6 +71,27 @@ async def test_a_hundred_tasks_in_flight_each_have_their_own_result(join: Any) -
         assert await asyncio.gather(*(task.result(20) for task in tasks)) == [n * n for n in range(300)]
 
 
+async def test_a_preferred_worker_gets_what_it_has_a_slot_for(join: Any) -> None:
+    desk = await join("desk")
+    a, b = await join("a", max_concurrency=2), await join("b", max_concurrency=2)
+    full = asyncio.Event()
+    started: list[str] = []
+
+    def handler(name: str) -> Any:
+        async def run(task: HandedTask) -> str:
+            started.append(name)
+            if len(started) == 4:
+                full.set()
+            await full.wait()
+            return name
+
+        return run
+
+    async with a.handoff.serve(handler("a")), b.handoff.serve(handler("b")):
+        tasks = [await desk.handoff.dispatch("t", n, preferred="b") for n in range(4)]
+        assert [await task.result(10) for task in tasks] == ["b", "b", "a", "a"]
+
+
 async def test_types_keep_offers_apart(join: Any) -> None:
     room = await join("worker", max_concurrency=2)
 

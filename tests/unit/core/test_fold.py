@@ -66,6 +66,7 @@ steps = st.one_of(
             delay=seconds,
             timeout=some(3, 30),
             attempt_timeout=some(4),
+            preferred=some("w", "w2"),
             max_attempts=some(1, 2),
             concurrency_key=some("c1", "c2"),
             concurrency_limit=some(1, 2),
