@@ -121,6 +121,29 @@ def respond(
     _decide(Access(url, token, path), as_json, room, id, "respond", None, message, by)
 
 
+@app.command("delegate")
+def delegate(
+    id: Id,
+    to: Annotated[str, typer.Argument(metavar="TO", help="An actor, or role:NAME: whoever of that role votes first.")],
+    room: Room = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why, for the audit trail.", show_default=False)] = None,
+    url: Url = None,
+    token: Token = None,
+    path: DataPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pass your vote on one approval on to somebody else."""
+
+    async def command(session: Session) -> None:
+        approval = await _find(session, room, id)
+        fields = {"reason": reason} if reason is not None else {}
+        await session.ask("approval.delegate", approval["room"], approval=approval["approval"], to=to, **fields)
+        value = {"approval": approval["approval"], "room": approval["room"], "action": approval["action"], "to": to}
+        session.out.say(value, f"your vote on {approval['action']} ({approval['approval']}) is with {to}")
+
+    with_broker(Access(url, token, path), as_json, command)
+
+
 def _decide(
     access: Access, as_json: bool, room: str | None, id: str, type: str, args: str | None, message: str | None, by: str | None
 ) -> None:
@@ -199,6 +222,8 @@ def _row(approval: dict[str, Any]) -> tuple[str, ...]:
     state = approval["state"]
     if state == "pending" and approval["quorum"] > 1:
         state = f"{len(approval['votes'])} of {approval['quorum']} votes"
+    if passed := approval.get("delegations"):
+        state += "; delegated: " + ", ".join(f"{each['from']} to {each['to']}" for each in passed)
     if decision := approval.get("decision"):
         state = f"{decision['type']} by {decision.get('actor') or decision.get('reason')}"
     asked = ago(approval["created"])
@@ -222,6 +247,7 @@ def _render(screen: Any, approval: dict[str, Any]) -> None:
         facts.append(("quorum", str(approval["quorum"])))
     if approval.get("expires") and approval["state"] == "pending":
         facts.append(("expires", f"in {span(approval['expires'] - time.time())}, as a no"))
+    facts += [("delegated", _delegation(passed)) for passed in approval.get("delegations", ())]
     facts += [("vote", _vote(vote)) for vote in approval["votes"]]
     if decision := approval.get("decision"):
         facts.append(("decision", _vote(decision)))
@@ -235,7 +261,14 @@ def _render(screen: Any, approval: dict[str, Any]) -> None:
 def _vote(vote: dict[str, Any]) -> str:
     label = f" ({vote['by']})" if vote.get("by") else ""
     message = f": {vote['message']}" if vote.get("message") else ""
+    label += f" for {', '.join(vote['for'])}" if vote.get("for") else ""
     return f"{vote['type']} by {vote.get('actor') or vote.get('reason')}{label}, {ago(vote['time'])}{message}"
+
+
+def _delegation(passed: dict[str, Any]) -> str:
+    reason = f": {passed['reason']}" if passed.get("reason") else ""
+    taken = f" (taken by {passed['taken']})" if passed.get("taken", passed["to"]) != passed["to"] else ""
+    return f"{passed['from']} to {passed['to']}{taken}, {ago(passed['time'])}{reason}"
 
 
 def _render_args(screen: Any, args: Any) -> None:

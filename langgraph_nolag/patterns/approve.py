@@ -27,6 +27,7 @@ class Decision:
         roles: the decider's.
         reason: `vote`, `expired` or `withdrawn`.
         time: seconds since 1970.
+        acting_for: actors who passed their vote on to the decider.
     """
 
     approved: bool
@@ -38,6 +39,7 @@ class Decision:
     roles: tuple[str, ...]
     reason: str
     time: float
+    acting_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class Pending:
     Attributes:
         args: what is asked about.
         digest: of what is shown; give it to `decide` and the decision is bound to it.
-        votes: so far: `{actor, type, by, message, time}`.
+        votes: so far: `{actor, type, by, message, time, for}`; `for` names those who passed their vote on to the actor.
+        delegations: votes passed on: `{from, to, time, reason, taken}`; `taken` is who made use of it, by voting or passing it on.
         created, expires: seconds since 1970.
         decision: once it is decided.
     """
@@ -68,6 +71,7 @@ class Pending:
     task: str | None
     thread: str | None
     decision: Decision | None
+    delegations: tuple[dict[str, Any], ...] = ()
 
 
 class Request:
@@ -210,6 +214,24 @@ class Approve:
         )
         return str(answer["state"])
 
+    async def delegate(self, id: str, to: str, *, reason: str | None = None) -> None:
+        """Pass our vote on this approval on: `to` may vote in our place, and we do not any more.
+
+        It stays one vote: an approver to whom it is passed has one vote all the same. Whoever votes needs the grant `approve`. Until it
+        was made use of, calling this again passes the vote to somebody else.
+
+        Args:
+            id: which approval.
+            to: an actor, or `role:name`: whoever of that role votes first.
+            reason: for the audit trail.
+
+        Raises:
+            AlreadyDecided, ApprovalNotFound.
+            NotAuthorized: we are not asked.
+            BadRequest: to ourselves, to who passed its own vote on, or voted; we have voted; too few would be left for the quorum.
+        """
+        await self._link.acall("approval.delegate", approval=id, to=to, reason=reason)
+
 
 def _decision(decision: Mapping[str, Any], asked: Any) -> Decision:
     approved = decision.get("approved") is True
@@ -224,6 +246,7 @@ def _decision(decision: Mapping[str, Any], asked: Any) -> Decision:
         roles=tuple(decision.get("roles") or ()),
         reason=decision.get("reason", "vote"),
         time=decision.get("time", 0.0),
+        acting_for=tuple(decision.get("for") or ()),
     )
 
 
@@ -246,4 +269,5 @@ def approval_from_wire(info: Mapping[str, Any]) -> Pending:
         task=info.get("task"),
         thread=info.get("thread"),
         decision=None if decision is None else _decision(decision, args),
+        delegations=tuple(info.get("delegations") or ()),
     )

@@ -15,6 +15,7 @@ from .turn import BodyAt, Caller
 if TYPE_CHECKING:
     from .members import Session
 
+HEADER = 18  # values
 PENDING = "pending"
 DECIDED = "decided"
 
@@ -30,6 +31,7 @@ class Approval(Entity):
         "created",
         "ct",
         "decision",
+        "delegations",
         "description",
         "digest",
         "expires",
@@ -65,6 +67,7 @@ class Approval(Entity):
         self.votes: dict[str, dict[str, Any]] = {}  # by actor
         self.keys: list[str] = []  # of all votes ever counted
         self.decision: dict[str, Any] | None = None
+        self.delegations: dict[str, dict[str, Any]] = {}  # by the actor who passed its vote on: to, time, reason?, taken?
         self.timer: Timer | None = None
         self.watchers: dict[Session, None] = {}
 
@@ -99,6 +102,7 @@ class Approval(Entity):
                 self.votes,
                 self.keys,
                 self.decision,
+                self.delegations,
             )
         )
         return row
@@ -106,6 +110,9 @@ class Approval(Entity):
     @classmethod
     def from_header(cls, row: bytes) -> Approval:
         self = cls.__new__(cls)
+        values: list[Any] = msgpack.unpackb(row)
+        if len(values) < HEADER:
+            values.append({})  # written by a broker that did not know delegations
         (
             self.id,
             self.seq,
@@ -124,13 +131,15 @@ class Approval(Entity):
             self.votes,
             self.keys,
             self.decision,
-        ) = msgpack.unpackb(row)
+            self.delegations,
+        ) = values
         self.stored = False
         self.timer = None
         self.watchers = {}
         return self
 
-    def may_decide(self, caller: Caller) -> bool:
+    def names(self, caller: Caller) -> bool:
+        """Whether the caller is asked: as itself, or for a role it has."""
         if self.approvers is None:
             return True
         return caller.actor in self.approvers or any("role:" + role in self.approvers for role in caller.roles)
@@ -165,6 +174,7 @@ class Approval(Entity):
             "task": self.task,
             "thread": self.thread,
             "ct": self.ct,
+            "delegations": [{"from": actor, **passed} for actor, passed in self.delegations.items()] or None,
             "decision": self.view_of_decision(),
         }
         info.update((name, value) for name, value in optional.items() if value is not None)

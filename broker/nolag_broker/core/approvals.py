@@ -10,8 +10,17 @@ import msgpack
 
 from ..wire.codec import pack
 from ..wire.codes import Refusal
+from . import delegation
 from .approval import DECIDED, PENDING, Approval
-from .command import ApprovalDecide, ApprovalFollow, ApprovalGet, ApprovalList, ApprovalRequest, ApprovalWithdraw
+from .command import (
+    ApprovalDecide,
+    ApprovalDelegate,
+    ApprovalFollow,
+    ApprovalGet,
+    ApprovalList,
+    ApprovalRequest,
+    ApprovalWithdraw,
+)
 from .entity import Entity
 from .event import Event
 from .members import Session
@@ -58,12 +67,14 @@ class Approvals:
             ApprovalList: self.list_approvals,
             ApprovalGet: self.get,
             ApprovalDecide: self.decide,
+            ApprovalDelegate: self.delegate,
             ApprovalWithdraw: self.withdraw,
         }
 
     def folds(self) -> dict[str, Any]:
         return {
             "approval.requested": self.apply_requested,
+            "approval.delegated": self.apply_delegated,
             "approval.voted": self.apply_voted,
             "approval.decided": self.apply_decided,
         }
@@ -82,11 +93,23 @@ class Approvals:
         self._enter(approval)
         self._room.touch(approval)
 
+    def apply_delegated(self, event: Event) -> None:
+        data = event.data
+        approval = self._pending[data["approval"]]
+        passed = {"to": data["to"], "time": event.time}
+        if "reason" in data:
+            passed["reason"] = data["reason"]
+        approval.delegations.pop(event.sender, None)
+        approval.delegations[event.sender] = passed
+        delegation.take(approval, event.sender, data.get("for", ()))
+        self._room.touch(approval)
+
     def apply_voted(self, event: Event) -> None:
         data = event.data
         approval = self._pending[data["approval"]]
         vote = {"type": data["type"], "time": event.time}
-        vote.update((name, data[name]) for name in ("by", "message", "key") if name in data)
+        vote.update((name, data[name]) for name in ("by", "message", "key", "for") if name in data)
+        delegation.take(approval, event.sender, data.get("for", ()))
         approval.votes.pop(event.sender, None)
         approval.votes[event.sender] = vote
         if "key" in data:
@@ -259,9 +282,7 @@ class Approvals:
         if command.key is not None and command.key in approval.keys:  # whoever says it again: nothing is decided by it
             return self._answer(approval) if decided is not None and decided.get("key") == command.key else {"state": PENDING}
         self._room.allow("approve", approval.action)
-        if not approval.may_decide(caller):
-            named = ", ".join(approval.approvers or ())
-            raise Refusal("not_authorized", f"{caller.actor} is not among the approvers: {named}", detail={"approvers": approval.approvers})
+        acting_for = delegation.votes_for(approval, caller)
         if command.resent and decided is not None and (decided["actor"], decided["type"]) == (caller.actor, command.type):
             return self._answer(approval)
         self._still_pending(approval)
@@ -270,12 +291,28 @@ class Approvals:
         for name in ("message", "by", "key"):
             if (value := getattr(command, name)) is not None:
                 data[name] = value
+        if acting_for:
+            data["for"] = acting_for
         vote = {"approval": approval.id, **data}
         self._room.emit("approval.voted", approval.action, vote, command.body, command.ct, approval.seq)
         agreed = sum(vote["type"] != REJECT for vote in approval.votes.values())
         if command.type == REJECT or agreed >= approval.quorum:
             self._decide(approval, {**data, "approved": command.type in APPROVING, "reason": "vote"}, command.body, command.ct)
         return self._answer(approval)
+
+    def delegate(self, command: ApprovalDelegate, caller: Caller) -> dict[str, Any]:
+        """Pass the caller's vote on. Whoever gets it needs the grant like everybody who votes: nobody is granted anything by this."""
+        approval = self._known(command.approval)
+        self._room.allow("approve", approval.action)
+        self._still_pending(approval)
+        with_it = delegation.check(approval, caller, command.to)
+        data: dict[str, Any] = {"approval": approval.id, "from": caller.actor, "to": command.to}
+        if command.reason is not None:
+            data["reason"] = command.reason
+        if with_it:
+            data["for"] = with_it
+        self._room.emit("approval.delegated", approval.action, data, parent=approval.seq)
+        return {"state": PENDING}
 
     def _check_vote(self, approval: Approval, command: ApprovalDecide) -> None:
         if command.type not in approval.allow:

@@ -452,6 +452,15 @@ class ApprovalDecide(Command):
 
 
 @dataclass(slots=True)
+class ApprovalDelegate(Command):
+    op = "approval.delegate"
+    once = True
+    approval: Name
+    to: Name  # an actor or "role:name"
+    reason: Text | None = None
+
+
+@dataclass(slots=True)
 class ApprovalWithdraw(Command):
     op = "approval.withdraw"
     once = True

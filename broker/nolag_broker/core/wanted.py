@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .command import (
     ApprovalDecide,
+    ApprovalDelegate,
     ApprovalFollow,
     ApprovalGet,
     ApprovalList,
@@ -43,7 +44,7 @@ class Wanted:
         self._approvals = room.approvals
         self._once = room.once
         one_task = (TaskCancel, TaskTell, TaskGet, TaskRetry, TaskFail, TaskRelease, TaskProgress)
-        one_approval = (ApprovalGet, ApprovalDecide, ApprovalWithdraw, ApprovalRequest)
+        one_approval = (ApprovalGet, ApprovalDecide, ApprovalDelegate, ApprovalWithdraw, ApprovalRequest)
         self._by: dict[type[Command], Callable[[Any], Iterable[str]]] = {
             **dict.fromkeys(one_task, lambda command: self._task(command.task)),
             **dict.fromkeys(one_approval, lambda command: self._approvals.needs(command.approval)),

@@ -124,6 +124,21 @@ def test_a_quorum_takes_more_than_one_vote(cli: Cli, ask: Any) -> None:
     assert cli("approvals", "show", id, "--json").json["state"] == "pending"
 
 
+def test_a_vote_is_passed_on(cli: Cli, ask: Any) -> None:
+    id = ask("pay", approvers=["admin"])
+    assert cli("approvals", "delegate", id, "admin").status == 2
+    done = cli("approvals", "delegate", id, "ben", "--reason", "on holiday", "--json")
+    assert (done.status, done.json["to"]) == (0, "ben")
+    assert cli("approvals", "approve", id).status == 1
+    assert "delegated  admin to ben, " in cli("approvals", "show", id).out
+    assert "on holiday" in cli("approvals", "show", id).out
+    assert cli("approvals", "show", id, "--json").json["delegations"][0]["to"] == "ben"
+    assert "admin to ben" in " ".join(cli("approvals", "list").out.split())
+    cli.agent(lambda room: room.approve.decide(id, "approve"), actor="ben")
+    assert "approve by ben for admin, " in cli("approvals", "show", id).out
+    assert cli("approvals", "delegate", id, "cy").status == 1
+
+
 def test_the_second_decision_is_refused_in_one_line(cli: Cli, ask: Any) -> None:
     id = ask()
     assert cli("approvals", "approve", id).status == 0

@@ -173,6 +173,17 @@ def test_two_orchestrators_make_a_quorum(broker: LocalBroker) -> None:
     assert of("bo").invoke(Command(resume={"type": "approve"}), thread())["log"] == [(True, "approve", ARGS, None)]
 
 
+def test_a_vote_on_a_gate_is_passed_on(broker: LocalBroker, person: People) -> None:
+    """To whoever runs the graph, who then answers for both."""
+    graph = paying(broker, approvers=["ana"])
+    graph.invoke({"log": []}, thread())
+    with pytest.raises(NotAuthorized):
+        graph.invoke(Command(resume={"type": "approve"}), thread())
+    (asked,) = person("ana").pending()
+    person("ana").link.call("approval.delegate", approval=asked["approval"], to="local")
+    assert graph.invoke(Command(resume={"type": "approve"}), thread())["log"] == [(True, "approve", ARGS, None)]
+
+
 def test_one_reject_ends_it(broker: LocalBroker, person: People) -> None:
     graph = paying(broker, quorum=3)
     graph.invoke({"log": []}, thread())

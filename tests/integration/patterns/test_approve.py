@@ -108,3 +108,39 @@ async def test_withdrawing_is_no_approval(join: Any) -> None:
     await request.withdraw("not needed")
     decision = await request.decision(10)
     assert (decision.approved, decision.reason) == (False, "withdrawn")
+
+
+async def test_a_vote_is_passed_on_once(join: Any) -> None:
+    writer, ana, ben = await join("writer"), await join("ana"), await join("ben")
+    request = await writer.approve.request("pay", {"eur": 5}, approvers=["ana"])
+    with pytest.raises(NotAuthorized):
+        await ben.approve.delegate(request.id, "writer")
+    with pytest.raises(BadRequest) as caught:
+        await ana.approve.delegate(request.id, "ana")
+    assert caught.value.detail["field"] == "to"
+    await ana.approve.delegate(request.id, "ben", reason="on holiday")
+    (pending,) = await ben.approve.pending()
+    (delegation,) = pending.delegations
+    assert (delegation["from"], delegation["to"], delegation["reason"]) == ("ana", "ben", "on holiday")
+    with pytest.raises(NotAuthorized):
+        await ana.approve.decide(request.id, "approve")
+    assert await ben.approve.decide(request.id, "approve") == "decided"
+    decision = await request.decision(10)
+    assert (decision.approved, decision.actor, decision.acting_for) == (True, "ben", ("ana",))
+    with pytest.raises(AlreadyDecided):
+        await ana.approve.delegate(request.id, "cy")
+    trail = [event async for event in stored(writer, "approval.*")]
+    assert [(event.type, event.sender) for event in trail] == [
+        ("approval.requested", "writer"),
+        ("approval.delegated", "ana"),
+        ("approval.voted", "ben"),
+        ("approval.decided", "ben"),
+    ]
+
+
+async def stored(room: Any, types: str) -> Any:
+    """What is in the log, up to the decision."""
+    async for event in room.observe.stream(types, since=0):
+        yield event
+        if event.type == "approval.decided":
+            return

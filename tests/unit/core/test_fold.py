@@ -106,6 +106,7 @@ steps = st.one_of(
         )
     ]
     * 2,
+    command("approval.delegate", {"approval": some("p1", "p2", "p3"), "to": some("p", "q", "w", "role:r")}, reason=some("away")),
     command("approval.withdraw", {"approval": some("p1", "p2")}),
     command("record.write", {"puts": st.lists(st.tuples(some("r/o/1", "r/o/2"), bodies, st.booleans()).map(list), max_size=2)}),
     st.tuples(st.just("advance"), some(0.5, 6, 60, 300)),
