@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ..core.event import Event
 from ..core.turn import Turn
+from .blobs import BlobStore
 
 
 class StorageFailed(Exception):
@@ -37,7 +38,7 @@ class RoomImage:
     heads: dict[str, bytes]
 
 
-class Engine(Protocol):
+class Engine(BlobStore, Protocol):
     """Stores rooms: a log of events and rows beside it.
 
     Guarantees, the same for every engine and shown by one contract suite:

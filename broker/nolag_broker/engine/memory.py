@@ -12,6 +12,7 @@ from ..core.event import Event
 from ..core.turn import Turn
 from .base import RoomImage, SequenceConflict, StorageFailed
 from .keys import KeyRange
+from .memory_blobs import MemoryBlobs
 
 OVERHEAD: Final = 200  # bytes that an event counts beside its body
 
@@ -44,12 +45,13 @@ class _Stored:
         return self.pinned.get(sequence)
 
 
-class MemoryEngine:
+class MemoryEngine(MemoryBlobs):
     """See `Engine` for the guarantees; `durability` is `process`."""
 
     durability = "process"
 
     def __init__(self) -> None:
+        super().__init__()
         self._rooms: dict[str, _Stored] = {}
         self._open = False
 
@@ -81,6 +83,7 @@ class MemoryEngine:
         if stored is None or stored.last != turn.expected_sequence:
             return SequenceConflict(f"room {room!r} does not end at {turn.expected_sequence}")
         stored.events.extend(turn.events)
+        self._refer(room, turn.events)
         stored.size += sum(map(_size, turn.events))
         for key, value in turn.heads.items():
             if value is None:
@@ -138,6 +141,7 @@ class MemoryEngine:
         stored.size -= sum(map(_size, stored.events[:count]))
         del stored.events[:count]
         stored.first += count
+        self._release(room, floor, pinned)
 
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
         self._check()

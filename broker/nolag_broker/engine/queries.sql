@@ -59,3 +59,46 @@ SELECT key, NULL, NULL FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key
 
 -- name: scan_keys_down
 SELECT key, NULL, NULL FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?;
+
+-- name: last_blob
+SELECT coalesce(max(id), 0) FROM blob;
+
+-- name: begin_blob
+INSERT INTO blob (id, room) VALUES (?, ?);
+
+-- name: add_piece
+INSERT INTO blob_piece (id, bytes, sum) VALUES (?, ?, ?);
+
+-- name: name_blob
+-- Does nothing where the room has one of this hash.
+UPDATE OR IGNORE blob SET hash = ?, size = ? WHERE id = ?;
+
+-- name: blob
+SELECT id, size FROM blob WHERE room = ? AND hash = ?;
+
+-- name: piece
+SELECT bytes, sum FROM blob_piece WHERE id = ?;
+
+-- name: refer
+INSERT INTO blob_ref (room, seq, blob) SELECT ?, ?, id FROM blob WHERE room = ? AND hash = ?;
+
+-- name: refs
+SELECT seq FROM blob_ref WHERE room = ? AND seq >= ? AND seq < ?;
+
+-- name: release
+DELETE FROM blob_ref WHERE (room, seq) IN (VALUES :rows);
+
+-- name: unreferred
+SELECT blob.id, room.name, hash FROM blob JOIN room ON room.id = blob.room WHERE refs = 0 AND blob.id > ? ORDER BY blob.id LIMIT 1;
+
+-- name: unname
+UPDATE blob SET hash = NULL WHERE id = ? AND refs = 0;
+
+-- name: drop_pieces
+DELETE FROM blob_piece WHERE id IN (SELECT id FROM blob_piece WHERE id >= ? AND id < ? LIMIT ?);
+
+-- name: drop_blob
+DELETE FROM blob WHERE id = ?;
+
+-- name: checkpoint
+PRAGMA wal_checkpoint(PASSIVE);

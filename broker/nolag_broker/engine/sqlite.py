@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from ..core.event import Event
 from ..core.turn import Turn
 from .base import RoomImage, SequenceConflict, StorageFailed
+from .blobs import BlobDamaged, Name, Spare
 from .keys import KeyRange
 from .tables import Tables, batches
 from .trimming import Read
@@ -88,6 +89,24 @@ class SqliteEngine:
     ) -> list[tuple[str, bytes | None]]:
         keys = KeyRange.of(prefix, after, before)
         return await self._thread.read(lambda tables: tables.scan(room, keys, reverse, limit, bodies, max_bytes))
+
+    async def begin_blob(self, room: str) -> int:
+        return await self._thread.do(lambda tables: tables.blobs.begin(room))
+
+    async def add_piece(self, blob: int, number: int, piece: bytes, name: Name | None = None) -> None:
+        await self._thread.read(lambda tables: tables.blobs.add_piece(blob, number, piece, name))
+
+    async def drop_blob(self, blob: int) -> None:
+        await self._thread.do(lambda tables: tables.blobs.drop(blob))
+
+    async def blob_size(self, room: str, hash: bytes) -> int | None:
+        return await self._thread.do(lambda tables: tables.blobs.size(room, hash))
+
+    async def piece(self, room: str, hash: bytes, number: int) -> bytes | None:
+        return await self._thread.read(lambda tables: tables.blobs.piece(room, hash, number))
+
+    async def collect_blobs(self, spare: Spare) -> int:
+        return await self._thread.read(lambda tables: tables.blobs.collect(spare))
 
 
 @dataclass(slots=True, eq=False)
@@ -199,6 +218,9 @@ class _Thread:
             return
         try:
             result = call()
+        except BlobDamaged as error:  # of one value: what else the file holds is as sound as before
+            self._finish(future, None, error)
+            return
         except Exception as error:
             self._failure = StorageFailed(f"{self._file}: {error}")
             self._failure.__cause__ = error

@@ -17,12 +17,14 @@ import msgpack
 from ..core.event import Event, decode_events
 from ..core.turn import Turn
 from .base import DatabaseInUse, DatabaseTooNew, RoomImage, SequenceConflict, StorageFailed
+from .blob_refs import refer
+from .blob_tables import BlobTables
 from .damage import Witness, check, sum_of_room, sum_of_row
 from .keys import KeyRange
 from .statements import SQL, execute_keys, execute_rows, read_sql
 from .trimming import SEQUENCE_BITS, Batch, Kept, Read, append, floor_of, next_batch, trim
 
-SCHEMAS: Final = ("schema.sql", "schema-2.sql", "schema-3.sql")  # each makes the next version of the one before
+SCHEMAS: Final = ("schema.sql", "schema-2.sql", "schema-3.sql", "schema-4.sql")  # each makes the next version of the one before
 VERSION: Final = len(SCHEMAS)  # kept in `PRAGMA user_version`
 HEADS, RECORDS = 0, 1
 PIECE_ROWS, PIECE_BYTES = 64, 1 << 20  # of a scan, between two places to stop
@@ -57,6 +59,7 @@ class Tables:
         self._last: dict[str, int] = {row[0]: row[2] for row in rooms}
         self._kept: dict[str, Kept] = {row[0]: Kept(row[3], row[4]) for row in rooms}
         self._changes: defaultdict[int, int] = defaultdict(int)  # commits that touched a room's records
+        self.blobs = BlobTables(self._sql, self._ids)
 
     def _connect(self) -> sqlite3.Connection:
         # SQLite before 3.51.3 can corrupt the database when one connection resets the write-ahead log while another writes.
@@ -148,6 +151,7 @@ class Tables:
             self._rows(id, RECORDS, turn.records, puts)
             if turn.records or turn.deleted_prefixes:
                 self._changes[id] += 1
+            refer(self._sql, id, turn.events)
         execute_rows(self._sql, "put", puts)
         append(self._sql, log)
         execute_rows(self._sql, "set_last", [(self._ids[room], last, added[room]) for room, last in lasts.items()])

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgpack
 
+from .blob_refs import release
 from .damage import check, sum_of_batch
 from .statements import SQL, execute_rows
 
@@ -105,9 +106,11 @@ def _cut(sql: sqlite3.Connection, room: int, kept: Kept, rows: Sequence[Row], fl
             parts = _parts(sql, room, row, floor, frozenset(needed))
             size += sum(len(events) for first, _, events in parts if first >= floor)
             stay.extend(parts)
-    first = max(kept.first, min(rows[-1].end + 1, floor))
+    end = min(rows[-1].end + 1, floor)
+    first = max(kept.first, end)
     if gone or first != kept.first:
         sql.execute("BEGIN IMMEDIATE")
+        release(sql, room, rows[0].first, end, pinned)
         execute_rows(sql, "trim", [(id,) for id in gone])
         append(sql, [(room << SEQUENCE_BITS | end, begin, events) for begin, end, events in stay])
         sql.execute(SQL["set_first"], (first, size, room))

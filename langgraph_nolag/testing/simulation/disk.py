@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Awaitable, Callable, Sequence
+from copy import copy, deepcopy
 from dataclasses import fields
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from nolag_broker.core.event import Event
 from nolag_broker.core.turn import Turn
 from nolag_broker.engine.base import RoomImage, SequenceConflict, StorageFailed
+from nolag_broker.engine.blobs import Name, Spare
 from nolag_broker.engine.memory import MemoryEngine
 
+T = TypeVar("T")
 Stored = Callable[[str, Turn], None]
 
 
@@ -33,6 +35,7 @@ class _Store(MemoryEngine):
             other._rooms[name] = twin = copy(stored)
             for field in fields(stored):
                 setattr(twin, field.name, copy(getattr(stored, field.name)))
+        other._blobs, other._last_blob = deepcopy(self._blobs), self._last_blob
         return other
 
     def heads(self, room: str) -> dict[str, bytes]:
@@ -158,3 +161,27 @@ class SimulatedEngine:
 
     async def scan(self, room: str, prefix: str, **options: Any) -> list[tuple[str, bytes | None]]:
         return await (await self._read()).scan(room, prefix, **options)
+
+    async def begin_blob(self, room: str) -> int:
+        return await self._both(lambda store: store.begin_blob(room))
+
+    async def add_piece(self, blob: int, number: int, piece: bytes, name: Name | None = None) -> None:
+        await self._both(lambda store: store.add_piece(blob, number, piece, name))
+
+    async def drop_blob(self, blob: int) -> None:
+        await self._both(lambda store: store.drop_blob(blob))
+
+    async def blob_size(self, room: str, hash: bytes) -> int | None:
+        return await (await self._read()).blob_size(room, hash)
+
+    async def piece(self, room: str, hash: bytes, number: int) -> bytes | None:
+        return await (await self._read()).piece(room, hash, number)
+
+    async def collect_blobs(self, spare: Spare) -> int:
+        return await self._both(lambda store: store.collect_blobs(spare))
+
+    async def _both(self, call: Callable[[_Store], Awaitable[T]]) -> T:
+        """Written and synced in one."""
+        done = await call(await self._read())
+        await call(self.disk.synced)
+        return done
