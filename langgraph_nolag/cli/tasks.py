@@ -116,6 +116,12 @@ async def _find(session: Session, room: str | None, id: str, states: list[str]) 
     return matching[0]
 
 
+def _state(task: dict[str, Any]) -> str:
+    """With the key that a parked task waits for."""
+    by = task.get("parked_by")
+    return f"{task['state']} ({by.removesuffix('_key')} {task[by]})" if by is not None else str(task["state"])
+
+
 def _row(task: dict[str, Any]) -> tuple[str, ...]:
     errors = task.get("errors") or []
     error = errors[-1]["error"] if errors else None
@@ -127,7 +133,7 @@ def _row(task: dict[str, Any]) -> tuple[str, ...]:
         task["room"],
         task["kind"],
         task["type"],
-        task["state"],
+        _state(task),
         str(task["attempt"]),
         worker,
         ago(task["created"]),

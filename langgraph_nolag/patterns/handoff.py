@@ -148,6 +148,7 @@ class TaskInfo:
     Attributes:
         errors: one entry an attempt that failed: `{attempt, error: {type, message}, actor?}`.
         holder: the actor who runs it.
+        parked_by: why a task in the state `parked` waits: `concurrency_key` or `rate_key`.
     """
 
     id: str
@@ -163,6 +164,9 @@ class TaskInfo:
     due: float | None = None
     deadline: float | None = None
     attempt_timeout: float | None = None
+    concurrency_key: str | None = None
+    rate_key: str | None = None
+    parked_by: str | None = None
     errors: tuple[dict[str, Any], ...] = ()
 
 
@@ -213,6 +217,8 @@ class Handoff:
         retry: Retry | Mapping[str, float] | None = None,
         concurrency_key: str | None = None,
         concurrency_limit: int = 1,
+        rate_key: str | None = None,
+        rate_limit: tuple[int, float] | None = None,
         on_progress: Callable[[Any], object] | None = None,
     ) -> Task:
         """Hand a task to whoever can do it; it waits where nobody can. When this returns, the task is on disk.
@@ -232,6 +238,9 @@ class Handoff:
             retry: how long it waits after an attempt that failed: a `Retry`, or a map of its fields.
             concurrency_key: of the tasks with the same one, at most `concurrency_limit` run at a time. Keys take turns.
             concurrency_limit: 1 or more; where tasks of a key name different ones, the lowest counts.
+            rate_key: of the tasks with the same one, at most so many start in any span of time as `rate_limit` says, over restarts of the
+                broker too. Every attempt counts. A task may have a `concurrency_key` as well.
+            rate_limit: `(how many, seconds)`, 1 to 1000; needed with a `rate_key`. What the latest dispatch of a key says holds for all.
             on_progress: called on this loop with each progress value of the worker.
 
         Raises:
@@ -249,6 +258,8 @@ class Handoff:
             "timeout": timeout,
             "attempt_timeout": attempt_timeout,
             "concurrency_key": concurrency_key,
+            "rate_key": rate_key,
+            "rate_limit": None if rate_limit is None else list(rate_limit),
         }
         if capabilities:
             fields["capabilities"] = list(capabilities)
@@ -421,6 +432,9 @@ def info_from_wire(info: Mapping[str, Any]) -> TaskInfo:
         due=info.get("due"),
         deadline=info.get("deadline"),
         attempt_timeout=info.get("attempt_timeout"),
+        concurrency_key=info.get("concurrency_key"),
+        rate_key=info.get("rate_key"),
+        parked_by=info.get("parked_by"),
         errors=tuple(info.get("errors", ())),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 from .history import Fact
 
 ENDS = {"task.completed": "completed", "task.failed": "failed", "task.cancelled": "cancelled", "task.timed_out": "timed_out"}
+ROUNDING = 1e-6  # seconds
 KEYED = ("topic.published", "inbox.sent")
 
 
@@ -16,7 +17,7 @@ class Violation:
     """A promise that was not kept.
 
     Attributes:
-        rule: `hole`, `task`, `token`, `completion`, `key`, `revision`, `approval`; of the checker also `lost`, `phantom`, `double`,
+        rule: `hole`, `task`, `token`, `completion`, `key`, `rate`, `revision`, `approval`; of the checker also `lost`, `phantom`, `double`,
             `stale`, `order`, `result`, `stream`.
         message: what happened, and where.
     """
@@ -31,10 +32,11 @@ class Violation:
 class Known:
     """A task, as far as the log has come."""
 
-    __slots__ = ("end", "holder", "key", "token")
+    __slots__ = ("end", "holder", "key", "rate_key", "token")
 
-    def __init__(self, key: tuple[str, ...] | None) -> None:
+    def __init__(self, key: tuple[str, ...] | None, rate_key: str | None) -> None:
         self.key = key
+        self.rate_key = rate_key
         self.token = 0
         self.holder: str | None = None
         self.end: Fact | None = None
@@ -53,6 +55,9 @@ class LogRules:
         self._token = 0
         self.tasks: dict[str, Known] = {}
         self._keys: dict[tuple[str, ...], str] = {}
+        self._rates: dict[str, tuple[int, float]] = {}  # how many in how many seconds, as it was named last
+        self._starts: dict[str, list[float]] = {}  # of each rate key
+        self._time = 0.0
         self._said: dict[tuple[str, str], int] = {}
         self._revisions: dict[str, int] = {}
         self._mids: dict[tuple[str, str], int] = {}
@@ -98,6 +103,8 @@ class LogRules:
                 self._wrong("token", f"the token {data['token']} at {event.seq} is not above {self._token}")
             self._token = task.token = data["token"]
             task.holder = data["actor"]
+            if task.rate_key is not None:
+                self._started(event, task.rate_key)
         elif event.type == "task.effect":
             if task.holder is None or data["token"] != task.token:
                 self._wrong("token", f"an effect of {data['task']} at {event.seq} under {data['token']}, held under {task.token}")
@@ -121,9 +128,21 @@ class LogRules:
         if data["task"] in self.tasks:
             self._wrong("double", f"the task {data['task']} is dispatched again at {event.seq}")
         key = None if "key" not in data else (data["kind"], event.subject or "", data["key"])
-        self.tasks[data["task"]] = Known(key)
+        self.tasks[data["task"]] = Known(key, rate_key := data.get("rate_key"))
+        if rate_key is not None and (limit := tuple(data["rate_limit"])) != self._rates.get(rate_key):
+            self._rates[rate_key], self._starts[rate_key] = limit, []  # of an older limit, less may be known than this one counts
         if key is not None and (first := self._keys.setdefault(key, data["task"])) != data["task"]:
             self._wrong("key", f"the key {key} has the tasks {first} and {data['task']} (at {event.seq})")
+
+    def _started(self, event: Fact, rate_key: str) -> None:
+        limit, period = self._rates[rate_key]
+        if event.time < self._time:
+            self._starts = {key: [] for key in self._starts}  # the clock was set back: a span is one of the clock
+        self._time = event.time
+        starts = self._starts[rate_key] = [start for start in self._starts[rate_key] if start + period > event.time + ROUNDING]
+        starts.append(event.time)
+        if len(starts) > limit:
+            self._wrong("rate", f"{len(starts)} of {rate_key!r} started within {period:g} s at {event.seq}, {limit} may")
 
     def _of_blackboard(self, event: Fact, data: Any) -> None:
         key, revision = event.subject or "", data["revision"]

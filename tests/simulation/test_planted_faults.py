@@ -12,6 +12,7 @@ from langgraph_nolag.testing.simulation.disk import SimulatedEngine
 from langgraph_nolag.testing.simulation.world import simulate
 from nolag_broker.core.blackboard import Blackboard
 from nolag_broker.core.finished import Finished
+from nolag_broker.core.rates import Rate
 from nolag_broker.core.records import Records
 from nolag_broker.core.requests import Requests
 from nolag_broker.core.tasks import Tasks
@@ -63,6 +64,10 @@ def forgotten_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Finished, "find_key", lambda self, kind, type, key: None)
 
 
+def fresh_span_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Rate, "head", lambda self: None)
+
+
 def stale_read(monkeypatch: pytest.MonkeyPatch) -> None:
     get = Blackboard.get
 
@@ -96,6 +101,7 @@ def test_an_acknowledgement_before_the_commit_is_caught(rule: str) -> None:
         (forgotten_answers, "double"),
         (forgotten_keys, "key"),
         (stale_read, "stale"),
+        (fresh_span_after_a_restart, "rate"),
     ],
 )
 def test_a_defect_is_caught(monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None], rule: str) -> None:

@@ -37,6 +37,7 @@ from .fields import (
     read_lease,
     read_name,
     read_put,
+    read_rate,
     read_record_key,
     read_retention,
     read_retry,
@@ -164,6 +165,8 @@ class TaskDispatch(Command):
     retry: Annotated[tuple[float, float, float, float], read_retry] = RETRY
     concurrency_key: Name | None = None
     concurrency_limit: Annotated[int, integer(1, 10_000)] = 1
+    rate_key: Name | None = None
+    rate_limit: Annotated[tuple[int, float], read_rate] | None = None
     slot: Name | None = None
     group: Name | None = None
     digest: Name | None = None  # compared where the key is used again; None: type and body are

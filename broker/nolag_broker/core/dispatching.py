@@ -61,6 +61,8 @@ class Dispatching:
             raise Refusal("bad_request", "a task has run_at or delay, not both", detail={"field": "run_at"})
         if command.concurrency_limit != 1 and command.concurrency_key is None:
             raise Refusal("bad_request", "concurrency_limit needs a concurrency_key", detail={"field": "concurrency_limit"})
+        if (command.rate_key is None) is not (command.rate_limit is None):
+            raise Refusal("bad_request", "rate_key and rate_limit need each other", detail={"field": "rate_limit"})
         digest = _digest(command)
         if (task := self._existing(command)) is not None:
             if task.digest != digest:
@@ -72,7 +74,7 @@ class Dispatching:
             if command.kind != "tool":
                 raise Refusal("bad_request", "require_live is for tools", detail={"field": "require_live"})
             raise Refusal("tool_not_found", f"nobody serves the tool {command.type!r} now")
-        self._room_for_one()
+        self._room_for_one(command.rate_key)
         if command.slot is not None and (older := tasks.by_slot.get(command.slot)) is not None:
             tasks.end(older, "task.cancelled", {"task": older.id, "reason": "superseded"}, notify="superseded")
         room.emit("task.dispatched", command.type, _facts(command, caller, digest, room.env.wall), command.body, command.ct, command.parent)
@@ -217,7 +219,7 @@ class Dispatching:
             raise Refusal("task_finished", f"only a dead letter is tried again; this task is {task.state}", detail={"state": task.state})
         if task.slot is not None and task.slot in self._tasks.by_slot:
             raise Refusal("key_conflict", f"another task has the slot {task.slot!r} now", detail={"slot": task.slot})
-        self._room_for_one()
+        self._room_for_one(task.rate_key)
         self._room.emit("task.retried", task.type, {"task": task.id}, parent=task.end_seq)
         self._tasks.settle()
         return {"state": task.state}
@@ -229,10 +231,12 @@ class Dispatching:
         self._allow(task.kind, task.type)
         return task
 
-    def _room_for_one(self) -> None:
-        bound = self._room.limits.backlog
+    def _room_for_one(self, rate_key: str | None) -> None:
+        room, bound = self._room, self._room.limits.backlog
         if self._tasks.backlog >= bound:
             raise Refusal("overloaded", f"{bound} tasks wait or run in this room already; nothing was accepted", detail={"max": bound})
+        if rate_key is not None and self._tasks.rates.full(rate_key, bound := room.limits.rates, room.env.wall):
+            raise Refusal("overloaded", f"{bound} rate keys are in use in this room already; nothing was accepted", detail={"max": bound})
 
     def _allow(self, kind: str, type: str) -> None:
         self._room.allow("tools" if kind == "tool" else "dispatch", type)
@@ -275,6 +279,8 @@ def _facts(command: TaskDispatch, caller: Caller, digest: str, wall: float) -> d
         facts["concurrency_key"] = command.concurrency_key
     if command.concurrency_limit != 1:
         facts["concurrency_limit"] = command.concurrency_limit
+    if command.rate_key is not None:
+        facts["rate_key"], facts["rate_limit"] = command.rate_key, command.rate_limit
     if command.preferred is not None:
         facts["preferred"] = command.preferred
     if command.slot is not None:

@@ -183,6 +183,13 @@ def read_retry(value: Any, field: str) -> tuple[float, float, float, float]:
 RETRY: Final = (0.5, 2.0, 60.0, 0.1)
 
 
+def read_rate(value: Any, field: str) -> tuple[int, float]:
+    """-> (how many, in how many seconds)"""
+    if type(value) is not list or len(value) != 2:
+        refuse(field, "[how many, in how many seconds]")
+    return _rate_count(value[0], field), read_positive_seconds(value[1], field)
+
+
 def read_error(value: Any, field: str) -> dict[str, str]:
     """An error is kept for every attempt, so its text is cut rather than refused."""
     if type(value) is not dict or type(value.get("type")) is not str or type(value.get("message", "")) is not str:
@@ -223,6 +230,7 @@ def read_put(value: Any, field: str) -> tuple[str, bytes, bool]:
 
 
 _token = integer(0, MAX_INT)
+_rate_count = integer(1, MAX_LIST)
 
 Name = Annotated[str, read_name]
 Text = Annotated[str, read_text]

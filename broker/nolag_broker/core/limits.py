@@ -27,6 +27,7 @@ class Limits:
     dead_letters: int = 10_000  # the oldest is no longer listed
     grouped: int = 100_000  # finished tasks that `task.forget` can still find; the oldest is left to time
     finished: int = 4096  # finished tasks whose header stays at hand, so that an acknowledgement reads nothing
+    rates: int = 10_000  # rate keys in use, or used within their span
     members: int = 10_000
     keys: int = 100_000  # of the blackboard, deleted ones included
     history: int = 100  # revisions of a key

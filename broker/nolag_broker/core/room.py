@@ -27,13 +27,11 @@ from .requests import Requests
 from .retention import Retention
 from .serving import Serving
 from .tasks import Tasks
-from .timers import Timers
+from .timers import EARLY, Timers
 from .tools import Tools
 from .topics import Topics
 from .turn import BROKER, Caller, Env, Push, Reply, Turn
 from .wanted import Wanted
-
-EARLY = 0.001  # wall-clock moments may come this much early: a timer wakes by the other clock
 
 
 class Room:

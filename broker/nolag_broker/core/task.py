@@ -14,12 +14,14 @@ from .timers import Timer
 
 if TYPE_CHECKING:
     from .lanes import Lane
+    from .lines import Line
     from .live import Live
     from .matching import Queue
+    from .rates import Rate
 
 WAITING: Final = "waiting"  # for a worker
 DELAYED: Final = "delayed"
-PARKED: Final = "parked"  # its concurrency key is busy
+PARKED: Final = "parked"  # its concurrency key is busy, or its rate key used up
 RUNNING: Final = "running"
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
@@ -29,7 +31,7 @@ FORGOTTEN: Final = "forgotten"  # by the room too: nobody ever sees it
 LIVE: Final = frozenset({WAITING, DELAYED, PARKED, RUNNING})
 ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED, TIMED_OUT})
 
-HEADER: Final = 37  # fields of a stored header; new ones come last, and None is what older rows have
+HEADER: Final = 39  # fields of a stored header; new ones come last, and None is what older rows have
 
 Holder = tuple[str, str]  # actor, instance
 
@@ -72,6 +74,9 @@ class Task(Entity):
         "preferred",
         "priority",
         "queue",
+        "rate",
+        "rate_key",
+        "rate_limit",
         "require_live",
         "result_ct",
         "retry",
@@ -105,6 +110,8 @@ class Task(Entity):
         self.deadline: float | None = get("deadline")
         self.concurrency_key: str | None = get("concurrency_key")
         self.concurrency_limit: int = get("concurrency_limit", 1)
+        self.rate_key: str | None = get("rate_key")
+        self.rate_limit: tuple[int, float] | None = tuple(limit) if (limit := get("rate_limit")) is not None else None
         self.preferred: str | None = get("preferred")
         self.slot: str | None = get("slot")
         self.group: str | None = get("group")
@@ -120,7 +127,8 @@ class Task(Entity):
         self.end_seq = self.body_seq = self.period = 0
         self.ended = 0.0
         self.result_ct: str | None = None
-        self.lane: Lane | None = None
+        self.lane: Line[Lane] | None = None
+        self.rate: Line[Rate] | None = None
         self.queue: Queue | None = None
         self.live: Live | None = None
         self.due_timer: Timer | None = None
@@ -137,7 +145,7 @@ class Task(Entity):
     def rank(self) -> tuple[int, int]:
         """Which waiting task goes first."""
         lane = self.lane
-        return -self.priority, self.seq if lane is None or lane.turn < self.seq else lane.turn
+        return -self.priority, self.seq if lane is None or lane.of.turn < self.seq else lane.of.turn
 
     @property
     def key(self) -> str:
@@ -193,6 +201,8 @@ class Task(Entity):
                 self.effects,
                 self.concurrency_limit,
                 self.preferred,
+                self.rate_key,
+                self.rate_limit,
             )
         )
         return values
@@ -206,6 +216,7 @@ class Task(Entity):
         errors: list[list[Any]]
         effects: int | None
         limit: int | None
+        rate_limit: list[Any] | None
         values: list[Any] = msgpack.unpackb(header)
         if len(values) < HEADER:
             values += [None] * (HEADER - len(values))  # written by a broker that did not know the last ones
@@ -247,15 +258,18 @@ class Task(Entity):
             effects,
             limit,
             self.preferred,
+            self.rate_key,
+            rate_limit,
         ) = values
         self.stored = False
         self.effects = effects or 0
         self.concurrency_limit = limit or 1
+        self.rate_limit = None if rate_limit is None else (rate_limit[0], rate_limit[1])
         self.capabilities = frozenset(capabilities)
         self.retry = RETRY if retry is None else (retry[0], retry[1], retry[2], retry[3])
         self.holder = None if holder is None else (holder[0], holder[1])
         self.errors = [(attempt, error, actor) for attempt, error, actor in errors]
-        self.lane = self.queue = self.live = self.due_timer = self.end_timer = self.attempt_timer = None
+        self.lane = self.rate = self.queue = self.live = self.due_timer = self.end_timer = self.attempt_timer = None
         return self
 
     def backoff(self, random: float) -> float:
@@ -281,12 +295,16 @@ class Task(Entity):
         }
         if self.holder is not None and self.state == RUNNING:
             info["holder"] = self.holder[0]
+        if self.state == PARKED:
+            info["parked_by"] = "concurrency_key" if self.rate is None else "rate_key"
         optional = {
             "key": self.idempotency_key,
             "group": self.group,
             "due": self.due,
             "deadline": self.deadline,
             "attempt_timeout": self.attempt_timeout,
+            "concurrency_key": self.concurrency_key,
+            "rate_key": self.rate_key,
         }
         info.update((name, value) for name, value in optional.items() if value is not None)
         return info

@@ -15,7 +15,9 @@ from .effects import effects_of
 from .event import Event
 from .finished import Finished
 from .lanes import Lane
+from .lines import Line
 from .matching import Market, Offer
+from .rates import Rate, Rates
 from .task import CANCELLED, COMPLETED, DELAYED, FAILED, FORGOTTEN, PARKED, RUNNING, TIMED_OUT, WAITING, Holder, Task
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class TaskState:
         self.by_slot: dict[str, Task] = {}
         self.held: dict[Holder, dict[str, Task]] = {}
         self._lanes: dict[str, Lane] = {}
+        self.rates = Rates(room.touch)
         self._unclaimed: dict[str, dict[Task, None]] = {}  # those that need a live server, by type, until one has them
         self._ready: dict[Task, None] = {}  # began to wait since the last `settle`; not in the market yet
         self._freed: list[Offer] = []  # have a free slot since the last `settle`
@@ -62,7 +65,9 @@ class TaskState:
         task = Task(event)
         self.by_state[WAITING][task.id] = task
         self._enter(task)
+        self.rates.name_limit(task, event.time)
         self._queue_or_delay(task)
+        self._free_rate(task)
         self._room.touch(task)
 
     def apply_claimed(self, event: Event) -> None:
@@ -78,7 +83,9 @@ class TaskState:
         task.offer_number = data["offer"]
         if task.attempt_timeout is not None:
             task.attempt_ends = event.time + task.attempt_timeout
+        self.rates.started(task, event.time)
         self._run(task, (data["actor"], data["instance"]))
+        self._free_rate(task)
         self._room.touch(task)
 
     def apply_released(self, event: Event) -> None:
@@ -106,10 +113,12 @@ class TaskState:
         else:
             self._unqueue(task)
         if lane is not None:
-            self._let_through(lane)
+            self._let_through(lane.line)
             if not lane.members:
                 del self._lanes[lane.name]
                 self._room.touch(lane)
+        self._free_rate(task)
+        self.rates.leave(task, event.time)
         self._room.wall.cancel(task.end_timer)
         if task.slot is not None and self.by_slot.get(task.slot) is task:
             del self.by_slot[task.slot]
@@ -171,6 +180,7 @@ class TaskState:
     def load(self, rows: Mapping[str, bytes], wall: float) -> None:
         """From the rows. Running tasks are their holders' own still."""
         self.finished.load(rows)
+        self.rates.load(rows)
         for key, row in rows.items():
             if key.startswith("lane/"):
                 lane = Lane(*msgpack.unpackb(row))
@@ -207,7 +217,8 @@ class TaskState:
             if lane is None:
                 lane = self._lanes[name] = Lane(name)
             lane.join(task)
-            self._let_through(lane)  # by a lower limit, maybe not
+            self._let_through(lane.line)  # by a lower limit, maybe not
+        self.rates.enter(task)
         if task.require_live and task.state != RUNNING:
             self._unclaimed.setdefault(task.type, {})[task] = None
 
@@ -259,12 +270,21 @@ class TaskState:
 
     def _queue(self, task: Task) -> None:
         if task.concurrency_key is None:
+            self._pass_lane(task)
+            return
+        task.lane = line = self._lanes[task.concurrency_key].line
+        self._set_state(task, PARKED)
+        line.add(task)
+        self._let_through(line)
+
+    def _pass_lane(self, task: Task) -> None:
+        """Its concurrency key, if it has one, lets the task go on."""
+        if (rate := self.rates.of(task)) is None:
             self._wait(task)
             return
-        lane = self._lanes[task.concurrency_key]
         self._set_state(task, PARKED)
-        lane.add(task)
-        self._let_through(lane)
+        self._let_through(rate.add(task))
+        self._wake_rate(rate)
 
     def _wait(self, task: Task) -> None:
         self._set_state(task, WAITING)
@@ -276,19 +296,48 @@ class TaskState:
         else:
             self._ready.pop(task, None)
 
-    def _let_through(self, lane: Lane) -> None:
-        """Let the one task of the lane wait for a worker whose turn it is."""
-        following = lane.next()
-        if following is not lane.admitted:
-            if lane.admitted is not None:
-                self._wait_no_more(lane.admitted)
-                self._set_state(lane.admitted, PARKED)
-            lane.admitted = following
-            if following is not None:
+    def _let_through(self, line: Line[Lane] | Line[Rate]) -> None:
+        """Let the one task of the line go on whose turn it is."""
+        following = line.next(self._room.env.wall)
+        former, line.admitted = line.admitted, following
+        if following is former:
+            return
+        if former is not None:
+            self._wait_no_more(former)
+            self._set_state(former, PARKED)
+            if former.rate is not line:
+                self._leave_rate(former)
+        if following is not None:
+            if following.rate is line:
                 self._wait(following)
+            else:
+                self._pass_lane(following)
 
-    def _unqueue(self, task: Task) -> Lane | None:
-        """The task neither waits nor is delayed or parked any more; the lane it stood in has to let another through."""
+    def _leave_rate(self, task: Task) -> None:
+        if (line := task.rate) is not None:
+            line.of.remove(task)
+            self._let_through(line)
+
+    def _free_rate(self, task: Task) -> None:
+        """Something of the task's rate changed: let others through, or no more."""
+        if (rate := self.rates.of(task)) is not None:
+            self._rate_frees(rate)
+
+    def _rate_frees(self, rate: Rate) -> None:
+        for line in list(rate.lines.values()):
+            self._let_through(line)
+        self._wake_rate(rate)
+
+    def _wake_rate(self, rate: Rate) -> None:
+        """Come back when the rate is free again, if somebody waits for that."""
+        wall, when = self._room.wall, rate.free_at()
+        if rate.timer is not None and rate.timer.when == when and rate.timer.action is not None:
+            return
+        wall.cancel(rate.timer)
+        rate.timer = None if rate.free(self._room.env.wall) or not rate.lines else wall.at(when, self._rate_frees, rate)
+
+    def _unqueue(self, task: Task) -> None:
+        """The task neither waits nor is delayed or parked any more; the lane and the rate it stood in have to let another through."""
         self._wait_no_more(task)
         if task.due_timer is not None:
             self._room.wall.cancel(task.due_timer)
@@ -297,9 +346,11 @@ class TaskState:
             unclaimed.pop(task, None)
             if not unclaimed:
                 del self._unclaimed[task.type]
-        if (lane := task.lane) is not None:
-            lane.remove(task)
-        return lane
+        if task.rate is not None:
+            task.rate.of.remove(task)
+        if (line := task.lane) is not None:
+            task.lane = None
+            line.remove(task)
 
     def _run(self, task: Task, holder: Holder) -> None:
         if task.state != RUNNING:
@@ -314,7 +365,7 @@ class TaskState:
         if task.concurrency_key is not None:
             lane = self._lanes[task.concurrency_key]
             lane.running += 1
-            self._let_through(lane)
+            self._let_through(lane.line)
 
     def _stop(self, task: Task) -> Holder:
         """The task does not run any more."""
@@ -330,7 +381,7 @@ class TaskState:
         if task.concurrency_key is not None:
             lane = self._lanes[task.concurrency_key]
             lane.running -= 1
-            self._let_through(lane)
+            self._let_through(lane.line)
         return holder
 
     # -- when the time comes

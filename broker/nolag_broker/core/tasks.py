@@ -10,7 +10,7 @@ from typing import Any, Final
 from ..wire.codes import Refusal
 from .live import Live
 from .matching import Offer
-from .task import ENDED, RUNNING, Holder, Task
+from .task import ENDED, RUNNING, WAITING, Holder, Task
 from .task_state import TaskState
 from .turn import BodyAt
 
@@ -197,8 +197,8 @@ class Tasks(TaskState):
                     ready[task] = None
                 self._ready.clear()
             for task in ready if len(ready) < 2 else sorted(ready, key=lambda task: task.rank):
-                if freed and task.queue is None:
-                    continue
+                if task.queue is None if freed else task.state != WAITING or task in self._ready:
+                    continue  # handed out, or its rate was used up by one before it
                 if (offer := self._preferred(task) or market.find(task)) is not None:
                     self.hand_out(task, offer)
                 elif not freed:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 Action = Callable[[Any], None]
+EARLY: Final = 0.001  # wall-clock moments may come this much early: a timer wakes by the other clock
 
 
 class Timer:

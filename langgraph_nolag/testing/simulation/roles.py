@@ -16,6 +16,7 @@ SAY: list[tuple[str, dict[str, Any]]] = [
     ("topic.publish", {"topic": "t"}),
     ("inbox.send", {"to": "reader", "keep": True}),
 ]
+RATES = ([1, 0.5], [2, 2.0], [3, 3.0])  # of each key, and what one of them is sometimes changed to
 RETRY = {"initial": 0.1, "factor": 2.0, "maximum": 1.0, "jitter": 0.5}
 
 
@@ -124,6 +125,9 @@ def dispatcher(client: Client) -> None:
                 options.update(attempt_timeout=chance.uniform(0.5, 3), retry=RETRY)  # soon again, or it takes hours to come to rest
             if chance.random() < 0.2:
                 options["concurrency_key"] = f"c{chance.randrange(2)}"
+            if chance.random() < 0.2:
+                which = chance.randrange(2)
+                options.update(rate_key=f"r{which}", rate_limit=RATES[which if chance.random() < 0.95 else 2])
             if chance.random() < 0.3:
                 options["retry"] = RETRY
             options.update(priority=chance.randrange(3), max_attempts=chance.choice((1, 3, 10)))

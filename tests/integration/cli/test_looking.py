@@ -148,6 +148,18 @@ def test_tasks_wait_visibly_and_can_be_cancelled(cli: Cli) -> None:
     assert cli("tasks", "cancel", id).status == 1
 
 
+def test_why_a_task_is_parked_is_shown(cli: Cli) -> None:
+    async def work(room: Any) -> None:
+        for n in range(2):
+            await room.handoff.dispatch("draft", n, rate_key="mail", rate_limit=(1, 3600))
+            await room.handoff.dispatch("draft", n, concurrency_key="ana")
+
+    cli.agent(work, "parking")
+    out = cli("tasks", "list", "--room", "parking").out
+    assert "parked (rate mail)" in out
+    assert "parked (concurrency ana)" in out
+
+
 def test_dead_letters_are_listed_with_their_error_and_retried(cli: Cli) -> None:
     async def work(room: Any) -> str:
         async def fail(task: Any) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,51 +25,7 @@ from langgraph_nolag import (
 from langgraph_nolag.patterns.serving import HandedTask
 from langgraph_nolag.testing import eventually
 
-
-class Restarting:
-    """A broker that can be stopped and started again at the same address, with the same data."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._port = 0
-        self.broker: LocalBroker | None = None
-        self.start()
-
-    def start(self) -> None:
-        self.broker = LocalBroker(self._path, port=self._port, lease=3.0)
-        self._port = int(self.broker.url.rpartition(":")[2])
-
-    def stop(self) -> None:
-        if self.broker is not None:
-            self.broker.close()
-            self.broker = None
-
-    async def restart(self) -> None:
-        await asyncio.to_thread(self.stop)
-        await asyncio.to_thread(self.start)
-
-    @property
-    def url(self) -> str:
-        return f"ws://127.0.0.1:{self._port}"
-
-    def token(self, actor: str, **more: Any) -> str:
-        if self.broker is None:
-            raise ConnectionError("no broker")
-        return self.broker.token(actor, **more)
-
-
-@pytest.fixture
-def durable(tmp_path: Path) -> Iterator[Restarting]:
-    restarting = Restarting(tmp_path / "data")
-    yield restarting
-    restarting.stop()
-
-
-@pytest.fixture
-def forgetful() -> Iterator[Restarting]:
-    restarting = Restarting(None)
-    yield restarting
-    restarting.stop()
+from .conftest import Restarting
 
 
 async def joined(stack: AsyncExitStack, at: Any, actor: str, token: Any = None, **options: Any) -> Room:

@@ -70,6 +70,7 @@ steps = st.one_of(
             max_attempts=some(1, 2),
             concurrency_key=some("c1", "c2"),
             concurrency_limit=some(1, 2),
+            rate=some(("r1", [1, 10]), ("r1", [2, 6]), ("r2", [2, 10]), ("r2", [1, 300])),
             slot=some("s1"),
             group=groups,
         )
@@ -158,6 +159,8 @@ class Play:
             agent = self.agents[task.holder[0]]
         if op == "task.dispatch" and "concurrency_key" not in fields:
             fields.pop("concurrency_limit", None)
+        if (rate := fields.pop("rate", None)) is not None:
+            fields["rate_key"], fields["rate_limit"] = rate
         if op == "task.dispatch":  # an id is used for one task: again means that it is sent again
             fields["resent"] = any(event.type == "task.dispatched" and event.data["task"] == fields["task"] for event in self.driver.log)
         try:

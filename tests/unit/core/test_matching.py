@@ -119,7 +119,7 @@ def test_cancelled_tasks_do_not_pile_up(driver: Any, planner: Any) -> None:
             planner.ask("task.cancel", task=task)
     (queue,) = driver.room.tasks.market._queues.values()
     assert len(queue.heap) < 300
-    assert len(driver.room.tasks._lanes["k"]._heap) < 200
+    assert len(driver.room.tasks._lanes["k"].line._heap) < 200
     assert driver.worker("writer", "draft").push("task")["task"] == "stays"
 
 
