@@ -4,7 +4,7 @@
       Refused ............... the broker answered with an error; one subclass a code of the protocol
         BadRequest, UnknownOperation, MessageTooLarge, NotAuthenticated, AccessDenied, NotAuthorized,
         RoomNotFound, NotJoined, TaskNotFound, TaskFinished, StaleLease, KeyConflict, RevisionConflict,
-        PeerNotFound, ActorAmbiguous, ApprovalNotFound, AlreadyDecided, ToolNotFound, SubscriptionConflict,
+        PeerNotFound, ActorAmbiguous, ApprovalNotFound, AlreadyDecided, ToolNotFound, BlobNotFound, BlobDamaged, SubscriptionConflict,
         Overloaded, Unavailable, StorageFailed, BrokerDefect
       TaskFailed ............ a task of ours ended without a result
         ToolFailed
@@ -87,6 +87,8 @@ class UnknownOperation(Refused):
 
 
 class MessageTooLarge(Refused):
+    """A value of more than the broker takes (64 MiB encoded, unless configured otherwise), or an answer that is too large as a whole."""
+
     code = "message_too_large"
 
 
@@ -176,6 +178,18 @@ class ToolNotFound(Refused):
     """Nobody serves this tool now."""
 
     code = "tool_not_found"
+
+
+class BlobNotFound(Refused):
+    """A large value is not there any more: what referred to it was dropped from the room's log before it was fetched."""
+
+    code = "blob_not_found"
+
+
+class BlobDamaged(Refused):
+    """A large value can't be read back as it was written. Nothing else of the room is harmed."""
+
+    code = "blob_damaged"
 
 
 class SubscriptionConflict(Refused):

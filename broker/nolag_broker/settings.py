@@ -24,6 +24,8 @@ class Settings(BaseModel):
     disconnect_grace: float = Field(3.0, ge=0)  # the same, once its connection is seen to be closed
     auth_timeout: float = Field(5.0, gt=0)
     max_body: int = Field(16 << 20, gt=0)
+    max_value: int = Field(64 << 20, gt=0)  # of one that is sent piece by piece
+    keep_uploads: float = Field(3600.0, gt=0)  # large values that nothing refers to
     max_send_queue: int = Field(32 << 20, gt=0)  # per connection; a reader that falls behind further is evicted
     max_backlog: int = Field(100_000, gt=0)  # live tasks of a room
     max_connections: int = Field(10_000, gt=0)

@@ -18,6 +18,8 @@ NAMES = [
     "AlreadyDecided",
     "ApprovalNotFound",
     "BadRequest",
+    "BlobDamaged",
+    "BlobNotFound",
     "BrokerDefect",
     "BrokerUnreachable",
     "BufferFull",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
+from ..wire.blobs import referred
 from ..wire.codec import pack
 from ..wire.codes import Refusal
 from . import delegation
@@ -192,7 +193,7 @@ class Approvals:
         for command in commands:
             self._room.allow("dispatch", command.action)
             if (known := self._find(command.approval)) is not None:
-                if known.action != command.action or known.digest != _digest(command.body):
+                if known.action != command.action or known.digest != _digest(command):
                     raise Refusal("key_conflict", f"the approval {known.id!r} was asked for with another action or body")
                 continue
             new += 1
@@ -211,7 +212,7 @@ class Approvals:
             "approval": command.approval,
             "allow": command.allow,
             "quorum": command.quorum,
-            "digest": _digest(command.body),
+            "digest": _digest(command),
         }
         if command.expires is not None:
             data["expires"] = room.env.wall + command.expires
@@ -360,5 +361,6 @@ class Approvals:
         }
 
 
-def _digest(body: bytes) -> str:
-    return sha256(body).hexdigest()
+def _digest(command: ApprovalRequest) -> str:
+    """SHA-256 of what is shown: of the value itself where the body refers to it."""
+    return (referred(command.body, command.ct) or sha256(command.body).digest()).hex()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
+from ..wire.blobs import BLOB
 from ..wire.codec import pack
 from ..wire.codes import Refusal
 from .command import EffectGet, EffectPut
@@ -27,6 +28,12 @@ def effects_of(task: str) -> str:
     return f"effect/{task}{SEPARATOR}"
 
 
+def referring_event(row: bytes) -> int:
+    """The sequence of the event that an effect's large value lives by; 0: its result is in the row."""
+    _, ct, *seq = msgpack.unpackb(row)
+    return seq[0] if ct == BLOB else 0
+
+
 class Effects:
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -42,7 +49,7 @@ class Effects:
         task = self._room.tasks.by_id[data["task"]]
         task.effects += 1
         self._room.touch(task)
-        self._room.put_record(effects_of(task.id) + data["key"], pack((event.body, event.ct)))
+        self._room.put_record(effects_of(task.id) + data["key"], pack((event.body, event.ct, event.seq)))
 
     def get(self, command: EffectGet, caller: Caller) -> dict[str, Any]:
         task = self._held(command, caller)
@@ -67,5 +74,5 @@ class Effects:
         row = self._room.cold(effects_of(task.id) + key)
         if row is None:
             return None
-        body, ct = msgpack.unpackb(row)
+        body, ct, *_ = msgpack.unpackb(row)
         return {"body": body} if ct is None else {"body": body, "ct": ct}

@@ -13,6 +13,7 @@ import msgpack
 from ..wire.codec import pack
 from .approval import Approval
 from .command import RoomConfigure
+from .effects import referring_event
 from .entity import Entity
 from .event import Event
 from .limits import Policy
@@ -94,12 +95,14 @@ class Retention(Entity):
 
     def records(self) -> tuple[str, ...]:
         """Prefixes of the records that refer to the log."""
-        return (*self._room.tasks.finished.places("task/"), "done/approval/")
+        return (*self._room.tasks.finished.places("task/"), "done/approval/", "effect/")
 
 
 def of_record(key: str, value: bytes) -> tuple[int, ...]:
     """The sequences whose bodies a record refers to (some are 0)."""
     if key.startswith("kept/"):
         return (Task.from_header(value).body_seq,)
+    if key.startswith("effect/"):
+        return (referring_event(value),)
     approval = Approval.from_header(value)
     return approval.seq, (approval.decision or {}).get("body_seq", 0)

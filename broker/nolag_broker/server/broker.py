@@ -17,6 +17,7 @@ from ..engine.memory import MemoryEngine
 from ..engine.sqlite import SqliteEngine
 from ..settings import Settings
 from .auth import EVERYTHING, Authority, Revocations, load_key, new_key
+from .blobs import Blobs
 from .context import Context
 from .errors import CannotStart
 from .handshake import welcome
@@ -76,6 +77,7 @@ class Broker:
             self._context = Context(
                 settings=settings,
                 node=node,
+                blobs=Blobs(self._engine, settings.keep_uploads, settings.trim_every, asyncio.get_running_loop().time),
                 inside=Inside(node),
                 authority=Authority(key, revocations),
                 revocations=revocations,
@@ -93,6 +95,7 @@ class Broker:
             await self._engine.close()
             raise
         node.spawn(Retention(node, settings.trim_every).run())
+        node.spawn(self._context.blobs.run())
         self._status = "ok"
 
     def mint(self, actor: str, grants: Sequence[Mapping[str, Any]] | None = None, roles: Iterable[str] = (), ttl: float = TOKEN_TTL) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..settings import Settings
 from .auth import SYSTEM, Authority, Identity, Revocations
+from .blobs import Blobs
 from .inside import Inside
 from .node import Node
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 class Context:
     settings: Settings
     node: Node
+    blobs: Blobs
     inside: Inside
     authority: Authority
     revocations: Revocations

@@ -77,6 +77,7 @@ def _welcome(settings: Settings, session: Session) -> dict[str, Any]:
         "lease": settings.lease,
         "max_frame": settings.max_frame,
         "max_body": settings.max_body,
+        "max_value": settings.max_value,
         "server": SERVER,
         "expires": session.identity.expires,
     }

@@ -12,10 +12,12 @@ from websockets.exceptions import ConnectionClosed
 from ..core.command import COMMANDS, parse
 from ..core.turn import Caller
 from ..engine.base import StorageFailed
+from ..wire.blobs import BLOB
 from ..wire.codec import pack, unpack
 from ..wire.codes import Close, Closes, Refusal
 from ..wire.topics import check_name
 from .auth import SYSTEM, Identity
+from .blobs import BLOB_OPERATIONS
 from .fanout import Subscription
 from .log_ops import LOG_OPERATIONS
 from .logs import get_logger, trace
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 log = get_logger("session")
 
 MAX_ROOMS: Final = 1000  # of a connection
+ROOM_OPERATIONS: Final = {**LOG_OPERATIONS, **BLOB_OPERATIONS}  # those that are not decided in the core
 
 
 class Session:
@@ -133,10 +136,12 @@ class Session:
                 body = frame.get("body")
                 if (type(body) is bytes and len(body) > self._max_body) or "puts" in frame:
                     self._check_bodies(body, frame.get("puts"))
+                if frame.get("ct") == BLOB or "approvals" in frame:
+                    self.context.blobs.check(room, frame)  # type: ignore[arg-type]
                 self.context.node.submit(room, parse(frame), self.caller, request, may_open)  # type: ignore[arg-type]
-            elif op in LOG_OPERATIONS:
+            elif op in ROOM_OPERATIONS:
                 room = frame.get("room")
-                LOG_OPERATIONS[op](self, room, self._enter(room), request, frame)  # type: ignore[arg-type]
+                ROOM_OPERATIONS[op](self, room, self._enter(room), request, frame)  # type: ignore[arg-type]
             elif op in OPERATIONS:
                 OPERATIONS[op](self, request, frame)
             else:

@@ -41,6 +41,8 @@ _TABLE: Final = (
     Code("approval_not_found"),
     Code("already_decided"),
     Code("tool_not_found"),
+    Code("blob_not_found"),  # a large value that the room does not hold (any more)
+    Code("blob_damaged"),  # a large value that can't be read back as it was written
     Code("subscription_conflict"),
     # the broker
     Code("overloaded", retryable=True),

@@ -11,6 +11,7 @@ from .topics import check_pattern, matcher, matches_any
 
 VERBS: Final = ("publish", "subscribe", "dispatch", "claim", "state", "approve", "tools", "checkpoint", "admin")
 ALL_BUT_ADMIN: Final = VERBS[:-1]
+LISTENING: Final = frozenset({"subscribe"})
 MAX_ANSWERS: Final = 256  # remembered for each token
 
 
@@ -65,6 +66,10 @@ class Grants:
     def touches(self, room: str) -> bool:
         """Whether any grant speaks of this room."""
         return any(matcher(grant.room)(room) for grant in self._grants)
+
+    def may_send(self, room: str) -> bool:
+        """Whether any grant for this room is for more than listening."""
+        return any(grant.verbs - LISTENING and matcher(grant.room)(room) for grant in self._grants)
 
     def is_admin(self, room: str) -> bool:
         return any("admin" in grant.verbs and matcher(grant.room)(room) and "**" in grant.topics for grant in self._grants)

@@ -10,6 +10,7 @@ from typing import Any, cast
 from nolag_broker.core.turn import Env
 from nolag_broker.engine.base import StorageFailed
 from nolag_broker.server.auth import EVERYTHING, Authority, Identity, Revocations
+from nolag_broker.server.blobs import Blobs
 from nolag_broker.server.broker import PATIENCE
 from nolag_broker.server.context import Context
 from nolag_broker.server.handshake import welcome
@@ -143,6 +144,7 @@ class _Life:
         self._context = Context(
             settings=settings,
             node=node,
+            blobs=Blobs(engine, settings.keep_uploads, settings.trim_every, asyncio.get_running_loop().time),
             inside=Inside(node),
             authority=authority,
             revocations=revocations,

@@ -51,6 +51,7 @@ async def test_the_answer_to_auth(broker: Harness) -> None:
         "lease": 10.0,
         "max_frame": (16 << 20) + (1 << 20),
         "max_body": 16 << 20,
+        "max_value": 64 << 20,
     }
 
 

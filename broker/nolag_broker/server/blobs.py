@@ -1,0 +1,241 @@
+"""Large values on their way in and out: taken piece by piece, kept once whole, collected when nothing refers to them.
+
+The broker never holds more of one than the pieces under way. Which blobs may be referred to is kept in memory: those that were put, or
+said to be here, within the last hour. A collection spares the same ones, so that nothing goes between a put and the commit that refers
+to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from ..core.fields import MAX_INT, integer, read_bytes, refuse
+from ..core.turn import Env
+from ..engine.base import Engine
+from ..engine.blobs import BlobDamaged, Name
+from ..wire.blobs import BLOB, HASH_BYTES, PIECE, Reference
+from ..wire.codes import Refusal
+from .hosted import HostedRoom
+from .logs import get_logger
+
+if TYPE_CHECKING:
+    from .session import Session
+
+log = get_logger("blobs")
+
+MAX_WAITING: Final = 16 << 20  # bytes of pieces on their way to the engine
+MAX_UPLOADS: Final = 16  # of one process of a client, under way at a time
+MAX_ALL_UPLOADS: Final = 1000
+
+Uploader = tuple[str, str, str, bytes]
+"""Actor, instance, room and hash: an upload outlives the connection."""
+
+
+@dataclass(slots=True)
+class _Upload:
+    """A value that comes piece by piece, in order."""
+
+    size: int
+    last: float  # when something of it came
+    blob: int | None = None
+    at: int = 0  # bytes stored so far
+    sum: Any = field(default_factory=hashlib.sha256)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Blobs:
+    """The large values of all rooms.
+
+    Args:
+        keep: seconds that one stays to which nothing refers.
+        every: seconds between two looks at what may go.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, engine: Engine, keep: float, every: float, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._keep = keep
+        self._every = every
+        self._clock = clock
+        self._uploads: dict[Uploader, _Upload] = {}
+        self._here: dict[tuple[str, bytes], tuple[float, int]] = {}  # when it was last asked for, and its size (0: not known yet)
+        self._waiting = 0
+
+    # -- what refers to them
+
+    def check(self, room: str, frame: dict[str, Any]) -> None:
+        """Refuse a request that refers to what the room is not known to hold: `blob_not_found`."""
+        approvals = frame.get("approvals")
+        for part in (frame, *(approvals if type(approvals) is list else ())):
+            if type(part) is not dict or part.get("ct") != BLOB:
+                continue
+            reference = Reference.from_body(part.get("body", b""))
+            key = room, reference.hash
+            known = self._here.get(key)
+            if known is None or not known[1]:
+                raise _not_found("put it, then ask again")
+            if known[1] != reference.size:
+                refuse("body", "a reference with the size of the value")
+            self._here[key] = self._clock(), known[1]
+
+    def _spared(self, room: str, hash: bytes) -> bool:
+        return (room, hash) in self._here
+
+    # -- coming in
+
+    def put(self, uploader: Uploader, size: int, offset: int, piece: bytes) -> Coroutine[Any, Any, dict[str, Any]]:
+        """Take one piece: `{at, whole}`, once it is stored.
+
+        Raises:
+            Refusal: `overloaded`.
+        """
+        upload = self._uploads.get(uploader)
+        if upload is None or upload.size != size:
+            mine = sum(key[:2] == uploader[:2] for key in self._uploads)
+            if mine >= MAX_UPLOADS or len(self._uploads) >= MAX_ALL_UPLOADS:
+                raise Refusal("overloaded", "too many large values are on their way")
+            upload = self._uploads[uploader] = _Upload(size, self._clock())
+        if self._waiting and self._waiting + len(piece) > MAX_WAITING:
+            raise Refusal("overloaded", "too much of large values waits to be stored")
+        self._waiting += len(piece)
+        return self._put(uploader, upload, offset, piece)
+
+    async def _put(self, uploader: Uploader, upload: _Upload, offset: int, piece: bytes) -> dict[str, Any]:
+        try:
+            async with upload.turn:
+                upload.last = self._clock()
+                room, hash = uploader[2:]
+                if upload.at == 0 and await self._is_here(room, hash):
+                    await self._end(uploader, upload)
+                    return {"at": upload.size, "whole": True}
+                if offset == upload.at and piece:
+                    await self._store(uploader, upload, piece)
+                return {"at": upload.at, "whole": upload.at == upload.size}
+        finally:
+            self._waiting -= len(piece)
+
+    async def _is_here(self, room: str, hash: bytes) -> bool:
+        known = self._here.get((room, hash))
+        # Noted before it is looked for: a collection that comes between spares it.
+        self._here[room, hash] = self._clock(), known[1] if known is not None else 0
+        size = await self._engine.blob_size(room, hash)
+        if size is not None:
+            self._here[room, hash] = self._clock(), size
+        return size is not None
+
+    async def _store(self, uploader: Uploader, upload: _Upload, piece: bytes) -> None:
+        room, hash = uploader[2:]
+        end = upload.at + len(piece)
+        if end > upload.size or (end < upload.size and len(piece) != PIECE):
+            refuse("body", f"{PIECE} bytes, or the rest of the value")
+        upload.sum.update(piece)
+        whole = end == upload.size
+        if whole and upload.sum.digest() != hash:
+            await self._end(uploader, upload)
+            refuse("hash", "the SHA-256 of the value that was put")
+        if upload.blob is None:
+            upload.blob = await self._engine.begin_blob(room)
+        if whole:
+            self._here[room, hash] = self._clock(), upload.size
+        await self._engine.add_piece(upload.blob, upload.at // PIECE, piece, Name(hash, upload.size) if whole else None)
+        upload.at = end
+        if whole and self._uploads.get(uploader) is upload:
+            del self._uploads[uploader]
+
+    async def _end(self, uploader: Uploader, upload: _Upload) -> None:
+        if self._uploads.get(uploader) is upload:
+            del self._uploads[uploader]
+        if upload.blob is not None:
+            await self._engine.drop_blob(upload.blob)
+
+    # -- going out
+
+    async def get(self, room: str, hash: bytes, offset: int) -> dict[str, Any]:
+        """One piece: `{body, size}`. Raises `Refusal`: `blob_not_found`, `blob_damaged`."""
+        size = await self._engine.blob_size(room, hash)
+        if size is not None and offset >= size:
+            refuse("offset", "less than the value's size")
+        try:
+            piece = await self._engine.piece(room, hash, offset // PIECE)
+        except BlobDamaged as error:
+            log.error("a large value is damaged", room=room, reason=str(error))
+            raise Refusal("blob_damaged", str(error)) from None
+        if size is None or piece is None:
+            raise _not_found("it was collected, or is of another room")
+        return {"body": piece, "size": size}
+
+    # -- the end
+
+    async def run(self) -> None:
+        """Collect, from time to time. What nothing refers to is given its time after a start too: who put it may be coming back."""
+        begun = self._clock()
+        while True:
+            await asyncio.sleep(self._every)
+            before = self._clock() - self._keep
+            for uploader, upload in list(self._uploads.items()):
+                if upload.last < before and not upload.turn.locked():
+                    await self._end(uploader, upload)
+            if begun < before:
+                self._here = {key: known for key, known in self._here.items() if known[0] >= before}
+                if count := await self._engine.collect_blobs(self._spared):
+                    log.info("large values were collected", count=count)
+
+
+def _not_found(why: str) -> Refusal:
+    return Refusal("blob_not_found", f"the room does not hold this large value: {why}")
+
+
+# ------------------------------------------------------------------------------------------ the operations
+
+_read_size = integer(1, MAX_INT)
+_read_offset = integer(0, MAX_INT)
+
+
+def put(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
+    """`blob.put`: it takes its turn among what is asked of the room, which it may open."""
+    context = session.context
+    hash, size = _read_hash(frame.get("hash")), _read_size(frame.get("size"), "size")
+    offset, piece = _read_offset(frame.get("offset"), "offset"), read_bytes(frame.get("body"), "body")
+    if size > context.settings.max_value:
+        limit = context.settings.max_value
+        raise Refusal("message_too_large", f"a value of {size} bytes; this broker takes {limit}", detail={"max": limit})
+    if len(piece) > PIECE:
+        refuse("body", f"at most {PIECE} bytes")
+    if not session.grants.may_send(room):
+        raise Refusal("not_authorized", f"this token may only listen in the room {room!r}")
+
+    def begin(hosted: HostedRoom, env: Env) -> None:
+        try:
+            taken = context.blobs.put((session.actor, session.instance, room, hash), size, offset, piece)
+        except Refusal as refusal:
+            session.refuse(request, refusal)
+        else:
+            session.answer_later(request, taken)
+
+    context.node.call(room, begin, session.caller, may_open=may_open, request=request)
+
+
+def get(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
+    """`blob.get`: who knows the hash of a value of a room that it is admitted to may have it."""
+    hash, offset = _read_hash(frame.get("hash")), _read_offset(frame.get("offset"), "offset")
+    if offset % PIECE:
+        refuse("offset", f"a multiple of {PIECE}")
+
+    async def answer() -> dict[str, Any]:
+        await session.room_for_replay()  # as fast as the peer reads
+        return await session.context.blobs.get(room, hash, offset)
+
+    session.answer_later(request, answer())
+
+
+def _read_hash(value: Any) -> bytes:
+    if len(hash := read_bytes(value, "hash")) != HASH_BYTES:
+        refuse("hash", f"{HASH_BYTES} bytes, a SHA-256")
+    return hash
+
+
+BLOB_OPERATIONS: Final = {"blob.put": put, "blob.get": get}
