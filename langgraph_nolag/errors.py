@@ -5,12 +5,14 @@
         BadRequest, UnknownOperation, MessageTooLarge, NotAuthenticated, AccessDenied, NotAuthorized,
         RoomNotFound, NotJoined, TaskNotFound, TaskFinished, StaleLease, KeyConflict, RevisionConflict,
         PeerNotFound, ActorAmbiguous, ApprovalNotFound, AlreadyDecided, ToolNotFound, BlobNotFound, BlobDamaged, SubscriptionConflict,
-        Overloaded, Unavailable, StorageFailed, BrokerDefect
+        StreamNotFound, StreamEnded, Overloaded, Unavailable, StorageFailed, BrokerDefect
       TaskFailed ............ a task of ours ended without a result
         ToolFailed
       TaskCancelled
       TaskTimeout
       DecisionTimeout
+      StreamFailed .......... the writer of a stream said that it failed
+        StreamAborted ....... the writer is gone
       RequestTimeout ........ no answer in time
       Disconnected .......... the connection ended and will not come back by itself
         BrokerUnreachable
@@ -196,6 +198,18 @@ class SubscriptionConflict(Refused):
     code = "subscription_conflict"
 
 
+class StreamNotFound(Refused):
+    """No such stream, or it ended so long ago that it is forgotten."""
+
+    code = "stream_not_found"
+
+
+class StreamEnded(Refused):
+    """Nothing more can be written to it: `detail` says how it ended."""
+
+    code = "stream_ended"
+
+
 class Overloaded(Refused):
     """A bound was reached; nothing was accepted."""
 
@@ -279,6 +293,29 @@ class DecisionTimeout(NoLagError, TimeoutError):
 
     code = "decision_timeout"
     retryable = True
+
+
+class StreamFailed(NoLagError):
+    """A stream ended before it was complete; everything that was written to it has been read.
+
+    Attributes:
+        stream: its id.
+        error_type, error_message: what its writer said.
+    """
+
+    code = "stream_failed"
+
+    def __init__(self, message: str = "", *, stream: str = "", error_type: str = "", error_message: str = "", **kwargs: Any) -> None:
+        super().__init__(message or f"{error_type}: {error_message}", **kwargs)
+        self.stream = stream
+        self.error_type = error_type
+        self.error_message = error_message
+
+
+class StreamAborted(StreamFailed):
+    """Its writer left, fell silent for longer than its lease, or its task ended. `detail["reason"]` says which."""
+
+    code = "stream_aborted"
 
 
 # --- the connection and this process ------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from ..wire.codes import Refusal
+from . import stream_commands as stream_commands
 from .fields import (
     MAX_INT,
     RETRY,

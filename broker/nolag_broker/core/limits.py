@@ -41,3 +41,11 @@ class Limits:
     progress: int = 1 << 20  # of a running task; the oldest is dropped, and said to be gone
     tells: int = 1 << 20  # of a task
     effects: int = 1_000  # of a task
+
+    streams: int = 10_000  # open
+    ended_streams: int = 1_000  # that can still be read; the oldest is forgotten
+    ended_stream_bytes: int = 64 << 20  # of all of them
+    stream_pieces: int = 1_000  # of a stream; the oldest is dropped, and said to be gone
+    roll_after: float = 1.0  # chunks of a stream are put into the log after so long,
+    roll_bytes: int = 64 << 10  # or when there are so many,
+    stream_buffers: int = 16 << 20  # or when those of all streams are

@@ -25,12 +25,13 @@ from .turn import Caller
 if TYPE_CHECKING:
     from .approval import Approval
     from .room import Room
+    from .stream import Follower, Stream
 
 
 class Session:
     """One connection that has something in this room."""
 
-    __slots__ = ("following", "id", "inbox", "member", "offers", "watching")
+    __slots__ = ("following", "id", "inbox", "member", "offers", "reading", "watching", "writing")
 
     def __init__(self, id: str) -> None:
         self.id = id
@@ -38,6 +39,8 @@ class Session:
         self.offers: dict[int, Offer] = {}
         self.following: dict[Task, None] = {}
         self.watching: dict[Approval, None] = {}
+        self.reading: dict[int, Follower] = {}
+        self.writing: dict[Stream, None] = {}
         self.inbox = False
 
 
@@ -229,6 +232,7 @@ class Members:
                 del task.live.followers[session]
         for approval in session.watching:
             del approval.watchers[session]
+        self._room.streams.disconnected(session)
         member = session.member
         if member is not None and member.session is session:
             member.session = session.member = None
@@ -273,6 +277,7 @@ class Members:
             session.member = member.session = None
             session.inbox = False
         room.tasks.abandon(member.holder, lost=lost)
+        room.streams.abandon(member.holder)
         room.tools.unregister_all(member)
         room.emit("presence.left", member.actor, {"instance": member.instance, "reason": reason})
 

@@ -92,6 +92,7 @@ class Retention(Entity):
         for member in members:
             for registration in list(member.tools.values()):
                 yield registration.seq
+        yield from room.streams.living()
 
     def records(self) -> tuple[str, ...]:
         """Prefixes of the records that refer to the log."""

@@ -26,6 +26,9 @@ from .records import Records
 from .requests import Requests
 from .retention import Retention
 from .serving import Serving
+from .stream_reading import StreamReading
+from .stream_writing import StreamWriting
+from .streams import Streams
 from .tasks import Tasks
 from .timers import EARLY, Timers
 from .tools import Tools
@@ -68,14 +71,16 @@ class Room:
         self.once = Once(self)
         self.retention = Retention(self)
         self.cursors = Cursors(self)
+        self.streams = Streams(self)
         self._requests = Requests(self)
         self._wanted = Wanted(self)
         both = (Effects(self), self.members, self.tools, self.blackboard, self.approvals, self.inbox, self.topics, self.retention)
         self._folds: dict[str, Callable[[Event], None]] = {"room.opened": _nothing, "record.written": _nothing}
-        for folding in (self.tasks, *both):
+        for folding in (self.tasks, self.streams, *both):
             self._folds.update(folding.folds())
         self._operations: dict[type, Callable[[Any, Caller], dict[str, Any]]] = {}
-        for deciding in (Dispatching(self), Serving(self), Records(self), self.cursors, *both):
+        streaming = (StreamWriting(self), StreamReading(self))
+        for deciding in (Dispatching(self), Serving(self), Records(self), self.cursors, *streaming, *both):
             self._operations.update(deciding.operations())
 
     @classmethod
@@ -87,7 +92,7 @@ class Room:
         room.members.load(heads)
         room.tools.load()
         room.tasks.load(heads, env.wall)
-        for part in (room.blackboard, room.approvals, room.inbox, room.topics, room.retention, room.cursors, room._requests):
+        for part in (room.blackboard, room.approvals, room.inbox, room.topics, room.retention, room.cursors, room.streams, room._requests):
             part.load(heads)
         return room
 
@@ -124,8 +129,13 @@ class Room:
 
     def disconnected(self, session: str, env: Env) -> None:
         """A connection is gone. Its member stays until its lease ends."""
-        self.env = env
+        self.caller, self.env = BROKER, env
         self.members.disconnected(session)
+
+    def refreshed(self, caller: Caller, env: Env) -> None:
+        """A connection has a newer token."""
+        self.caller, self.env = caller, env
+        self.streams.refreshed(self.members.session(caller), caller)
 
     def heartbeat(self, session: str, env: Env) -> None:
         """A sign of life: renews the leases of the member on this connection. Any message counts."""

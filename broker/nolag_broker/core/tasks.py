@@ -57,6 +57,7 @@ class Tasks(TaskState):
                 for session in live.followers:
                     session.following.pop(task, None)
                     room.push(session, frame)
+        room.streams.task_ended(task)
 
     def release(
         self,

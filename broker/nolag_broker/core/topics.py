@@ -18,7 +18,7 @@ from .turn import Caller, Ephemeral
 if TYPE_CHECKING:
     from .room import Room
 
-RESERVED: Final = frozenset({"room", "task", "blackboard", "inbox", "approval", "tool", "presence", "topic", "record"})
+RESERVED: Final = frozenset({"room", "task", "blackboard", "inbox", "approval", "tool", "presence", "topic", "record", "stream"})
 
 
 class Retained(Entity):

@@ -15,9 +15,9 @@ from ..engine.base import Engine, StorageFailed
 from ..wire.codec import pack
 from ..wire.frames import array_header, log_push
 from ..wire.grants import Grants
-from ..wire.topics import matcher, matches
+from ..wire.topics import matcher
 from .logs import get_logger, trace
-from .visibility import is_private, may_read, may_see
+from .visibility import is_personal, may_read, may_see
 
 log = get_logger("fanout")
 
@@ -62,7 +62,7 @@ class View:
         return View(self.room, reader, self.types, self.subject, self.bodies)
 
     def covers(self, type: str, subject: str) -> bool:
-        return self._of_type(type) and self.matches_subject(subject) and may_see(self.grants, self.room, type, subject)
+        return self._of_type(type) and self.matches_subject(subject) and may_see(self.grants, self.actor, self.room, type, subject)
 
     def matches_subject(self, subject: str) -> bool:
         return self._of_subject is None or self._of_subject(subject)
@@ -71,15 +71,15 @@ class View:
         """The event as this reader may have it."""
         if event.body is None:
             return event.encoded
-        if self.bodies and (not is_private(event.type) or may_read(event, self.actor, self._admin)):
+        if self.bodies and may_read(event, self.actor, self._admin):
             return event.encoded
         return event.encoded_bare
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Views with the same key see the same bytes."""
-        private = matches(self.types, "inbox.sent") and self.bodies
-        return (self.types, self.subject, self.bodies, self.grants.key, self.actor if private else None)
+        personal = is_personal(self.types, self.bodies)
+        return (self.types, self.subject, self.bodies, self.grants.key, self.actor if personal else None)
 
 
 class Subscription:

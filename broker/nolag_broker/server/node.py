@@ -124,6 +124,16 @@ class Node:
         for name in rooms & self._rooms.keys():
             self.call(name, leave, BROKER, may_open=False, request=None)
 
+    def refreshed(self, caller: Caller, rooms: set[str]) -> None:
+        """A connection has a newer token; said in order with what it asked before."""
+
+        def judge(hosted: HostedRoom, env: Env) -> None:
+            assert hosted.room is not None
+            hosted.room.refreshed(caller, env)
+
+        for name in rooms & self._rooms.keys():
+            self.call(name, judge, caller, may_open=False, request=None)
+
     @property
     def overloaded(self) -> bool:
         return self._waiting_bytes > MAX_WAITING

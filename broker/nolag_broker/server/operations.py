@@ -34,6 +34,7 @@ def refresh(session: Session, request: int | None, frame: dict[str, Any]) -> Non
     session.assume(identity)
     for subscription in session.subscriptions.values():
         subscription.change_view(subscription.view.under(session))
+    session.context.node.refreshed(session.caller, session.rooms)
     session.reply(request, {"expires": identity.expires})
 
 

@@ -31,6 +31,8 @@ _TABLE: Final = (
     # the room and what is in it
     Code("room_not_found"),
     Code("not_joined"),
+    Code("stream_not_found"),
+    Code("stream_ended"),  # closed, failed or aborted: nothing more is written to it
     Code("task_not_found"),
     Code("task_finished"),  # it already ended in another way
     Code("stale_lease"),  # the fencing token is not the current one: another attempt owns the task

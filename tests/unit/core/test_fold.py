@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
 
 from nolag_broker.core.limits import Limits
 from nolag_broker.core.retention import of_record
@@ -20,7 +22,23 @@ from nolag_broker.core.task import FAILED, RUNNING, Task
 from nolag_broker.wire.codes import Refusal
 
 TIGHT = Limits(
-    lease=50, disconnect_grace=50, keep=400, backlog=5, dead_letters=2, grouped=3, finished=2, history=3, unread=2, decided=2, retained=2
+    lease=50,
+    disconnect_grace=50,
+    keep=400,
+    backlog=5,
+    dead_letters=2,
+    grouped=3,
+    finished=2,
+    history=3,
+    unread=2,
+    decided=2,
+    retained=2,
+    streams=2,
+    ended_streams=3,
+    ended_stream_bytes=200,
+    stream_pieces=3,
+    roll_bytes=60,
+    stream_buffers=100,
 )
 
 
@@ -36,6 +54,7 @@ def command(op: str, required: dict[str, Any], **optional: Any) -> Any:
     return st.tuples(st.just(op), st.fixed_dictionaries(required, optional=optional))
 
 
+streams = some("s1", "s2", "s3")
 tasks, types, bodies, groups = some(*(f"t{n}" for n in range(30))), some("a", "b"), some(b"1", b"2"), some("g1", "g2")
 numbers = st.integers(0, 7)
 skills = st.lists(some("x", "y"), unique=True, max_size=2)
@@ -80,6 +99,7 @@ steps = st.one_of(
         "task.dispatch", {"task": tasks, "type": types, "body": bodies, "kind": some("tool"), "require_live": some(True)}, timeout=some(5)
     ),
     command("task.cancel", {"task": tasks}),
+    command("task.cancel", {"which": numbers}),
     *[command("task.retry", {"which": numbers})] * 2,
     command("task.purge", {}, tasks=st.lists(tasks, max_size=2)),
     command("task.forget", {"group": groups}, keep=st.lists(tasks, max_size=2)),
@@ -110,6 +130,13 @@ steps = st.one_of(
     command("approval.delegate", {"approval": some("p1", "p2", "p3"), "to": some("p", "q", "w", "role:r")}, reason=some("away")),
     command("approval.withdraw", {"approval": some("p1", "p2")}),
     command("record.write", {"puts": st.lists(st.tuples(some("r/o/1", "r/o/2"), bodies, st.booleans()).map(list), max_size=2)}),
+    *[command("stream.open", {"stream": streams, "for": some({"to": "p"}, {"topic": "x"})}, keep=st.integers(0, 4))] * 2,
+    command("stream.open", {"stream": streams, "for": some({"to": "p"}), "which": numbers}, keep=st.integers(0, 4), stale=some(True)),
+    *[command("stream.write", {"stream": streams, "off": some(-1, 0, 0, 1), "chunks": st.lists(some(b"1", b"2" * 40), max_size=3)})] * 3,
+    command("stream.close", {"stream": streams}, error=some({"type": "E"})),
+    command("stream.follow", {"stream": streams, "sub": some(1, 2)}, after=st.integers(0, 3)),
+    command("stream.unfollow", {"sub": some(1, 2)}),
+    command("stream.ack", {"stream": streams}),
     st.tuples(st.just("advance"), some(0.5, 6, 60, 300)),
     st.tuples(st.just("disconnect"), st.none()),
 )
@@ -132,6 +159,10 @@ class Play:
         self.agents["w2"].serve(slots=2, kind="node", capabilities=["x", "y"])
         self.agents["w2"].serve("a", "b", offer=3, kind="tool")
         self.driver.agent("root", [{"room": "**", "verbs": ["admin"]}]).ask("room.configure", retention={"count": 100})
+        self.ask(self.agents["w"], "approval.request", {"approval": "p3", "action": "act", "body": b"1", "allow": ["approve"]})
+        self.ask(self.agents["p"], "approval.decide", {"approval": "p3", "type": "approve"})
+        for op, fields in (("open", {"to": "p"}), ("write", {"chunks": [b"1"]}), ("close", {})):
+            self.ask(self.agents["w"], f"stream.{op}", {"stream": "s1", **fields})
         self.ask(self.agents["p"], "task.dispatch", {"task": "t0", "type": "a", "body": b"dies", "group": "g1"})
         self.ask(self.agents["w"], "task.fail", {"which": 0, "error": {"type": "E"}, "retry": False})
 
@@ -155,8 +186,19 @@ class Play:
             if not running:
                 return
             task = running[which % len(running)]
-            fields.update(task=task.id, token=task.token - bool(fields.pop("stale", False)))
+            token = task.token - bool(fields.pop("stale", False))
+            fields.update({"lease": [task.id, token]} if op == "stream.open" else {"task": task.id, "token": token})
             agent = self.agents[task.holder[0]]
+        fields.update(fields.pop("for", {}))
+        if op in ("stream.write", "stream.close", "stream.ack"):
+            off, stream = fields.pop("off", 0), self.driver.room.streams.by_id.get(fields["stream"])
+            if stream is None:
+                return
+            if op == "stream.ack":
+                agent, fields = self.agents[stream.to or "p"], {"streams": [stream.id]}
+        if op in ("stream.write", "stream.close"):
+            fields.update(token=stream.token, n=max(1, stream.n + 1 + off) if op == "stream.write" else stream.n)
+            agent = self.agents[stream.writer]
         if op == "task.dispatch" and "concurrency_key" not in fields:
             fields.pop("concurrency_limit", None)
         if (rate := fields.pop("rate", None)) is not None:
@@ -221,6 +263,7 @@ def test_what_is_still_answered_outlives_a_trim_at_any_moment(make_driver: Calla
             *[("approval.get", {"approval": approval}) for approval in ("p1", "p2", "p3")],
             ("tool.list", {}),
             ("task.follow", {"tasks": [[f"t{n}", 0] for n in range(30)]}),
+            *[("stream.follow", {"stream": f"s{n}", "sub": n}) for n in range(1, 4)],
         ):
             play.ask(agent, op, fields)
 
@@ -283,17 +326,18 @@ def copy_agent(agent: Any, driver: Any) -> Any:
 def test_the_scripts_reach_every_kind_of_event_and_refusal(make_driver: Callable[..., Any]) -> None:
     """The two properties above are worth what their scripts reach."""
     reached: Counter[str] = Counter()
+    events = set(Room("room", "epoch")._folds) | {"e.x"}
+    refusals = {"stale_lease", "key_conflict", "revision_conflict", "already_decided", "peer_not_found", "not_joined", "stream_ended"}
 
-    @settings(LONG, max_examples=2 * LONG.max_examples, derandomize=True, database=None)
-    @given(script=script)
-    def play(script: list[Any]) -> None:
+    def complete(script: list[Any]) -> bool:
         play = Play(make_driver(TIGHT))
         play.begin()
         play.run(script)
         reached.update(play.driver.types())
         reached.update(play.refused)
+        return events | refusals <= set(reached)
 
-    play()
-    events = set(Room("room", "epoch")._folds) | {"e.x"}
-    refusals = {"stale_lease", "key_conflict", "revision_conflict", "already_decided", "peer_not_found", "not_joined"}
+    enough = settings(LONG, phases=[Phase.generate], max_examples=6 * LONG.max_examples, derandomize=True, database=None)
+    with suppress(NoSuchExample):
+        find(script, complete, settings=enough)
     assert events | refusals <= set(reached), (events | refusals) - set(reached)
