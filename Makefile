@@ -2,7 +2,7 @@
 #
 #   make demo    a team of agents over worker processes writes a sourced briefing, with a human gate
 #                OUT=path DOCS=folder QUESTION="..." MODEL=provider:name CHAOS=1 YES=1
-#   make test    the tests, in a few minutes
+#   make test    the tests, in a few minutes. JOBS=2 processes at a time
 #   make check   lint, types, import contracts, and the long tests
 #   make chaos   kills, pauses and damages real processes: an hour or more. ROWS=1,5 some of the faults, SCALE=0.1 a part of the counts
 #   make simulate  the broker's server under faults from seeds, on a clock that skips the waiting. SEEDS=10000 FROM=0 which
@@ -36,8 +36,9 @@ demo: setup
 	@$(BIN)/langgraph-nolag demo --out "$$OUT" $(if $(DOCS),--docs "$$DOCS") $(if $(QUESTION),--question "$$QUESTION") \
 	  $(if $(MODEL),--model "$$MODEL") $(if $(CHAOS),--chaos) $(if $(YES),--yes)
 
+# A file stays in one process, so that what its tests share starts once; those that take longest come first, as collected.
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .
@@ -47,6 +48,7 @@ lint: setup
 
 check: lint
 	$(BIN)/python -m pytest -m slow
+	FOLD_EXAMPLES=600 $(BIN)/python -m pytest tests/unit/core/test_fold.py
 
 chaos: setup
 	@PYTHONPATH=tests $(BIN)/python -m chaos --rows "$(ROWS)" --scale "$(or $(SCALE),1)" $(if $(SEED),--seed $(SEED))

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
+from langgraph_nolag.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("langgraph-nolag")
@@ -98,8 +101,8 @@ def test_commands_in_shell_blocks_exist() -> None:
     used = {line.split()[1] for line in lines if line.startswith("langgraph-nolag ")}
     assert used
     for name in used:
-        result = subprocess.run([COMMAND, name, "--help"], capture_output=True, text=True, timeout=60, check=False)
-        assert result.returncode == 0, f"{name}: {result.stderr}"
+        result = CliRunner().invoke(app, [name, "--help"])
+        assert result.exit_code == 0, f"{name}: {result.output}"
     targets = {line.split()[1] for line in lines if line.startswith("make ")}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []

@@ -12,6 +12,8 @@ import pytest
 from chaos.rows import ROWS
 from chaos.trial import Trial
 
+PATIENCE = 10.0  # no busy machine fails a test; what is promised about time, `make chaos` measures
+
 
 @pytest.mark.parametrize("number", [number for number, row in ROWS.items() if row.short])
 async def test_row(number: int, tmp_path: Path) -> None:
@@ -22,6 +24,6 @@ async def test_row(number: int, tmp_path: Path) -> None:
     seed = int(os.environ.get("NOLAG_SEED") or random.SystemRandom().randrange(2**32))
     print(f"NOLAG_SEED={seed}")
     async with asyncio.timeout(90):
-        trial = await row.tried(Trial(tmp_path, random.Random(seed), row.short))
+        trial = await row.tried(Trial(tmp_path, random.Random(seed), row.short, PATIENCE))
     print(dict(trial.done), trial.slowest)
     assert trial.violations == []

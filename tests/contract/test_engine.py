@@ -277,7 +277,7 @@ async def test_long_scans_come_in_order_and_stop_at_the_bytes_asked_for(engine: 
 async def test_reads_beside_commits_never_see_half_of_a_turn(engine: Engine) -> None:
     """Every turn writes the same number into all records, and more of them than one piece of a read takes."""
     keys = [f"k/{n:04}" for n in range(200)]
-    size = 20_000
+    size = 8_000
     await commit(engine, "r", turn(0, records=dict.fromkeys(keys, bytes(size))))
 
     async def write() -> None:

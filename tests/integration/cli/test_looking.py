@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from langgraph_nolag.cli import session
+
 from .conftest import Cli
 
 
@@ -20,7 +22,8 @@ def test_ping(cli: Cli) -> None:
     assert 0 < answer["seconds"] < 30
 
 
-def test_ping_where_nobody_is(cli: Cli, tmp_path: Path) -> None:
+def test_ping_where_nobody_is(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "CONNECT_TIMEOUT", 0.5)
     for arguments in (("ping",), ("ping", "--url", "ws://127.0.0.1:1", "--token", "x")):
         answer = cli(*arguments, path=tmp_path)
         assert answer.status == 1

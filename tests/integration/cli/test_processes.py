@@ -105,13 +105,15 @@ number = 7
 
 
 @pytest.fixture
-def module(tmp_path: Path) -> Path:
+def module(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "good_worker.py").write_text(textwrap.dedent(GOOD))
     (tmp_path / "broken_worker.py").write_text("def app(:\n")
     (tmp_path / "raising_worker.py").write_text("x = 1\nraise RuntimeError('no luck today')\n")
     (tmp_path / "leaving_worker.py").write_text("raise SystemExit(0)\n")
     (tmp_path / "needy_worker.py").write_text("import a_package_that_is_not_there\n")
-    return tmp_path
+    yield tmp_path
+    for file in tmp_path.glob("*.py"):
+        sys.modules.pop(file.stem, None)
 
 
 def test_a_worker_serves_until_it_is_told_to_stop(cli: Cli, module: Path) -> None:
@@ -141,10 +143,19 @@ def test_a_worker_serves_until_it_is_told_to_stop(cli: Cli, module: Path) -> Non
         ("needy_worker:app", "a_package_that_is_not_there"),
     ],
 )
-def test_a_worker_that_is_not_there_is_one_line(target: str, words: str, module: Path) -> None:
-    done = run("worker", target, cwd=module)
+def test_a_worker_that_is_not_there_is_one_line(target: str, words: str, module: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(module)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    answer = cli("worker", target)
+    assert answer.status == 2
+    assert words in answer.err
+    assert len(answer.err.strip().splitlines()) == 1
+
+
+def test_a_worker_that_is_not_there_ends_its_process(module: Path) -> None:
+    done = run("worker", "leaving_worker:app", cwd=module)
     assert done.returncode == 2
-    assert words in one_line(done)
+    assert "SystemExit" in one_line(done)
 
 
 def test_a_worker_without_a_broker_is_one_line(module: Path) -> None:

@@ -158,6 +158,7 @@ async def test_streams_come_through_cuts_while_reading(broker: LocalBroker, prox
     assert proxy.connections > 3
 
 
+@pytest.mark.parametrize("broker", ["memory"], indirect=True)  # what is stored plays no part
 async def test_a_request_times_out_and_says_that_it_may_have_been_applied(broker: LocalBroker, proxy: Any, stack: AsyncExitStack) -> None:
     client = await stack.enter_async_context(connect(proxy.url, token=broker.token("ana"), actor="ana"))
     room = await client.join("demo")
@@ -171,6 +172,7 @@ async def test_a_request_times_out_and_says_that_it_may_have_been_applied(broker
     assert await room.blackboard.get("k") is None  # it goes on
 
 
+@pytest.mark.parametrize("broker", ["memory"], indirect=True)  # what is stored plays no part
 async def test_what_waits_is_bounded_and_more_is_refused_before_it_is_taken(broker: LocalBroker, proxy: Any, stack: AsyncExitStack) -> None:
     client = await stack.enter_async_context(connect(proxy.url, token=broker.token("ana"), actor="ana", max_buffer=100_000))
     room = await client.join("demo")
@@ -211,6 +213,7 @@ async def test_a_log_that_began_anew_is_said_with_a_gap(forgetful: Restarting, s
     await watch.aclose()
 
 
+@pytest.mark.parametrize("broker", ["memory"], indirect=True)  # what is stored plays no part
 async def test_a_provider_brings_fresh_tokens_before_the_old_one_ends(broker: LocalBroker, proxy: Any, stack: AsyncExitStack) -> None:
     asked: list[float] = []
 
@@ -226,6 +229,7 @@ async def test_a_provider_brings_fresh_tokens_before_the_old_one_ends(broker: Lo
     assert proxy.connections == 1  # in place, not by coming back
 
 
+@pytest.mark.parametrize("broker", ["memory"], indirect=True)  # what is stored plays no part
 async def test_a_static_token_that_ends_is_a_loud_end(broker: LocalBroker, stack: AsyncExitStack) -> None:
     told: list[NoLagError] = []
     client = await stack.enter_async_context(
@@ -272,6 +276,7 @@ async def test_revocation_ends_everything_that_waits(broker: LocalBroker, stack:
     assert "ended for good" in caplog.text
 
 
+@pytest.mark.parametrize("broker", ["memory"], indirect=True)  # what is stored plays no part
 async def test_the_same_instance_twice_ends_the_first(broker: LocalBroker, stack: AsyncExitStack) -> None:
     one = await stack.enter_async_context(connect(broker.url, token=broker.token("ana"), actor="ana"))
     two = connect(broker.url, token=broker.token("ana"), actor="ana")
@@ -285,6 +290,7 @@ async def _fails(client: Any) -> None:
     await client.rooms()
 
 
+@pytest.mark.parametrize("broker", ["memory"], indirect=True)  # what is stored plays no part
 async def test_closing_tells_those_who_wait(broker: LocalBroker) -> None:
     async with connect(broker.url, token=broker.token("ana"), actor="ana") as client:
         room = await client.join("demo")
@@ -296,6 +302,7 @@ async def test_closing_tells_those_who_wait(broker: LocalBroker) -> None:
         await room.observe.emit("x")
 
 
+@pytest.mark.parametrize("broker", ["memory"], indirect=True)  # what is stored plays no part
 async def test_a_broker_that_falls_silent_is_noticed(stack: AsyncExitStack, proxy: Any, broker: LocalBroker) -> None:
     client = await stack.enter_async_context(connect(proxy.url, token=broker.token("ana"), actor="ana"))
     room = await client.join("demo")

@@ -75,7 +75,7 @@ async def test_replay_while_others_write_has_no_gap_and_no_repeat(any_broker: Ha
 
     async def write() -> int:
         last = 0
-        for _ in range(40):
+        for _ in range(24):
             last = await emit(writer, 25)
         done.set()
         return last

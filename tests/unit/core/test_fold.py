@@ -240,10 +240,10 @@ def trim(driver: Any) -> None:
             event.body = None
 
 
-LONG = settings(max_examples=int(os.environ.get("FOLD_EXAMPLES", "150")), deadline=None, suppress_health_check=list(HealthCheck))
+LONG = settings(max_examples=int(os.environ.get("FOLD_EXAMPLES", "60")), deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@settings(LONG, max_examples=50)
+@settings(LONG, max_examples=LONG.max_examples // 3)
 @given(script=script)
 def test_what_is_still_answered_outlives_a_trim_at_any_moment(make_driver: Callable[..., Any], script: list[Any]) -> None:
     play = Play(make_driver(TIGHT))
@@ -337,7 +337,7 @@ def test_the_scripts_reach_every_kind_of_event_and_refusal(make_driver: Callable
         reached.update(play.refused)
         return events | refusals <= set(reached)
 
-    enough = settings(LONG, phases=[Phase.generate], max_examples=6 * LONG.max_examples, derandomize=True, database=None)
+    enough = settings(LONG, phases=[Phase.generate], max_examples=900, derandomize=True, database=None)
     with suppress(NoSuchExample):
         find(script, complete, settings=enough)
     assert events | refusals <= set(reached), (events | refusals) - set(reached)

@@ -17,6 +17,8 @@ from nolag_broker.core.limits import Limits
 from nolag_broker.core.matching import Market, Offer
 from nolag_broker.core.task import Task
 
+from .conftest import Driver
+
 
 def steps_of(work: Callable[[], Any]) -> int:
     """How many instructions of Python run: loops count, whatever they call."""
@@ -62,26 +64,30 @@ def alone(make_driver: Any) -> int:
     return round_trip(driver, planner, worker, "measured", capabilities=["a"])
 
 
-def test_a_claim_costs_the_same_with_100_000_tasks_waiting_and_1_000_agents(make_driver: Any, alone: int) -> None:
-    driver = make_driver(Limits(backlog=200_000))
-    planner = driver.agent("planner")
-    backlog(driver, planner, 100_000, capabilities=["rare"])
+@pytest.fixture(scope="module")
+def crowd() -> Driver:
+    """A room where 101,000 tasks wait for a rare capability, and 999 agents for other work."""
+    driver = Driver(Limits(backlog=200_000))
+    backlog(driver, driver.agent("dispatcher"), 101_000, capabilities=["rare"])
     for number in range(999):
         driver.worker(f"agent-{number}", "review", capabilities=["a"])
-    worker = driver.worker("worker", "draft", capabilities=["a"])
-    round_trip(driver, planner, worker, "warm", capabilities=["a"])
-    assert round_trip(driver, planner, worker, "measured", capabilities=["a"]) <= alone * 1.2
+    return driver
 
 
-def test_a_freed_slot_costs_the_same_with_100_000_tasks_waiting_for_it(make_driver: Any) -> None:
+def test_a_claim_costs_the_same_with_100_000_tasks_waiting_and_1_000_agents(crowd: Driver, alone: int) -> None:
+    planner, worker = crowd.agent("planner"), crowd.worker("worker", "draft", capabilities=["a"])
+    round_trip(crowd, planner, worker, "warm", capabilities=["a"])
+    assert round_trip(crowd, planner, worker, "measured", capabilities=["a"]) <= alone * 1.2
+
+
+def test_a_freed_slot_costs_the_same_with_100_000_tasks_waiting_for_it(make_driver: Any, crowd: Driver) -> None:
+    quiet = make_driver()
+    backlog(quiet, quiet.agent("dispatcher"), 10, capabilities=["rare"])
     costs = []
-    for waiting in (10, 100_000):
-        driver = make_driver(Limits(backlog=200_000))
-        planner = driver.agent("planner")
-        backlog(driver, planner, waiting)
-        for number in range(999 if waiting > 10 else 1):
-            driver.worker(f"agent-{number}", "draft")
-        worker = driver.worker("worker", "draft")
+    for driver, others in ((quiet, 1), (crowd, 999)):
+        for number in range(others):
+            driver.worker(f"rare-{number}", "draft", capabilities=["rare"])
+        worker = driver.worker("rare", "draft", capabilities=["rare"])
         worker.complete(worker.push("task"))
         task = worker.push("task")
         costs.append(steps_of(lambda worker=worker, task=task: worker.complete(task)))
