@@ -31,7 +31,7 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 def turn(expected: int, count: int = 0, *, body: bytes | None = b"body", **rows: object) -> Turn:
     events = [Event(expected + n, "test.happened", 1000.0 + n, "ana", {"n": n}, body=body) for n in range(1, count + 1)]
-    return Turn(expected, events, **rows)  # type: ignore[arg-type]
+    return Turn(expected, events, **{"caught_up": True, **rows})  # type: ignore[arg-type]
 
 
 async def commit(engine: Engine, room: str, turn: Turn) -> None:
@@ -115,6 +115,22 @@ async def test_rooms_do_not_see_each_other(engine: Engine) -> None:
     assert [await engine.scan(room, "") for room in "rs"] == [[("k", b"r")], [("k", b"s"), ("l", b"s")]]
     assert [len(await engine.events(room, 0, 10)) for room in "rs"] == [2, 1]
     assert await engine.events("s", 1, 10) == []
+
+
+async def test_an_image_says_what_its_rows_are_the_fold_of(engine: Engine) -> None:
+    for events, caught_up, folded in ((2, False, 0), (1, True, 3), (2, False, 3), (0, True, 5)):
+        last = (await engine.rooms())["r"]
+        await commit(engine, "r", turn(last, events, caught_up=caught_up))
+        image = await engine.load("r")
+        assert image is not None
+        assert (image.sequence, image.folded) == (last + events, folded)
+
+
+async def test_a_trim_leaves_what_the_rows_are_not_the_fold_of(engine: Engine) -> None:
+    await commit(engine, "r", turn(0, 3))
+    await commit(engine, "r", turn(3, 3, caught_up=False))
+    await engine.trim("r", 6, [])
+    assert [event.seq for event in await engine.events("r", 0, 10)] == [4, 5, 6]
 
 
 async def test_a_turn_on_the_wrong_sequence_changes_nothing_and_others_are_stored(engine: Engine) -> None:

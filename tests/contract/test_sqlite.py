@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def start_child(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def turn(last: int) -> Turn:
-    return Turn(last, [Event(last + 1, "t", 0.0, "a", {}, body=b"x")])
+    return Turn(last, [Event(last + 1, "t", 0.0, "a", {}, body=b"x")], caught_up=True)
 
 
 async def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
@@ -167,7 +168,7 @@ async def test_a_damaged_row_is_an_error_and_not_other_events(tmp_path: Path, da
         ("UPDATE kv SET value = x'00' WHERE space = 1", "the record 'k/1' of the room 'r'"),
         ("UPDATE room SET epoch = 'other'", "the room 'r'"),
         ("UPDATE room SET name = 's'", "the room 's'"),
-        ("UPDATE room SET last = last + 1", "event 3 of the room 'r'"),
+        ("UPDATE room SET folded = folded + 1", "the room 'r'"),
         ("DELETE FROM log WHERE first = 1", "event 1 of the room 'r'"),
         ("UPDATE log SET events = x'00' WHERE first = 2", "event 2 of the room 'r'"),
     ],
@@ -303,3 +304,20 @@ async def test_what_a_trim_left_is_there_after_a_close(tmp_path: Path) -> None:
     assert set(await engine.bodies("r", range(1, 11))) == {2, 8, 9, 10}
     assert await engine.floor("r", len(turn(9).events[0].encoded)) == 10
     await engine.close()
+
+
+async def test_what_a_log_takes_beyond_its_rows_is_counted_once(tmp_path: Path) -> None:
+    """Through closes, whenever rows were written."""
+    size = len(turn(0).events[0].encoded)
+    for last, caught_up in enumerate((False, True, False, False, True, False)):
+        engine = SqliteEngine(tmp_path)
+        await engine.open()
+        if not last:
+            await engine.create("r", "e")
+        assert await engine.commit([("r", replace(turn(last), caught_up=caught_up))]) == [None]
+        image = await engine.load("r")
+        assert image is not None
+        assert (image.sequence, image.folded) == (last + 1, last + 1 if caught_up else 2 * (last > 1) + 3 * (last > 4))
+        assert await engine.floor("r", last * size) == 2
+        assert await engine.floor("r", (last + 1) * size) == 1
+        await engine.close()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 class Cursor(Entity):
+    logged = False
+
     __slots__ = ("alive", "name", "position")
 
     def __init__(self, name: str, position: int) -> None:

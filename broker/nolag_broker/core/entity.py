@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class Entity:
-    """One row among the heads. Whoever changes it touches it (`Room.touch`), and the turn writes it once, as it is then."""
+    """One row among the heads. Whoever changes it touches it (`Room.touch`), and it is written once for all changes, as it is then.
+
+    What is `logged` changes by events only. Its row is written behind the log, now and then: recovery folds what came since. Of most
+    tasks nothing is written but their events, as they have come and gone by then.
+    """
 
     __slots__ = ("stored",)
     stored: bool  # a row of it was written, so that its end must delete one
+    logged: ClassVar[bool] = True
 
     @property
     def key(self) -> str:

@@ -1,6 +1,6 @@
 """Finished tasks: cold records, so that a million of them cost no memory.
 
-The header of a task that ended goes to the record `kept/<period>/task/<id>` in the same turn, and to `kept/<period>/key/…` when it
+The header of a task that ended goes to the record `kept/<period>/task/<id>` when rows are written, and to `kept/<period>/key/…` when it
 has a key. A period is as long as things are kept. When one begins, everything from before the last one goes in a single range
 deletion, so that nobody has to remember when each thing ends: it is kept for one to two periods. A task without a key goes
 sooner, when its dispatcher acknowledges the result (`task.ack`).
@@ -59,6 +59,14 @@ class Grouped(Entity):
         return keys
 
 
+def _records(task: Task) -> list[tuple[str, bytes]]:
+    header = task.header()
+    names = ["task/" + task.id]
+    if task.idempotency_key is not None:
+        names.append(key_name(task.kind, task.type, task.idempotency_key))
+    return [(f"kept/{task.period}/{name}", header) for name in names]
+
+
 def key_name(kind: str, type: str, key: str) -> str:
     return f"key/{kind}{SEPARATOR}{type}{SEPARATOR}{key}"
 
@@ -73,6 +81,8 @@ class Finished(Entity):
         self.period = 0
         self._until = 0.0  # when the next one begins
         self._room = room
+        self._unwritten: dict[str, Task] = {}  # ended since rows were written last
+        self._unwritten_keys: dict[tuple[str, str, str], Task] = {}
         self._recent: dict[str, Task] = {}  # a cache of records
         self._acknowledged: dict[str, Task] = {}  # for a worker that sends a completion again
         self._grouped: dict[str, Grouped] = {}
@@ -94,6 +104,8 @@ class Finished(Entity):
                 self._room.delete_records(f"kept/{old}/")
         self._begin(period)
         self._recent.clear()
+        for task in [task for task in self._unwritten.values() if task.period < period - 1]:
+            self._unwrite(task)
         self._room.touch(self)
         return True
 
@@ -115,16 +127,29 @@ class Finished(Entity):
     # -- tasks that ended
 
     def add(self, task: Task) -> None:
-        """The task ended and is no dead letter."""
-        self.keep(task, task.header())
-        self._recent[task.id] = task
+        """The task ended and is no dead letter. Its records are written behind the log: most tasks are acknowledged by then."""
+        self._unwritten[task.id] = self._recent[task.id] = task
+        if task.idempotency_key is not None:
+            self._unwritten_keys[task.kind, task.type, task.idempotency_key] = task
         if len(self._recent) > self._room.limits.finished:
             del self._recent[next(iter(self._recent))]
 
-    def keep(self, task: Task, header: bytes) -> None:
-        self._room.put_record(f"kept/{task.period}/task/{task.id}", header)
+    def keep(self, task: Task) -> None:
+        """A dead letter becomes a record."""
+        for key, row in _records(task):
+            self._room.put_record(key, row)
+
+    def write(self, records: dict[str, bytes | None]) -> None:
+        """Add what ended since the last time."""
+        for task in self._unwritten.values():
+            records.update(_records(task))
+        self._unwritten.clear()
+        self._unwritten_keys.clear()
+
+    def _unwrite(self, task: Task) -> None:
+        del self._unwritten[task.id]
         if task.idempotency_key is not None:
-            self._room.put_record(f"kept/{task.period}/{key_name(task.kind, task.type, task.idempotency_key)}", header)
+            del self._unwritten_keys[task.kind, task.type, task.idempotency_key]
 
     def group(self, task: Task) -> None:
         """The task ended, has a group and is kept: `task.forget` is to find it."""
@@ -137,6 +162,8 @@ class Finished(Entity):
     def forget(self, id: str) -> None:
         if (entry := self._grouped.get(id)) is None:
             return
+        if (task := self._unwritten.get(id)) is not None:
+            self._unwrite(task)
         for key in entry.records():
             self._room.put_record(key, None)
         self._recent.pop(id, None)
@@ -177,19 +204,17 @@ class Finished(Entity):
 
     def needs(self, id: str) -> tuple[str, ...]:
         """The records that may hold this task."""
-        return () if id in self._recent else self.places("task/" + id)
+        return () if id in self._recent or id in self._unwritten else self.places("task/" + id)
 
     def needs_key(self, kind: str, type: str, key: str) -> tuple[str, ...]:
-        return self.places(key_name(kind, type, key))
+        return () if (kind, type, key) in self._unwritten_keys else self.places(key_name(kind, type, key))
 
     def find(self, id: str) -> Task | None:
         """A finished task. Its records must have been named by `needs`."""
-        if (task := self._recent.get(id)) is not None:
-            return task
-        return self._read(self.needs(id))
+        return self._recent.get(id) or self._unwritten.get(id) or self._read(self.needs(id))
 
     def find_key(self, kind: str, type: str, key: str) -> Task | None:
-        return self._read(self.needs_key(kind, type, key))
+        return self._unwritten_keys.get((kind, type, key)) or self._read(self.needs_key(kind, type, key))
 
     def _read(self, keys: tuple[str, ...]) -> Task | None:
         for key in keys:
@@ -201,7 +226,10 @@ class Finished(Entity):
         """The dispatcher has the result. What has a key stays: somebody may ask for it again."""
         if task.idempotency_key is not None:
             return
-        self._room.put_record(f"kept/{task.period}/task/{task.id}", None)
+        if task.id in self._unwritten:
+            self._unwrite(task)
+        else:
+            self._room.put_record(f"kept/{task.period}/task/{task.id}", None)
         self._recent.pop(task.id, None)
         self._acknowledged[task.id] = task
         if len(self._acknowledged) > self._room.limits.finished:

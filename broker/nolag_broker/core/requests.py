@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Client(Entity):
     """The last answers of one process, oldest first."""
 
+    logged = False
+
     __slots__ = ("actor", "answers", "instance", "kept", "seq")
 
     def __init__(self, actor: str, instance: str) -> None:

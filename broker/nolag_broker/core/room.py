@@ -6,7 +6,7 @@ The parts (tasks, members, blackboard, …) decide by emitting events, and chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..wire.codes import Refusal
@@ -59,7 +59,9 @@ class Room:
 
         # what changed since the last `take`
         self._turn = Turn(0)
-        self._dirty: dict[Entity, None] = {}
+        self._unlogged: dict[Entity, None] = {}
+        self._behind: dict[Entity, None] = {}  # logged, and not written since
+        self._folded = 0  # the rows are the fold of the log up to here
 
         self.members = Members(self)
         self.tasks = Tasks(self)
@@ -85,9 +87,9 @@ class Room:
 
     @classmethod
     def recover(cls, name: str, epoch: str, sequence: int, heads: Mapping[str, bytes], env: Env, limits: Limits | None = None) -> Room:
-        """The room as its rows say. Members are away and leases start again at full length."""
+        """The room as its rows say, the fold of the log up to `sequence`. Members are away and leases start again at full length."""
         room = cls(name, epoch, limits)
-        room.seq = room._turn.expected_sequence = sequence
+        room.seq = room._folded = room._turn.expected_sequence = sequence
         room.env = env
         room.members.load(heads)
         room.tools.load()
@@ -95,6 +97,13 @@ class Room:
         for part in (room.blackboard, room.approvals, room.inbox, room.topics, room.retention, room.cursors, room.streams, room._requests):
             part.load(heads)
         return room
+
+    def replay(self, events: Iterable[Event]) -> None:
+        """Fold what the log holds beyond the rows that the room was recovered from. Then the rows are to be written (`take`) and the room
+        recovered from these: a fold knows nothing of connections and leases."""
+        for event in events:
+            self.apply(event)
+        self._turn.expected_sequence = self.seq
 
     # -- what the node calls
 
@@ -158,19 +167,19 @@ class Room:
         self.wall.run(env.wall + EARLY)
         self.tasks.settle()
 
-    def take(self) -> Turn:
-        """What was decided since the last `take`, with the changed heads encoded as they are now."""
-        turn, dirty = self._turn, self._dirty
-        heads = turn.heads
-        for entity in dirty:
-            head = entity.head()
-            if head is not None:
-                heads[entity.key] = head
-                entity.stored = True
-            elif entity.stored:
-                heads[entity.key] = None
-                entity.stored = False
-        dirty.clear()
+    @property
+    def behind(self) -> int:
+        """How many events the rows are behind the log."""
+        return self.seq - self._folded
+
+    def take(self, rows: bool) -> Turn:
+        """What was decided since the last `take`. With `rows`, what is behind the log too, encoded as it is now."""
+        turn = self._turn
+        _encode(self._unlogged, turn.heads)
+        if rows and self._folded != self.seq:
+            _encode(self._behind, turn.heads)
+            self.tasks.finished.write(turn.records)
+            self._folded, turn.caught_up = self.seq, True
         self._turn = Turn(self.seq)
         return turn
 
@@ -203,8 +212,8 @@ class Room:
         return event
 
     def touch(self, entity: Entity) -> None:
-        """The entity's row is to be written, or deleted, with this turn."""
-        self._dirty[entity] = None
+        """The entity's row is to be written, or deleted: with this turn, or later if the log tells of the change."""
+        (self._behind if entity.logged else self._unlogged)[entity] = None
 
     def push(self, session: Session, frame: dict[str, Any]) -> None:
         self._turn.effects.append(Push(session.id, frame))
@@ -236,6 +245,18 @@ class Room:
         if not self.caller.grants.allows(verb, self.name, resource):
             message = f"this token has no grant for {verb!r} on {resource!r} in the room {self.name!r}"
             raise Refusal("not_authorized", message, detail={"verb": verb, "resource": resource})
+
+
+def _encode(changed: dict[Entity, None], heads: dict[str, bytes | None]) -> None:
+    for entity in changed:
+        head = entity.head()
+        if head is not None:
+            heads[entity.key] = head
+            entity.stored = True
+        elif entity.stored:
+            heads[entity.key] = None
+            entity.stored = False
+    changed.clear()
 
 
 def _nothing(event: Event) -> None:

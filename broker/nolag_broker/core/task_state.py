@@ -237,7 +237,7 @@ class TaskState:
         dead[task.id] = task
         if len(dead) > self._room.limits.dead_letters:
             oldest = next(iter(dead.values()))
-            self.finished.keep(oldest, oldest.header())
+            self.finished.keep(oldest)
             self._remove_dead(oldest)
 
     def _remove_dead(self, task: Task) -> None:

@@ -120,6 +120,7 @@ class Turn:
     Args:
         events: appended to the log, in order; the first has the sequence after `expected_sequence`.
         heads: rows that are loaded again at recovery (value None: delete).
+        caught_up: with this turn the rows are the fold of the whole log. Otherwise they stay behind, and recovery folds what came since.
         records: rows that are only read when asked for (value None: delete).
         deleted_prefixes: ranges of records that go, before `records` are put.
         effects: to be carried out after the commit, in order.
@@ -131,7 +132,13 @@ class Turn:
     records: dict[str, bytes | None] = field(default_factory=dict)
     deleted_prefixes: list[str] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
+    caught_up: bool = False
+
+    @property
+    def end(self) -> int:
+        """The sequence of the last event, once it is stored."""
+        return self.expected_sequence + len(self.events)
 
     @property
     def writes(self) -> bool:
-        return bool(self.events or self.heads or self.records or self.deleted_prefixes)
+        return bool(self.events or self.heads or self.records or self.deleted_prefixes or self.caught_up)

@@ -34,6 +34,7 @@ class RoomImage:
     name: str
     epoch: str
     sequence: int
+    folded: int  # the heads, and the records that the log tells of, are those of this sequence: events beyond it are to be folded
     first_sequence: int  # the log is whole from here on; sequence + 1 when nothing is left of it
     heads: dict[str, bytes]
 
@@ -74,7 +75,7 @@ class Engine(BlobStore, Protocol):
     async def commit(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None]:
         """Store turns of several rooms (each room at most once), in one transaction where the engine can.
 
-        Returns, for each turn, None or why it was not stored.
+        Returns, for each turn, None or why it was not stored. A turn that is `caught_up` moves `folded` to its end.
 
         Raises:
             StorageFailed: nothing of this call may be taken for stored, and nothing more will be.
@@ -92,7 +93,7 @@ class Engine(BlobStore, Protocol):
     async def trim(self, room: str, floor: int, pinned: Sequence[int]) -> None:
         """Drop the events below `floor`, but for those at the `pinned` sequences (rising): they can still be read, until a later trim
         does not name them. Durable when it returns; done in pieces that commits pass. A crash leaves some of it done, from the
-        oldest event on, and `first_sequence` says how much."""
+        oldest event on, and `first_sequence` says how much. Events beyond the image's `folded` stay, whatever the floor."""
 
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
         """The cold rows of these keys; absent ones are absent."""

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from .blobs import BlobDamaged, Name, Spare
 from .statements import SQL
-from .trimming import Read
+from .trimming import Log, Read
 
 PIECE_BITS: Final = 20  # of the number of a piece
 CHECKPOINT: Final = 2  # pieces: left to SQLite, the write-ahead log would be copied 16 MiB at once, and commits wait for that
@@ -19,7 +19,7 @@ GO_AT_ONCE: Final = 4  # pieces of one transaction of the collection
 class BlobTables:
     """See `BlobStore`."""
 
-    def __init__(self, sql: sqlite3.Connection, rooms: Mapping[str, int]) -> None:
+    def __init__(self, sql: sqlite3.Connection, rooms: Mapping[str, Log]) -> None:
         self._sql = sql
         self._rooms = rooms
         self._last: int = sql.execute(SQL["last_blob"]).fetchone()[0]
@@ -29,7 +29,7 @@ class BlobTables:
 
     def begin(self, room: str) -> int:
         self._last += 1
-        self._begun[self._last] = self._rooms[room]
+        self._begun[self._last] = self._rooms[room].id
         return self._last
 
     def add_piece(self, blob: int, number: int, piece: bytes, name: Name | None) -> Read[None]:
@@ -55,13 +55,18 @@ class BlobTables:
 
     # -- reads
 
+    def _row(self, room: str, hash: bytes) -> tuple[int, int] | None:
+        log = self._rooms.get(room)
+        row: tuple[int, int] | None = None if log is None else self._sql.execute(SQL["blob"], (log.id, hash)).fetchone()
+        return row
+
     def size(self, room: str, hash: bytes) -> int | None:
-        row = self._sql.execute(SQL["blob"], (self._rooms.get(room), hash)).fetchone()
+        row = self._row(room, hash)
         return None if row is None else row[1]
 
     def piece(self, room: str, hash: bytes, number: int) -> Read[bytes | None]:
         yield
-        found = self._sql.execute(SQL["blob"], (self._rooms.get(room), hash)).fetchone()
+        found = self._row(room, hash)
         if found is None:
             return None
         id = found[0] << PIECE_BITS | number

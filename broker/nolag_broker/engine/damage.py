@@ -17,8 +17,8 @@ from .base import StorageFailed
 _WITNESS: Final = Struct("<QI")
 
 
-def sum_of_room(id: int, name: str, epoch: str) -> int:
-    return crc32(f"{id} {epoch} {name}".encode())
+def sum_of_room(id: int, name: str, epoch: str, folded: int) -> int:
+    return crc32(f"{id} {folded} {epoch} {name}".encode())
 
 
 def sum_of_batch(id: int, first: int, events: bytes) -> int:

@@ -20,6 +20,7 @@ OVERHEAD: Final = 200  # bytes that an event counts beside its body
 @dataclass(slots=True)
 class _Stored:
     epoch: str
+    folded: int = 0
     first: int = 1
     events: list[Event] = field(default_factory=list)  # the event with sequence n is at n - first
     pinned: dict[int, Event] = field(default_factory=dict)  # below `first`, rising
@@ -68,7 +69,7 @@ class MemoryEngine(MemoryBlobs):
     async def load(self, room: str) -> RoomImage | None:
         self._check()
         stored = self._rooms.get(room)
-        return None if stored is None else RoomImage(room, stored.epoch, stored.last, stored.first, dict(stored.heads))
+        return None if stored is None else RoomImage(room, stored.epoch, stored.last, stored.folded, stored.first, dict(stored.heads))
 
     async def create(self, room: str, epoch: str) -> None:
         self._check()
@@ -90,6 +91,8 @@ class MemoryEngine(MemoryBlobs):
                 stored.heads.pop(key, None)
             else:
                 stored.heads[key] = value
+        if turn.caught_up:
+            stored.folded = turn.end
         for prefix in turn.deleted_prefixes:
             start, end = _span(stored.keys, KeyRange.of(prefix))
             for key in stored.keys[start:end]:
@@ -136,8 +139,9 @@ class MemoryEngine(MemoryBlobs):
     async def trim(self, room: str, floor: int, pinned: Sequence[int]) -> None:
         self._check()
         stored = self._rooms[room]
+        floor = min(floor, stored.folded + 1)
         stored.pinned = {seq: event for seq in pinned if seq < floor and (event := stored.at(seq)) is not None}
-        count = max(0, min(floor, stored.last + 1) - stored.first)
+        count = max(0, floor - stored.first)
         stored.size -= sum(map(_size, stored.events[:count]))
         del stored.events[:count]
         stored.first += count

@@ -1,13 +1,17 @@
 -- Every statement of the SQLite engine, by name. `:rows` is repeated for as many rows as one execution stores; see `Statements`.
 
 -- name: rooms
-SELECT name, id, last, first, bytes, epoch, sum FROM room;
+SELECT name, id, epoch, folded, first, bytes, sum FROM room;
+
+-- name: tail
+-- Where the log ends, and what it takes beyond a sequence.
+SELECT max(id), coalesce(sum(length(events)), 0) FROM log WHERE id > ? AND id < ?;
 
 -- name: room
-SELECT id, epoch, last, first FROM room WHERE name = ?;
+SELECT id FROM room WHERE name = ?;
 
 -- name: create_room
-INSERT INTO room (name, epoch) VALUES (?, ?) ON CONFLICT DO NOTHING;
+INSERT INTO room (name, epoch) VALUES (?, ?);
 
 -- name: sum_room
 UPDATE room SET sum = ? WHERE id = ?;
@@ -18,8 +22,8 @@ SELECT key, value, sum FROM kv WHERE room = ? AND space = 0;
 -- name: append
 INSERT INTO log (id, first, events, sum) VALUES :rows;
 
--- name: set_last
-UPDATE room SET last = new.column2, bytes = bytes + new.column3 FROM (VALUES :rows) AS new WHERE room.id = new.column1;
+-- name: set_folded
+UPDATE room SET folded = new.column2, bytes = new.column3, sum = new.column4 FROM (VALUES :rows) AS new WHERE room.id = new.column1;
 
 -- name: put
 INSERT INTO kv (room, space, key, value, sum) VALUES :rows ON CONFLICT DO UPDATE SET value = excluded.value, sum = excluded.sum;

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -22,9 +21,9 @@ from .blob_tables import BlobTables
 from .damage import Witness, check, sum_of_room, sum_of_row
 from .keys import KeyRange
 from .statements import SQL, execute_keys, execute_rows, read_sql
-from .trimming import SEQUENCE_BITS, Batch, Kept, Read, append, floor_of, next_batch, trim
+from .trimming import SEQUENCE_BITS, SEQUENCES, Batch, Log, Read, append, floor_of, log_span, next_batch, trim
 
-SCHEMAS: Final = ("schema.sql", "schema-2.sql", "schema-3.sql", "schema-4.sql")  # each makes the next version of the one before
+SCHEMAS: Final = tuple(f"schema{suffix}.sql" for suffix in ("", "-2", "-3", "-4", "-5"))  # each makes the next version of the one before
 VERSION: Final = len(SCHEMAS)  # kept in `PRAGMA user_version`
 HEADS, RECORDS = 0, 1
 PIECE_ROWS, PIECE_BYTES = 64, 1 << 20  # of a scan, between two places to stop
@@ -48,18 +47,13 @@ class Tables:
         self._sql = self._connect()
         try:
             self._migrate()
-            rooms = self._rooms()
+            self._logs = self._rooms()
             self._witness = Witness(file)
-            self._witness.check(sum(row[2] for row in rooms))
+            self._witness.check(sum(log.end for log in self._logs.values()))
         except BaseException:
             self._sql.close()
             raise
-        self._ids: dict[str, int] = {row[0]: row[1] for row in rooms}
-        # Nobody else can write, so the ends of the logs are what we remember: comparing costs no query.
-        self._last: dict[str, int] = {row[0]: row[2] for row in rooms}
-        self._kept: dict[str, Kept] = {row[0]: Kept(row[3], row[4]) for row in rooms}
-        self._changes: defaultdict[int, int] = defaultdict(int)  # commits that touched a room's records
-        self.blobs = BlobTables(self._sql, self._ids)
+        self.blobs = BlobTables(self._sql, self._logs)
 
     def _connect(self) -> sqlite3.Connection:
         # SQLite before 3.51.3 can corrupt the database when one connection resets the write-ahead log while another writes.
@@ -101,14 +95,16 @@ class Tables:
         except sqlite3.Error as error:
             raise StorageFailed(f"cannot read {self._file}: {error}") from error
 
-    def _rooms(self) -> list[tuple[str, int, int, int, int, str, int | None]]:
+    def _rooms(self) -> dict[str, Log]:
         try:
-            rooms = self._sql.execute(SQL["rooms"]).fetchall()
-            for name, id, _, _, _, epoch, sum in rooms:
-                check(sum, sum_of_room(id, name, epoch), f"the room {name!r}")
+            return {name: self._log(name, *row) for name, *row in self._sql.execute(SQL["rooms"]).fetchall()}
         except (sqlite3.Error, ValueError) as error:
             raise StorageFailed(f"cannot read {self._file}: {error}") from error
-        return rooms
+
+    def _log(self, name: str, id: int, epoch: str, folded: int, first: int, size: int, sum: int | None) -> Log:
+        check(sum, sum_of_room(id, name, epoch, folded), f"the room {name!r}")
+        end, tail = self._sql.execute(SQL["tail"], log_span(id, folded)).fetchone()
+        return Log(name, id, epoch, folded, first, folded if end is None else end & SEQUENCES, size + tail, tail)
 
     def close(self) -> None:
         self._sql.close()
@@ -117,49 +113,55 @@ class Tables:
     # -- writes
 
     def create(self, room: str, epoch: str) -> None:
+        if room in self._logs:
+            return
         self._sql.execute("BEGIN IMMEDIATE")
         self._sql.execute(SQL["create_room"], (room, epoch))
-        id, epoch, last, first = self._sql.execute(SQL["room"], (room,)).fetchone()
-        self._sql.execute(SQL["sum_room"], (sum_of_room(id, room, epoch), id))
+        (id,) = self._sql.execute(SQL["room"], (room,)).fetchone()
+        self._sql.execute(SQL["sum_room"], (sum_of_room(id, room, epoch, 0), id))
         self._sql.execute("COMMIT")
-        self._ids[room], self._last[room] = id, last
-        self._kept.setdefault(room, Kept(first, 0))
+        self._logs[room] = Log(room, id, epoch, folded=0, first=1, end=0, bytes=0)
 
     def commit(self, turns: Sequence[tuple[str, Turn, list[Batch]]]) -> list[SequenceConflict | None]:
         """One transaction for all rooms; each statement runs once for the rows of all."""
         conflicts: list[SequenceConflict | None] = []
-        log: list[tuple[int, int, bytes]] = []
-        lasts: dict[str, int] = {}
-        added: dict[str, int] = {}
+        rows: list[Batch] = []
         puts: list[tuple[int, int, str, bytes, int]] = []
+        stored: list[tuple[Log, Turn, int]] = []
         self._sql.execute("BEGIN IMMEDIATE")
         for room, turn, batches in turns:
-            last = self._last.get(room)
-            if last != turn.expected_sequence:
-                conflicts.append(SequenceConflict(f"room {room!r} ends at {last}, not at {turn.expected_sequence}"))
+            log = self._logs.get(room)
+            if log is None or log.end != turn.expected_sequence:
+                end = None if log is None else log.end
+                conflicts.append(SequenceConflict(f"room {room!r} ends at {end}, not at {turn.expected_sequence}"))
                 continue
             conflicts.append(None)
-            id = self._ids[room]
-            if batches:
-                log.extend((id << SEQUENCE_BITS | end, first, events) for first, end, events in batches)
-                lasts[room] = batches[-1][1]
-                added[room] = sum(len(events) for _, _, events in batches)
+            rows.extend((log.id << SEQUENCE_BITS | end, first, events) for first, end, events in batches)
             for prefix in turn.deleted_prefixes:
                 keys = KeyRange.of(prefix)
-                self._sql.execute(SQL["delete_range"], (id, keys.low, _TO_THE_END if keys.high is None else keys.high))
-            self._rows(id, HEADS, turn.heads, puts)
-            self._rows(id, RECORDS, turn.records, puts)
-            if turn.records or turn.deleted_prefixes:
-                self._changes[id] += 1
-            refer(self._sql, id, turn.events)
+                self._sql.execute(SQL["delete_range"], (log.id, keys.low, _TO_THE_END if keys.high is None else keys.high))
+            self._rows(log.id, HEADS, turn.heads, puts)
+            self._rows(log.id, RECORDS, turn.records, puts)
+            refer(self._sql, log.id, turn.events)
+            stored.append((log, turn, sum([len(events) for _, _, events in batches])))
         execute_rows(self._sql, "put", puts)
-        append(self._sql, log)
-        execute_rows(self._sql, "set_last", [(self._ids[room], last, added[room]) for room, last in lasts.items()])
+        append(self._sql, rows)
+        caught_up = [
+            (log.id, turn.end, log.bytes + size, sum_of_room(log.id, log.room, log.epoch, turn.end))
+            for log, turn, size in stored
+            if turn.caught_up
+        ]
+        execute_rows(self._sql, "set_folded", caught_up)
         self._sql.execute("COMMIT")
-        self._witness.add(sum(last - self._last[room] for room, last in lasts.items()))
-        self._last.update(lasts)
-        for room, size in added.items():
-            self._kept[room].bytes += size
+        self._witness.add(sum([len(turn.events) for _, turn, _ in stored]))
+        for log, turn, size in stored:
+            log.end = turn.end
+            log.bytes += size
+            log.tail += size
+            if turn.caught_up:
+                log.folded, log.tail = turn.end, 0
+            if turn.records or turn.deleted_prefixes:
+                log.changes += 1
         return conflicts
 
     def _rows(self, id: int, space: int, rows: dict[str, bytes | None], puts: list[tuple[int, int, str, bytes, int]]) -> None:
@@ -169,36 +171,35 @@ class Tables:
         execute_keys(self._sql, "delete", id, space, [key for key, value in rows.items() if value is None])
 
     def trim(self, room: str, floor: int, pinned: Sequence[int]) -> Read[None]:
-        return trim(self._sql, self._ids[room], self._kept[room], min(floor, self._last[room] + 1), pinned)
+        return trim(self._sql, self._logs[room], floor, pinned)
 
     # -- reads
 
     def floor(self, room: str, max_bytes: int) -> Read[int]:
-        return floor_of(self._sql, self._ids[room], self._kept[room], max_bytes)
+        return floor_of(self._sql, self._logs[room], max_bytes)
 
     def rooms(self) -> dict[str, int]:
-        return dict(self._last)
+        return {room: log.end for room, log in self._logs.items()}
 
     def load(self, room: str) -> RoomImage | None:
-        row = self._sql.execute(SQL["room"], (room,)).fetchone()
-        if row is None:
+        log = self._logs.get(room)
+        if log is None:
             return None
-        id, epoch, last, first = row
         heads: dict[str, bytes] = {}
-        for key, value, sum in self._sql.execute(SQL["heads"], (id,)):
-            check(sum, sum_of_row(id, HEADS, key, value), f"the row {key!r} of the room {room!r}")
+        for key, value, sum in self._sql.execute(SQL["heads"], (log.id,)):
+            check(sum, sum_of_row(log.id, HEADS, key, value), f"the row {key!r} of the room {room!r}")
             heads[key] = value
-        return RoomImage(room, epoch, last, first, heads)
+        return RoomImage(room, log.epoch, log.end, log.folded, log.first, heads)
 
     def events(self, room: str, after: int, limit: int, max_bytes: int) -> Read[list[Event]]:
         found: list[Event] = []
         size = 0
-        id = self._ids.get(room)
-        while id is not None and len(found) < limit and size < max_bytes:
-            batch = self._batch(room, id, after)
+        log = self._logs.get(room)
+        while log is not None and len(found) < limit and size < max_bytes:
+            batch = self._batch(log, after)
             if batch is None:
                 break
-            for event in self._events_of(room, batch):
+            for event in self._events_of(log, batch):
                 if event.seq > after:
                     found.append(event)
                     size += len(event.encoded)
@@ -208,17 +209,17 @@ class Tables:
             yield
         return found
 
-    def _batch(self, room: str, id: int, after: int) -> Batch | None:
+    def _batch(self, log: Log, after: int) -> Batch | None:
         """The row of the log that holds the event after a sequence, or the first one after it where that is trimmed."""
         try:
-            batch = next_batch(self._sql, id, after)
+            batch = next_batch(self._sql, log.id, after)
         except ValueError as error:
-            raise ValueError(f"damaged: event {after + 1} of the room {room!r} can't be read") from error
-        if (batch is None or batch[1] > after + 1) and self._kept[room].first <= after + 1 <= self._last[room]:
-            raise ValueError(f"damaged: event {after + 1} of the room {room!r} is missing")
+            raise ValueError(f"damaged: event {after + 1} of the room {log.room!r} can't be read") from error
+        if (batch is None or batch[1] > after + 1) and log.first <= after + 1 <= log.end:
+            raise ValueError(f"damaged: event {after + 1} of the room {log.room!r} is missing")
         return batch
 
-    def _events_of(self, room: str, batch: Batch) -> Iterator[Event]:
+    def _events_of(self, log: Log, batch: Batch) -> Iterator[Event]:
         """The events of a row, which must be those that its key promises: a damaged row is an error, not fewer or other events."""
         expected, end, cause = batch[1], _end(batch), None
         try:
@@ -230,15 +231,17 @@ class Tables:
         except Exception as error:  # whatever decoding meets
             cause = error
         if expected != end + 1:
-            raise ValueError(f"damaged: event {expected} of the room {room!r} can't be read") from cause
+            raise ValueError(f"damaged: event {expected} of the room {log.room!r} can't be read") from cause
 
     def bodies(self, room: str, sequences: Sequence[int]) -> Read[dict[int, tuple[bytes | None, str | None]]]:
         found: dict[int, tuple[bytes | None, str | None]] = {}
-        id = self._ids.get(room)
+        log = self._logs.get(room)
         batch: Batch | None = None
-        for sequence in sorted(sequences) if id is not None else ():
+        for sequence in sorted(sequences):
+            if log is None:
+                break
             if batch is None or sequence > _end(batch):
-                batch = self._batch(room, id or 0, sequence - 1)
+                batch = self._batch(log, sequence - 1)
                 if batch is None:
                     break
             if sequence >= batch[1]:
@@ -247,9 +250,10 @@ class Tables:
         return found
 
     def records(self, room: str, keys: Sequence[str]) -> Read[dict[str, bytes]]:
-        id = self._ids.get(room)
-        if id is None:
+        log = self._logs.get(room)
+        if log is None:
             return {}
+        id = log.id
 
         def read() -> Read[dict[str, bytes]]:
             found: dict[str, bytes] = {}
@@ -261,14 +265,15 @@ class Tables:
                 yield
             return found
 
-        return (yield from self._undivided(id, read))
+        return (yield from self._undivided(log, read))
 
     def scan(
         self, room: str, keys: KeyRange, reverse: bool, limit: int, bodies: bool, max_bytes: int
     ) -> Read[list[tuple[str, bytes | None]]]:
-        id = self._ids.get(room)
-        if id is None or keys.empty:
+        log = self._logs.get(room)
+        if log is None or keys.empty:
             return []
+        id = log.id
         query = SQL[f"scan_{'' if bodies else 'keys_'}{'down' if reverse else 'up'}"]
 
         def read() -> Read[list[tuple[str, bytes | None]]]:
@@ -300,15 +305,15 @@ class Tables:
                     low = found[-1][0] + "\0"
                 yield
 
-        return (yield from self._undivided(id, read))
+        return (yield from self._undivided(log, read))
 
-    def _undivided(self, id: int, read: Callable[[], Read[T]]) -> Read[T]:
+    def _undivided(self, log: Log, read: Callable[[], Read[T]]) -> Read[T]:
         """A read of rows that change, as if it were one moment's: begun again when a commit changed the room's records between
         its pieces, and in the end not cut into pieces."""
         for _ in range(3):
-            seen = self._changes[id]
+            seen = log.changes
             pieces = read()
-            while self._changes[id] == seen:
+            while log.changes == seen:
                 try:
                     next(pieces)
                 except StopIteration as end:
@@ -328,7 +333,7 @@ def finish(read: Read[T]) -> T:
 
 def _end(batch: Batch) -> int:
     """The last sequence of a row of the log."""
-    return batch[0] & ((1 << SEQUENCE_BITS) - 1)
+    return batch[0] & SEQUENCES
 
 
 def _body(events: bytes, index: int) -> tuple[bytes | None, str | None]:

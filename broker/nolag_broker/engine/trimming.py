@@ -15,6 +15,7 @@ from .damage import check, sum_of_batch
 from .statements import SQL, execute_rows
 
 SEQUENCE_BITS: Final = 40  # a trillion events a room, eight million rooms
+SEQUENCES: Final = (1 << SEQUENCE_BITS) - 1
 PIECE_ROWS, PIECE_BYTES = 64, 256 << 10  # of the log, between two places to stop
 
 T = TypeVar("T")
@@ -23,11 +24,18 @@ Batch = tuple[int, int, bytes]  # first and last sequence, encoded events
 
 
 @dataclass(slots=True)
-class Kept:
-    """Where a room's log begins, and what it takes from there on. What is pinned lies below, and is not counted."""
+class Log:
+    """What is remembered of a room and its log: nobody else can write."""
 
-    first: int
-    bytes: int
+    room: str
+    id: int
+    epoch: str
+    folded: int  # the rows are the fold of the log up to here
+    first: int  # the log is whole from here on; what is pinned lies below, and is not counted
+    end: int  # the last event
+    bytes: int  # of the events from the first on
+    tail: int = 0  # of these bytes: beyond `folded`
+    changes: int = 0  # commits that touched the room's records
 
 
 class Row(NamedTuple):
@@ -58,10 +66,10 @@ def next_batch(sql: sqlite3.Connection, room: int, after: int) -> Batch | None:
     return id, first, events
 
 
-def floor_of(sql: sqlite3.Connection, room: int, kept: Kept, max_bytes: int) -> Read[int]:
+def floor_of(sql: sqlite3.Connection, log: Log, max_bytes: int) -> Read[int]:
     """See `Engine.floor`."""
-    after, size = kept.first - 1, kept.bytes
-    while size > max_bytes and (rows := _rows(sql, room, after)):
+    after, size = log.first - 1, log.bytes
+    while size > max_bytes and (rows := _rows(sql, log.id, after)):
         for row in rows:
             if size > max_bytes:
                 after, size = row.end, size - row.size
@@ -69,11 +77,12 @@ def floor_of(sql: sqlite3.Connection, room: int, kept: Kept, max_bytes: int) -> 
     return after + 1
 
 
-def trim(sql: sqlite3.Connection, room: int, kept: Kept, floor: int, pinned: Sequence[int]) -> Read[None]:
+def trim(sql: sqlite3.Connection, log: Log, floor: int, pinned: Sequence[int]) -> Read[None]:
     """See `Engine.trim`. Each piece is a transaction. It begins with what earlier trims left: that may not be pinned any more."""
     after = 0
-    while rows := [row for row in _rows(sql, room, after) if row.first < floor]:
-        _cut(sql, room, kept, rows, floor, pinned)
+    floor = min(floor, log.folded + 1)
+    while rows := [row for row in _rows(sql, log.id, after) if row.first < floor]:
+        _cut(sql, log, rows, floor, pinned)
         after = rows[-1].end
         yield
 
@@ -86,18 +95,18 @@ def _rows(sql: sqlite3.Connection, room: int, after: int) -> list[Row]:
         size += length
         if found and size > PIECE_BYTES:
             break
-        found.append(Row(first, id & ((1 << SEQUENCE_BITS) - 1), length))
+        found.append(Row(first, id & SEQUENCES, length))
     return found
 
 
-def _cut(sql: sqlite3.Connection, room: int, kept: Kept, rows: Sequence[Row], floor: int, pinned: Sequence[int]) -> None:
+def _cut(sql: sqlite3.Connection, log: Log, rows: Sequence[Row], floor: int, pinned: Sequence[int]) -> None:
     """These rows go, all of which begin below the floor, but for the events from the floor on and those that are pinned."""
     gone: list[int] = []
     stay: list[Batch] = []
-    size = kept.bytes
+    room, size = log.id, log.bytes
     for row in rows:
         needed = pinned[bisect_left(pinned, row.first) : bisect_left(pinned, min(row.end + 1, floor))]
-        if row.first >= kept.first:
+        if row.first >= log.first:
             size -= row.size
         if len(needed) == row.end + 1 - row.first:
             continue  # it stays as it is
@@ -107,15 +116,15 @@ def _cut(sql: sqlite3.Connection, room: int, kept: Kept, rows: Sequence[Row], fl
             size += sum(len(events) for first, _, events in parts if first >= floor)
             stay.extend(parts)
     end = min(rows[-1].end + 1, floor)
-    first = max(kept.first, end)
-    if gone or first != kept.first:
+    first = max(log.first, end)
+    if gone or first != log.first:
         sql.execute("BEGIN IMMEDIATE")
         release(sql, room, rows[0].first, end, pinned)
         execute_rows(sql, "trim", [(id,) for id in gone])
         append(sql, [(room << SEQUENCE_BITS | end, begin, events) for begin, end, events in stay])
-        sql.execute(SQL["set_first"], (first, size, room))
+        sql.execute(SQL["set_first"], (first, size - log.tail, room))
         sql.execute("COMMIT")
-        kept.first, kept.bytes = first, size
+        log.first, log.bytes = first, size
 
 
 def _parts(sql: sqlite3.Connection, room: int, row: Row, floor: int, needed: frozenset[int]) -> list[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
@@ -33,12 +34,15 @@ class HostedRoom:
         self.in_flight: Turn | None = None
         self.unsaid: deque[Said] = deque()  # stored, but the first of them waits for bodies
         self.when_stored: list[tuple[int, Callable[[], object]]] = []  # done once this sequence is stored
+        self.catch_up = False  # its rows go with the next commit
+        self.behind_bytes = 0  # of bodies in the log beyond the rows
+        self.waiting_for_rows: list[tuple[int, asyncio.Future[None]]] = []  # until the rows tell everything up to this sequence
         self.alarm: float | None = None  # when the node looks at the room's deadlines at the latest
 
-    def collect(self) -> Turn:
-        """Everything decided and not yet handed to the engine, as one turn."""
+    def collect(self, rows: bool = False) -> Turn:
+        """Everything decided and not yet handed to the engine, as one turn. With `rows`, it is handed over now."""
         assert self.room is not None
-        turn = self.room.take()
+        turn = self.room.take(rows)
         self.turn = turn if self.turn is None else absorb(self.turn, turn)
         return self.turn
 
@@ -86,4 +90,5 @@ def absorb(turn: Turn, later: Turn) -> Turn:
     turn.heads.update(later.heads)
     turn.records.update(later.records)
     turn.effects.extend(later.effects)
+    turn.caught_up = later.caught_up
     return turn

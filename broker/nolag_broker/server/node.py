@@ -22,6 +22,7 @@ from ..settings import Settings
 from ..wire.codec import pack
 from ..wire.codes import Refusal
 from .alarms import Alarms
+from .behind import Behind, catch_up
 from .bodies import BodyCache, Encoder
 from .fanout import Feed
 from .hosted import Call, HostedRoom, Work
@@ -69,6 +70,7 @@ class Node:
         self._scheduled = False
         self._committing: asyncio.Task[None] | None = None
         self._alarms = Alarms(self._ring)
+        self.behind = Behind(self._write_rows)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting_bytes = 0
         self._relief: asyncio.Future[None] | None = None
@@ -177,12 +179,16 @@ class Node:
             await self.engine.create(hosted.name, secrets.token_hex(8))
             image = await self.engine.load(hosted.name)
             assert image is not None
-        hosted.feed.epoch, hosted.feed.through, hosted.feed.first = image.epoch, image.sequence, image.first_sequence
         try:
+            if image.folded < image.sequence:
+                image = await catch_up(self.engine, image, self._env(), self._limits)
             hosted.room = Room.recover(image.name, image.epoch, image.sequence, image.heads, self._env(), self._limits)
+        except (StorageFailed, SequenceConflict):
+            raise
         except Exception as error:
             why = f"the room {hosted.name!r} can't be recovered, its rows are damaged: {type(error).__name__}: {error}"
             raise StorageFailed(why) from error
+        hosted.feed.epoch, hosted.feed.through, hosted.feed.first = image.epoch, image.sequence, image.first_sequence
         self._wake(hosted)
 
     # -- deciding
@@ -268,6 +274,10 @@ class Node:
                 return
         self._changed[hosted.name] = hosted
 
+    def _write_rows(self, rooms: list[HostedRoom]) -> None:
+        self._changed.update((hosted.name, hosted) for hosted in rooms)
+        self._commit_soon()
+
     def _mark(self, hosted: HostedRoom) -> None:
         if hosted.turn is not None:
             self._changed[hosted.name] = hosted
@@ -300,7 +310,7 @@ class Node:
                 if hosted.room is None:
                     continue
                 try:
-                    turn, hosted.turn = hosted.collect(), None
+                    turn, hosted.turn = hosted.collect(rows=self.behind.due(hosted)), None
                 except Exception as error:
                     self._broke(hosted, error)
                     continue
@@ -318,6 +328,7 @@ class Node:
                     continue
                 if conflict is None:
                     hosted.in_flight = None
+                    self.behind.stored(hosted, turn)
                     self._speaker.say(hosted, turn)
                 else:
                     self._lost(hosted, conflict)
@@ -348,6 +359,7 @@ class Node:
         hosted.in_flight = hosted.turn = None
         self._changed.pop(hosted.name, None)
         self._rooms.pop(hosted.name, None)
+        self.behind.forget(hosted)
         hosted.feed.close()
         self._on_lost(hosted.name)
 
@@ -380,7 +392,7 @@ class Node:
     async def drain(self) -> None:
         """Accept nothing more, and wait until everything decided is stored and said."""
         self._refusing = self._refusing or Refusal("unavailable", "the broker is stopping; ask again")
-        while not self._failed and (self._committing is not None or self._scheduled or self._changed):
+        while not self._failed and (self._committing is not None or self._scheduled or self._changed or self.behind.all()):
             if self._committing is not None:
                 await asyncio.wait([self._committing])
             else:
@@ -388,6 +400,7 @@ class Node:
 
     async def stop(self) -> None:
         self._alarms.stop()
+        self.behind.stop()
         for hosted in self._rooms.values():
             hosted.feed.close()
         tasks = list(self._tasks)

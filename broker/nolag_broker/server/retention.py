@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from ..core.retention import of_record
 from ..core.room import Room
-from ..core.turn import BROKER, Env
 from ..engine.base import StorageFailed
 from .hosted import HostedRoom
 from .logs import get_logger, trace
@@ -96,7 +95,7 @@ class Retention:
         # What died while we looked has become a record, if anything; these are read as they are stored.
         try:
             async with asyncio.timeout(STORED_WITHIN):
-                await self._stored(hosted.name)
+                await self._node.behind.written(hosted)
         except TimeoutError:
             return None
         for prefix in room.retention.records():
@@ -106,18 +105,3 @@ class Retention:
                     pinned.update(seq for seq in of_record(key, value or b"") if seq < floor)
                 after = page[-1][0]
         return sorted(pinned)
-
-    async def _stored(self, name: str) -> None:
-        """Until everything decided in the room so far is stored."""
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def done() -> None:
-            if not stored.done():
-                stored.set_result(None)
-
-        def begin(hosted: HostedRoom, env: Env) -> None:
-            assert hosted.room is not None
-            hosted.when_stored.append((hosted.room.seq, done))
-
-        self._node.call(name, begin, BROKER, may_open=False, request=None)
-        await stored

@@ -38,8 +38,9 @@ class _Store(MemoryEngine):
         other._blobs, other._last_blob = deepcopy(self._blobs), self._last_blob
         return other
 
-    def heads(self, room: str) -> dict[str, bytes]:
-        return self._rooms[room].heads if room in self._rooms else {}
+    def image(self, room: str) -> RoomImage | None:
+        stored = self._rooms.get(room)
+        return None if stored is None else RoomImage(room, stored.epoch, stored.last, stored.folded, stored.first, dict(stored.heads))
 
 
 class Disk:

@@ -14,7 +14,7 @@ from zlib import crc32
 from nolag_broker.core.event import Event
 from nolag_broker.core.limits import Limits
 from nolag_broker.core.room import Room
-from nolag_broker.core.turn import Turn
+from nolag_broker.core.turn import Env, Turn
 from nolag_broker.settings import Settings
 
 from ..checker import check
@@ -173,12 +173,23 @@ class World:
 
     def _compare(self) -> None:
         """What is on disk is the fold of what is in the log."""
-        self._folded.update(self._shadow.take().heads)
+        self._folded.update(self._shadow.take(rows=True).heads)
         folded = {key: row for key, row in self._folded.items() if row is not None}
-        stored = {key: row for key, row in self.disk.synced.heads(ROOM).items() if not key.startswith("client/")}
+        stored = {key: row for key, row in self._rows().items() if not key.startswith("client/")}
         if folded != stored:
             differ = sorted(key for key in folded.keys() | stored.keys() if folded.get(key) != stored.get(key))
             self.violations.append(Violation("fold", f"at {self.rules.seq} these rows are not the fold of the log: {differ[:5]}"))
+
+    def _rows(self) -> dict[str, bytes]:
+        """What a broker would find that starts now: the rows on disk, and the fold of the log beyond them."""
+        image = self.disk.synced.image(ROOM)
+        if image is None:
+            return {}
+        wall = self.log[-1].time if self.log else 0.0
+        room = Room.recover(ROOM, image.epoch, image.folded, image.heads, Env(0.0, wall, lambda: 0.5, lambda: ""), self._limits)
+        room.replay(self.log[image.folded :])
+        rows = {**image.heads, **room.take(rows=True).heads}
+        return {key: row for key, row in rows.items() if row is not None}
 
     async def play(self) -> None:
         """Begin, let things go wrong until everything was asked, then heal and come to rest."""
