@@ -25,6 +25,7 @@ from .tokens import fresh, is_provider, keep_fresh
 
 if TYPE_CHECKING:
     from .link import RoomLink
+    from .sharing import Share
     from .subscription import Subscription
 
 log = logging.getLogger("langgraph_nolag")
@@ -76,7 +77,7 @@ class Connection:
         self._unanswered = Unanswered(self.io.loop, self._allowance)
         self._pack = new_packer().pack
         self._links: dict[str, RoomLink] = {}
-        self._subscriptions: dict[int, Subscription] = {}
+        self._subscriptions: dict[int, Subscription | Share] = {}
         self._numbers = 0
         self._socket: Socket | None = None
         self._task: asyncio.Task[None] | None = None
@@ -207,7 +208,7 @@ class Connection:
         link = self._links.get(room)
         return link if link is not None else self._links.setdefault(room, make(self, room))
 
-    def route(self, number: int, subscription: Subscription | None) -> None:
+    def route(self, number: int, subscription: Subscription | Share | None) -> None:
         """Send the pushes of one subscription number somewhere; None: nowhere any more."""
         if subscription is None:
             self._subscriptions.pop(number, None)

@@ -11,6 +11,7 @@ from .requests import Answer
 
 if TYPE_CHECKING:
     from .link import RoomLink
+    from .sharing import Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +180,9 @@ class Subscriptions:
 
     def __init__(self, link: RoomLink) -> None:
         self._link = link
-        self._all: dict[Subscription, None] = {}
+        self._all: dict[Subscription | Share, None] = {}
 
-    def start(self, subscription: Subscription) -> None:
+    def start(self, subscription: Subscription | Share) -> None:
         if self._link.connection.ended is not None:
             subscription.on_ended(self._link.connection.ended)
             return
@@ -189,7 +190,7 @@ class Subscriptions:
             self._all[subscription] = None
             subscription.begin()
 
-    def forget(self, subscription: Subscription) -> None:
+    def forget(self, subscription: Subscription | Share) -> None:
         self._all.pop(subscription, None)
 
     def restore(self) -> None:

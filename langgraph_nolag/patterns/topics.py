@@ -10,6 +10,7 @@ from typing import Any
 
 from ..client.body import encode, read
 from ..client.link import RoomLink
+from ..client.sharing import Share, group_stream
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
 from ..errors import BadRequest
@@ -27,6 +28,7 @@ class Message:
         qos: 0, 1 or 2.
         retain: it is its topic's last value.
         parent: sequence of what caused it, or None.
+        attempt: in a group, how often it has been dealt, this time included; more than 1: somebody may have begun with it before.
     """
 
     topic: str
@@ -37,15 +39,17 @@ class Message:
     qos: int
     retain: bool = False
     parent: int | None = None
+    attempt: int = 1
     _acknowledge: Acknowledge | None = field(default=None, repr=False, compare=False)
 
     async def ack(self) -> None:
-        """This message, and all before it, are dealt with: a subscription with the same cursor begins after it.
+        """It is dealt with; durable when this returns.
 
-        Durable when it returns. Raises `BadRequest` where there is nothing to acknowledge: at QoS 0, or without a cursor.
+        With a cursor this message and all before it are: a subscription with the same cursor begins after it. In a group this one
+        message is: it is not dealt again. Raises `BadRequest` where there is nothing to acknowledge: at QoS 0, or without either.
         """
         if self._acknowledge is None:
-            raise BadRequest("only a message of subscribe(cursor=...) at QoS 1 or 2 can be acknowledged")
+            raise BadRequest("only a message of subscribe(cursor=...) or subscribe(group=...) at QoS 1 or 2 can be acknowledged")
         await self._acknowledge(self.seq)
 
 
@@ -78,6 +82,9 @@ class Topics:
         since: int | None = None,
         since_time: datetime | float | None = None,
         cursor: str | None = None,
+        group: str | None = None,
+        max_in_flight: int = 100,
+        ack_within: float = 60.0,
         epoch: str | None = None,
         retained: bool | None = None,
     ) -> Stream[Message | Gap]:
@@ -89,9 +96,31 @@ class Topics:
             since_time: in place of `since`: replay what came from this moment on; a datetime with a time zone, or seconds since 1970.
             cursor: a name in the room, under which messages are acknowledged (`await message.ack()`): a subscription with this cursor
                 begins after the last one that was, over restarts of both sides; the first time at `since`, or now.
+            group: share: each message goes to one of those who subscribe to the same topic with this group, until it is acknowledged
+                (`await message.ack()`). The group goes on from where it was, over restarts of everybody; the first time it begins at
+                `since`, or now. A message is dealt again, to whoever is there, when its reader left, was silent for a lease, or did
+                not acknowledge it in time. At QoS 0 one who is there gets it, once.
+            max_in_flight: in a group, so many messages are dealt to us before we acknowledge one.
+            ack_within: in a group, seconds that we have for a message.
             epoch: the epoch of `since`.
             retained: begin with the retained messages; None: where nothing is replayed.
+
+        Raises:
+            BadRequest: a group with a cursor, `since_time` or `retained`.
         """
+        if group is not None:
+            if cursor is not None or since_time is not None or retained:
+                raise BadRequest("a group has its own place in the log: it goes without cursor, since_time and retained")
+            return group_stream(
+                self._link,
+                group,
+                "topic.published",
+                topic,
+                _dealt,
+                since=since,
+                max_in_flight=max_in_flight,
+                ack_within=ack_within,
+            )
         wanted = since is None and since_time is None and cursor is None if retained is None else retained
         return log_stream(
             self._link,
@@ -109,7 +138,7 @@ class Topics:
         await self._link.acall("cursor.move", cursor=cursor, seq=seq)
 
 
-def _message(acknowledge: Acknowledge | None, item: dict[str, Any] | Gap) -> Message | Gap:
+def _message(acknowledge: Acknowledge | None, item: dict[str, Any] | Gap, attempt: int = 1) -> Message | Gap:
     if isinstance(item, Gap):
         return item
     body = read(item.get("body"), item.get("ct"))
@@ -117,4 +146,8 @@ def _message(acknowledge: Acknowledge | None, item: dict[str, Any] | Gap) -> Mes
         return Message(item["topic"], body, item["sender"], 0, item["time"], 0)
     data = item["data"]
     qos, retain = data.get("qos", 1), bool(data.get("retain"))
-    return Message(item["subject"], body, item["sender"], item["seq"], item["time"], qos, retain, item.get("parent"), acknowledge)
+    return Message(item["subject"], body, item["sender"], item["seq"], item["time"], qos, retain, item.get("parent"), attempt, acknowledge)
+
+
+def _dealt(share: Share, item: tuple[dict[str, Any], int] | Gap) -> Message | Gap:
+    return item if isinstance(item, Gap) else _message(share.ack, item[0], item[1])

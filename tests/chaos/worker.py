@@ -11,6 +11,7 @@ from langgraph_nolag import connect
 from langgraph_nolag.errors import NoLagError
 
 ROOM = "chaos"
+IN_HAND = 2  # messages of a member of a group
 
 
 def echo(url: str, token: str, pipe: Connection, seconds: float) -> None:
@@ -77,3 +78,20 @@ async def _serve(url: str, token: str, pipe: Connection, handler: Any, concurren
         async with room.handoff.serve(handler, capabilities=["work"], concurrency=concurrency):
             pipe.send("serving")
             await asyncio.Event().wait()
+
+
+def share(url: str, token: str, pipe: Connection) -> None:
+    """A member of a group, with few messages in hand; says what it sees, and what it has acknowledged."""
+
+    async def run() -> None:
+        async with connect(url, token=token) as client:
+            room = await client.join(ROOM)
+            stream = room.subscribe("work", group="members", since=0, max_in_flight=IN_HAND)
+            await room.observe.emit("member.subscribed")
+            pipe.send("subscribed")
+            async for message in stream:
+                pipe.send(("seen", message.body))
+                await message.ack()
+                pipe.send(("acknowledged", message.body))
+
+    asyncio.run(run())

@@ -143,6 +143,15 @@ class CursorDelete(Command):
     cursor: Name
 
 
+@dataclass(slots=True)
+class GroupAck(Command):
+    op = "group.ack"
+    group: Name
+    messages: Sequences
+    types: Pattern = "**"
+    subject: Pattern = "**"
+
+
 # ------------------------------------------------------------------------------------------ tasks: who wants work done
 
 

@@ -18,6 +18,7 @@ from .dispatching import Dispatching
 from .effects import Effects
 from .entity import Entity
 from .event import Event
+from .groups import Groups
 from .inbox import Inbox
 from .limits import Limits
 from .members import Members, Session
@@ -73,6 +74,7 @@ class Room:
         self.once = Once(self)
         self.retention = Retention(self)
         self.cursors = Cursors(self)
+        self.groups = Groups(self)
         self.streams = Streams(self)
         self._requests = Requests(self)
         self._wanted = Wanted(self)
@@ -82,7 +84,7 @@ class Room:
             self._folds.update(folding.folds())
         self._operations: dict[type, Callable[[Any, Caller], dict[str, Any]]] = {}
         streaming = (StreamWriting(self), StreamReading(self))
-        for deciding in (Dispatching(self), Serving(self), Records(self), self.cursors, *streaming, *both):
+        for deciding in (Dispatching(self), Serving(self), Records(self), self.cursors, self.groups, *streaming, *both):
             self._operations.update(deciding.operations())
 
     @classmethod
@@ -94,7 +96,8 @@ class Room:
         room.members.load(heads)
         room.tools.load()
         room.tasks.load(heads, env.wall)
-        for part in (room.blackboard, room.approvals, room.inbox, room.topics, room.retention, room.cursors, room.streams, room._requests):
+        both = (room.blackboard, room.approvals, room.inbox, room.topics, room.retention)
+        for part in (*both, room.cursors, room.groups, room.streams, room._requests):
             part.load(heads)
         return room
 

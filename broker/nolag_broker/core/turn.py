@@ -110,7 +110,19 @@ class ScanAt:
     bodies: bool = True
 
 
-Effect = Reply | Push | Ephemeral
+GroupKey = tuple[str, str, str]
+"""A consumer group: its name, and the patterns of types and subjects of the events that it shares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """These events are dealt with in a group: who had them in hand can have others."""
+
+    group: GroupKey
+    messages: list[int]
+
+
+Effect = Reply | Push | Ephemeral | Acknowledged
 
 
 @dataclass(slots=True)

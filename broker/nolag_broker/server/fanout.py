@@ -11,12 +11,15 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from ..core.event import Event
+from ..core.groups import Group
+from ..core.turn import Acknowledged, GroupKey
 from ..engine.base import Engine, StorageFailed
 from ..wire.codec import pack
 from ..wire.frames import array_header, log_push
 from ..wire.grants import Grants
 from ..wire.topics import matcher
 from .logs import get_logger, trace
+from .sharing import Patience, Sharing
 from .visibility import is_personal, may_read, may_see
 
 log = get_logger("fanout")
@@ -35,6 +38,7 @@ class Reader(Protocol):
     id: str
     actor: str
     grants: Grants
+    last_heard: float
 
     def send(self, frame: bytes) -> None: ...
     async def room_for_replay(self) -> None: ...
@@ -100,6 +104,9 @@ class Subscription:
         if self.feed is not None:
             self.feed.leave(self)
 
+    def unsubscribe(self) -> None:
+        self.leave()
+
     def change_view(self, view: View) -> None:
         """The same subscription under other grants: a token was refreshed."""
         if self.feed is None or self.replay is not None:
@@ -130,6 +137,8 @@ class Feed:
         self._audiences: dict[tuple[Any, ...], Audience] = {}
         self._routes: dict[tuple[str, str], list[Audience]] = {}
         self._sweep: asyncio.TimerHandle | None = None
+        self._shared: dict[GroupKey, Sharing] = {}
+        self.opened = asyncio.get_running_loop().time()
         self.through = 0  # the last sequence published
         self.first = 1  # the oldest sequence still kept
         self.epoch = ""
@@ -227,6 +236,8 @@ class Feed:
         if not events:
             return
         first, self.through = events[0].seq, events[-1].seq
+        for sharing in self._shared.values():
+            sharing.publish(events)
         if not self._audiences:
             return
         touched: dict[int, Audience] = {}
@@ -271,6 +282,26 @@ class Feed:
             if audience.through < self.through:
                 self._send(audience, audience.through + 1)
 
+    # -- groups
+
+    def share(self, group: Group, patience: Patience, begins: float) -> Sharing:
+        """The dealing to this group, begun with its first member."""
+        sharing = self._shared.get(group.id)
+        if sharing is None:
+            sharing = self._shared[group.id] = Sharing(group, self, self._room, self._engine, self._spawn, patience, begins)
+        return sharing
+
+    def is_shared(self, group: GroupKey) -> bool:
+        return group in self._shared
+
+    def forget(self, sharing: Sharing) -> None:
+        """Its last member has left."""
+        del self._shared[sharing.group.id]
+
+    def acknowledged(self, done: Acknowledged) -> None:
+        if (sharing := self._shared.get(done.group)) is not None:
+            sharing.acknowledged(done.messages)
+
     # -- beside the log
 
     def ephemeral(self, topic: str, frame: dict[str, Any]) -> None:
@@ -279,8 +310,12 @@ class Feed:
             for member in audience.members.values():
                 if not member.reader.behind:
                     member.reader.send(pack({"push": "message", "sub": member.number, **frame}))
+        for sharing in self._shared.values():
+            sharing.ephemeral(topic, frame)
 
     def close(self) -> None:
+        for sharing in self._shared.values():
+            sharing.close()
         if self._sweep is not None:
             self._sweep.cancel()
 

@@ -9,9 +9,11 @@ from ..core.fields import MAX_INT, integer, read_bool, read_moment, read_name, r
 from ..core.turn import Env
 from ..wire.codec import pack
 from ..wire.codes import Refusal
+from . import group_ops
 from .fanout import Feed, Subscription, View, read_page
 from .hosted import HostedRoom
 from .moments import first_since
+from .requested import field
 
 if TYPE_CHECKING:
     from .session import Session
@@ -25,14 +27,9 @@ _read_number = integer(0, MAX_INT)
 _read_limit = integer(1, 1000)
 
 
-def _field(frame: dict[str, Any], name: str, read: Callable[[Any, str], Any], default: Any) -> Any:
-    value = frame.get(name)
-    return default if value is None else read(value, name)
-
-
 def _view(session: Session, room: str, frame: dict[str, Any]) -> View:
-    types = _field(frame, "types", read_pattern, "**")
-    return View(room, session, types, _field(frame, "subject", read_pattern, None), _field(frame, "bodies", read_bool, True))
+    types = field(frame, "types", read_pattern, "**")
+    return View(room, session, types, field(frame, "subject", read_pattern, None), field(frame, "bodies", read_bool, True))
 
 
 def _number(frame: dict[str, Any]) -> int:
@@ -49,20 +46,23 @@ async def _after(session: Session, room: str, feed: Feed, last: int, time: float
 
 def subscribe(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
     number, view = _number(frame), _view(session, room, frame)
-    since, epoch = _field(frame, "since", _read_number, None), _field(frame, "epoch", read_name, None)
-    since_time = _field(frame, "since_time", read_moment, None)
-    if since is not None and since_time is not None:
-        raise Refusal("bad_request", "since or since_time, not both", detail={"field": "since_time"})
-    cursor = _field(frame, "cursor", read_name, None)
-    if cursor is not None and since_time is not None:
-        raise Refusal("bad_request", "cursor or since_time, not both", detail={"field": "since_time"})
-    if cursor is not None and not session.grants.allows("subscribe", room, "cursor/" + cursor):
-        raise Refusal("not_authorized", f"this token has no grant for 'subscribe' on {'cursor/' + cursor!r} in the room {room!r}")
-    retained = _field(frame, "retained", read_bool, False)
     if number in session.subscriptions:
         raise Refusal("subscription_conflict", f"the number {number} is in use on this connection")
     if len(session.subscriptions) >= MAX_SUBSCRIPTIONS:
         raise Refusal("overloaded", f"a connection can have {MAX_SUBSCRIPTIONS} subscriptions")
+    if frame.get("group") is not None:
+        group_ops.join(session, room, may_open, request, frame, number, view)
+        return
+    since, epoch = field(frame, "since", _read_number, None), field(frame, "epoch", read_name, None)
+    since_time = field(frame, "since_time", read_moment, None)
+    if since is not None and since_time is not None:
+        raise Refusal("bad_request", "since or since_time, not both", detail={"field": "since_time"})
+    cursor = field(frame, "cursor", read_name, None)
+    if cursor is not None and since_time is not None:
+        raise Refusal("bad_request", "cursor or since_time, not both", detail={"field": "since_time"})
+    if cursor is not None and not session.grants.allows("subscribe", room, "cursor/" + cursor):
+        raise Refusal("not_authorized", f"this token has no grant for 'subscribe' on {'cursor/' + cursor!r} in the room {room!r}")
+    retained = field(frame, "retained", read_bool, False)
     subscription = session.subscriptions[number] = Subscription(number, session, view)
 
     def begin(hosted: HostedRoom, env: Env) -> None:
@@ -107,14 +107,14 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
 def unsubscribe(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
     subscription = session.subscriptions.pop(_number(frame), None)
     if subscription is not None:
-        subscription.leave()
+        subscription.unsubscribe()
     session.reply(request, {})
 
 
 def read(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
     view = _view(session, room, frame)
-    after, limit = _field(frame, "after", _read_number, 0), _field(frame, "limit", _read_limit, 100)
-    since_time = _field(frame, "since_time", read_moment, None)
+    after, limit = field(frame, "after", _read_number, 0), field(frame, "limit", _read_limit, 100)
+    since_time = field(frame, "since_time", read_moment, None)
 
     def begin(hosted: HostedRoom, env: Env) -> None:
         assert hosted.room is not None
@@ -132,4 +132,9 @@ def read(session: Session, room: str, may_open: bool, request: int | None, frame
     session.context.node.call(room, begin, session.caller, may_open=may_open, request=request)
 
 
-LOG_OPERATIONS: Final[dict[str, LogOperation]] = {"log.subscribe": subscribe, "log.unsubscribe": unsubscribe, "log.read": read}
+LOG_OPERATIONS: Final[dict[str, LogOperation]] = {
+    "log.subscribe": subscribe,
+    "log.unsubscribe": unsubscribe,
+    "log.read": read,
+    "group.delete": group_ops.delete,
+}

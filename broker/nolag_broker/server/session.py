@@ -22,6 +22,7 @@ from .fanout import Subscription
 from .log_ops import LOG_OPERATIONS
 from .logs import get_logger, trace
 from .operations import OPERATIONS
+from .sharing import Seat
 from .writer import Connection, Writer
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Session:
         self.context = context
         self.instance = instance
         self.rooms: set[str] = set()
-        self.subscriptions: dict[int, Subscription] = {}
+        self.subscriptions: dict[int, Subscription | Seat] = {}
         self.last_heard = 0.0
         self._loop = asyncio.get_running_loop()
         self._connection = connection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..core.turn import Effect, Ephemeral, Push, Reply, ScanAt, Turn
+from ..core.turn import Acknowledged, Effect, Ephemeral, Push, Reply, ScanAt, Turn
 from ..wire.codes import Refusal
 from .bodies import FETCH_BYTES, SCAN_BYTES, BodyCache, Encoder, NotHere
 from .fanout import Spawn
@@ -62,7 +62,7 @@ class Speaker:
             fetched_for = None
 
     async def _fetch(self, hosted: HostedRoom, said: Said) -> None:
-        frames = [_frame(hosted, said, effect) for effect in said.effects[said.next :] if not isinstance(effect, Ephemeral)]
+        frames = [_frame(hosted, said, effect) for effect in said.effects[said.next :] if isinstance(effect, Reply | Push)]
         fetched = await self._encoder.fetch(hosted.name, frames)
         self._go_on(hosted, fetched, said.next)
 
@@ -79,6 +79,8 @@ class Speaker:
             effect = effects[said.next]
             if isinstance(effect, Ephemeral):
                 hosted.feed.ephemeral(effect.topic, effect.frame)
+            elif isinstance(effect, Acknowledged):
+                hosted.feed.acknowledged(effect)
             elif (send := sinks.get(effect.session)) is not None:
                 frame = _frame(hosted, said, effect)
                 if fetched:

@@ -14,6 +14,9 @@ _SUB = pack("sub")
 _LOG_HEAD = b"\x84" + pack("push") + pack("log") + _SUB
 _THROUGH = pack("through")
 _EVENTS = pack("events")
+_DEALT_HEAD = b"\x85" + pack("push") + pack("dealt") + _SUB
+_ATTEMPTS = pack("attempts")
+_EPOCH = pack("epoch")
 
 
 def array_header(count: int) -> bytes:
@@ -34,3 +37,9 @@ def batch(frames: Sequence[bytes]) -> bytes:
 def log_push(sub: int, events: Sequence[bytes], through: int) -> bytes:
     """A push of events, already encoded, to one subscription: `{push: log, sub, through, events}`."""
     return b"".join((_LOG_HEAD, pack(sub), _THROUGH, pack(through), _EVENTS, array_header(len(events)), *events))
+
+
+def dealt_push(sub: int, epoch: str, events: Sequence[bytes], attempts: Sequence[int]) -> bytes:
+    """A push of events, already encoded, to one member of a group: `{push: dealt, sub, epoch, attempts, events}`."""
+    parts = (_DEALT_HEAD, pack(sub), _EPOCH, pack(epoch), _ATTEMPTS, pack(list(attempts)), _EVENTS, array_header(len(events)), *events)
+    return b"".join(parts)

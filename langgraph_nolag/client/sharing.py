@@ -1,0 +1,153 @@
+"""One member of a consumer group, over reconnects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import NoLagError
+from .feed import Feed
+from .requests import Answer
+from .stream import LIMIT, OVERHEAD, Stream
+from .subscription import Gap
+
+if TYPE_CHECKING:
+    from .link import RoomLink
+
+T = TypeVar("T")
+
+
+class Share:
+    """What the broker deals to one reader of a group. `close` and `acked` may be called from any thread.
+
+    It names what it has in hand when it comes back, so that the broker neither deals that to others nor to it again.
+    """
+
+    def __init__(
+        self,
+        link: RoomLink,
+        group: str,
+        types: str,
+        subject: str,
+        since: int | None,
+        max_in_flight: int,
+        ack_within: float,
+        *,
+        on_event: Callable[[dict[str, Any], int], None],
+        on_gap: Callable[[Gap], None],
+        on_message: Callable[[dict[str, Any]], None],
+        on_failed: Callable[[NoLagError], None],
+    ) -> None:
+        self._link = link
+        self._group: dict[str, Any] = {"group": group, "types": types, "subject": subject}
+        self._options = {"since": since, "max_in_flight": max_in_flight, "ack_within": ack_within}
+        self._on_event = on_event
+        self._on_gap = on_gap
+        self._on_message = on_message
+        self._on_failed = on_failed
+        self._in_hand: dict[int, int] = {}  # sequence, attempt
+        self._member = 0
+        self._number = 0
+        self._epoch: str | None = None
+        self.closed = False
+
+    # --- from any thread ------------------------------------------------------------------------------------
+
+    async def ack(self, seq: int) -> None:
+        """It is dealt with; durable when this returns. From any loop."""
+        await self._link.acall("group.ack", messages=[seq], **self._group)
+        self._link.connection.io.post(self._in_hand.pop, seq, None)
+
+    def close(self) -> None:
+        """Take no more; what is in hand goes to others. May be called more than once."""
+        self._link.connection.io.post(self._close)
+
+    # --- on the I/O thread ----------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Ask the broker, under a number of its own: a push for an earlier number finds nobody."""
+        connection = self._link.connection
+        connection.route(self._number, None)
+        self._number = connection.number()
+        self._member = self._member or self._number
+        connection.route(self._number, self)
+        fields = {"sub": self._number, "member": self._member, "holding": [[*held] for held in self._in_hand.items()]}
+        fields |= self._group | {name: value for name, value in self._options.items() if value is not None}
+        if self._epoch is not None:
+            fields["epoch"] = self._epoch
+        self._link.establish("log.subscribe", fields, self._began, self._fail)
+
+    def _began(self, answer: Answer) -> None:
+        self._read_in(answer["epoch"])
+
+    def _read_in(self, epoch: str) -> None:
+        if self._epoch not in (None, epoch):
+            self._in_hand.clear()  # sequences of a log that is lost
+        self._epoch = epoch
+
+    def on_push(self, frame: dict[str, Any]) -> None:
+        kind = frame["push"]
+        if kind == "dealt":
+            self._read_in(frame["epoch"])
+            for event, attempt in zip(frame["events"], frame["attempts"], strict=True):
+                seq = event["seq"]
+                if self._in_hand.get(seq) != attempt:
+                    self._in_hand[seq] = attempt
+                    self._on_event(event, attempt)
+        elif kind == "gap":
+            self._on_gap(Gap(frame["from"], frame["to"], frame["epoch"]))
+        elif kind == "message":
+            self._on_message(frame)
+
+    def _close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        connection = self._link.connection
+        connection.route(self._number, None)
+        if self._number and connection.is_live:
+            frame = {"op": "log.unsubscribe", "room": self._link.room, "sub": self._number}
+            connection.ask(frame, lambda answer, error: None, 30.0, 0, insist=True)
+        self._link.subscriptions.forget(self)
+
+    def _fail(self, error: NoLagError) -> None:
+        if not self.closed:
+            self.closed = True
+            self._link.connection.route(self._number, None)
+            self._link.subscriptions.forget(self)
+            self._on_failed(error)
+
+    def on_ended(self, error: NoLagError) -> None:
+        self._fail(error)
+
+
+def group_stream(
+    link: RoomLink,
+    group: str,
+    types: str,
+    subject: str,
+    convert: Callable[[Share, tuple[dict[str, Any], int] | Gap], T | None],
+    *,
+    since: int | None,
+    max_in_flight: int,
+    ack_within: float,
+) -> Stream[T]:
+    """A stream of what a group deals to us: events with their attempt, QoS 0 messages with 0, and gaps."""
+    # It need never be full: the broker deals no more than `max_in_flight` before something is acknowledged.
+    feed: Feed[tuple[dict[str, Any], int] | Gap] = Feed(LIMIT, lambda: None, lambda: None)
+    share = Share(
+        link,
+        group,
+        types,
+        subject,
+        since,
+        max_in_flight,
+        ack_within,
+        on_event=lambda event, attempt: feed.put((event, attempt), OVERHEAD + len(event.get("body") or b"")),
+        on_gap=lambda gap: feed.put(gap, OVERHEAD),
+        on_message=lambda message: feed.put((message, 0), OVERHEAD + len(message["body"])),
+        on_failed=feed.end,
+    )
+    link.connection.io.post(link.subscriptions.start, share)
+    return Stream(feed, partial(convert, share), share.close)
