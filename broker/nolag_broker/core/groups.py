@@ -30,6 +30,8 @@ class Group(Entity):
     """`open` holds what matches up to `through` and is not acknowledged. Both move as the log is read, and are written with the next
     acknowledgement: a room loaded again may be behind. `ahead` holds what was acknowledged beyond `through`, then."""
 
+    logged = False
+
     __slots__ = ("ahead", "alive", "id", "loaded", "open", "through")
 
     def __init__(self, id: GroupKey, through: int, open: Iterable[int] = (), ahead: Iterable[int] = ()) -> None:
