@@ -34,7 +34,7 @@ class Share:
         max_in_flight: int,
         ack_within: float,
         *,
-        on_event: Callable[[dict[str, Any], int], None],
+        on_event: Callable[[dict[str, Any]], None],
         on_gap: Callable[[Gap], None],
         on_message: Callable[[dict[str, Any]], None],
         on_failed: Callable[[NoLagError], None],
@@ -94,7 +94,7 @@ class Share:
                 seq = event["seq"]
                 if self._in_hand.get(seq) != attempt:
                     self._in_hand[seq] = attempt
-                    self._on_event(event, attempt)
+                    self._on_event({**event, "attempt": attempt})
         elif kind == "gap":
             self._on_gap(Gap(frame["from"], frame["to"], frame["epoch"]))
         elif kind == "message":
@@ -127,15 +127,15 @@ def group_stream(
     group: str,
     types: str,
     subject: str,
-    convert: Callable[[Share, tuple[dict[str, Any], int] | Gap], T | None],
+    convert: Callable[[Share, dict[str, Any] | Gap], T | None],
     *,
     since: int | None,
     max_in_flight: int,
     ack_within: float,
 ) -> Stream[T]:
-    """A stream of what a group deals to us: events with their attempt, QoS 0 messages with 0, and gaps."""
+    """A stream of what a group deals to us: events with their attempt, QoS 0 messages and gaps."""
     # It need never be full: the broker deals no more than `max_in_flight` before something is acknowledged.
-    feed: Feed[tuple[dict[str, Any], int] | Gap] = Feed(LIMIT, lambda: None, lambda: None)
+    feed: Feed[dict[str, Any] | Gap] = Feed(LIMIT, lambda: None, lambda: None)
     share = Share(
         link,
         group,
@@ -144,9 +144,9 @@ def group_stream(
         since,
         max_in_flight,
         ack_within,
-        on_event=lambda event, attempt: feed.put((event, attempt), OVERHEAD + len(event.get("body") or b"")),
+        on_event=lambda event: feed.put(event, OVERHEAD + len(event.get("body") or b"")),
         on_gap=lambda gap: feed.put(gap, OVERHEAD),
-        on_message=lambda message: feed.put((message, 0), OVERHEAD + len(message["body"])),
+        on_message=lambda message: feed.put(message, OVERHEAD + len(message["body"])),
         on_failed=feed.end,
     )
     link.connection.io.post(link.subscriptions.start, share)

@@ -138,16 +138,16 @@ class Topics:
         await self._link.acall("cursor.move", cursor=cursor, seq=seq)
 
 
-def _message(acknowledge: Acknowledge | None, item: dict[str, Any] | Gap, attempt: int = 1) -> Message | Gap:
+def _message(acknowledge: Acknowledge | None, item: dict[str, Any] | Gap) -> Message | Gap:
     if isinstance(item, Gap):
         return item
     body = read(item.get("body"), item.get("ct"))
     if "push" in item:
         return Message(item["topic"], body, item["sender"], 0, item["time"], 0)
     data = item["data"]
-    qos, retain = data.get("qos", 1), bool(data.get("retain"))
+    qos, retain, attempt = data.get("qos", 1), bool(data.get("retain")), item.get("attempt", 1)
     return Message(item["subject"], body, item["sender"], item["seq"], item["time"], qos, retain, item.get("parent"), attempt, acknowledge)
 
 
-def _dealt(share: Share, item: tuple[dict[str, Any], int] | Gap) -> Message | Gap:
-    return item if isinstance(item, Gap) else _message(share.ack, item[0], item[1])
+def _dealt(share: Share, item: dict[str, Any] | Gap) -> Message | Gap:
+    return _message(share.ack, item)
