@@ -92,7 +92,7 @@ class Tasks(TaskState):
 
     def unserved(self, tool: str) -> None:
         """Nobody serves this tool any more: calls that nobody took end at once."""
-        for task in list(self._unclaimed.get(tool, ())):
+        for task in sorted(self._unclaimed.get(tool, ()), key=lambda task: task.seq):
             self.end(task, "task.failed", {"task": task.id, "error": UNSERVED, "dead": False})
 
     def hand_out(self, task: Task, offer: Offer) -> None:
