@@ -88,9 +88,9 @@ def wait_for_port(port: int, child: subprocess.Popen[bytes], log: Path) -> None:
     _wait(listening, child, log)
 
 
-def wait_for_line(text: str, child: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for_line(text: str, child: subprocess.Popen[bytes], log: Path, timeout: float = 20.0) -> None:
     """Until the child has printed a line that begins so; see `_wait`."""
-    _wait(lambda: any(line.startswith(text) for line in log.read_text(errors="replace").splitlines()), child, log)
+    _wait(lambda: any(line.startswith(text) for line in log.read_text(errors="replace").splitlines()), child, log, timeout)
 
 
 def _wait(done: Callable[[], bool], child: subprocess.Popen[bytes], log: Path, timeout: float = 20.0) -> None:

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=7420, help="0 takes a free one")
     parser.add_argument("--engine", choices=("sqlite", "memory"), default="sqlite")
     parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS")
-    parser.add_argument("--lease", type=float, default=10.0, help="seconds that the tasks of a silent process stay its own")
+    parser.add_argument("--lease", type=float, default=30.0, help="seconds that the tasks of a silent process stay its own")
     parser.add_argument(
         "--open-rooms",
         action=argparse.BooleanOptionalAction,

@@ -20,7 +20,7 @@ class Settings(BaseModel):
     insecure: bool = False  # bind beyond loopback without TLS
     open_rooms: bool | None = None  # anyone may open a room; None: on loopback only
 
-    lease: float = Field(10.0, gt=0)  # how long the tasks of a silent process stay its own
+    lease: float = Field(30.0, gt=0)  # how long the tasks of a silent process stay its own
     disconnect_grace: float = Field(3.0, ge=0)  # the same, once its connection is seen to be closed
     auth_timeout: float = Field(5.0, gt=0)
     max_body: int = Field(16 << 20, gt=0)
@@ -43,4 +43,5 @@ class Settings(BaseModel):
 
     @property
     def heartbeat(self) -> float:
-        return self.lease / 3
+        """How often a client says that it lives. A connection is dead after two of them and 5 seconds: never later than 25 seconds."""
+        return min(self.lease / 3, 10.0)

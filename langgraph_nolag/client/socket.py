@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ BATCH = 256 << 10  # bytes of frames that share a message; a larger frame travel
 MAX_MESSAGE = 128 << 20
 CONNECT_TIMEOUT = 10.0  # seconds, for TCP, WebSocket and authentication together
 CLIENT = "langgraph-nolag"
+PHASE = random.random()  # noqa: S311 - of this process: its connections heartbeat at the same moments, other processes at others
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Socket:
         self._beat_due = False
         self._wake: asyncio.Future[None] | None = None
         self._last_heard = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
     async def open(cls, url: str, token: str, instance: str, on_written: Callable[[int], None]) -> Socket:
@@ -102,7 +106,7 @@ class Socket:
 
         writer = self._loop.create_task(self._write())
         writer.add_done_callback(self._writer_ended)
-        beat = self._loop.call_later(self._interval, self._beat)
+        self._beat_at(next_beat(self._loop.time(), self.session.heartbeat))
         try:
             while True:
                 message = await self._websocket.recv(decode=False)
@@ -113,7 +117,6 @@ class Socket:
         except ConnectionClosed:
             return self._websocket.close_code or 1006
         finally:
-            beat.cancel()
             if self._timer is not None:
                 self._timer.cancel()
             writer.cancel()
@@ -167,21 +170,29 @@ class Socket:
 
     # --- heartbeats -----------------------------------------------------------------------------------------
 
-    _timer: asyncio.TimerHandle | None = None
+    def _beat_at(self, due: float) -> None:
+        """Heartbeat then, unless the broker is to be given up before."""
+        give_up = self._last_heard + 2 * self.session.heartbeat + 5
+        self._timer = self._loop.call_at(min(due, give_up), self._beat, due)
 
-    @property
-    def _interval(self) -> float:
-        return self.session.heartbeat * 0.9
-
-    def _beat(self) -> None:
-        silence = self._loop.time() - self._last_heard
-        if silence > 2 * self.session.heartbeat + 5:
+    def _beat(self, due: float) -> None:
+        now = self._loop.time()
+        silence = now - self._last_heard
+        if silence >= 2 * self.session.heartbeat + 5:
             log.warning("the broker has been silent for %.1f s; reconnecting", silence)
             self._websocket.transport.abort()
             return
-        self._beat_due = True
-        self._rouse()
-        self._timer = self._loop.call_later(self._interval, self._beat)
+        if now >= due:
+            self._beat_due = True
+            self._rouse()
+            due = next_beat(now, self.session.heartbeat)
+        self._beat_at(due)
+
+
+def next_beat(now: float, heartbeat: float) -> float:
+    """When a heartbeat is due, in less than `heartbeat` seconds: for all connections of this process at the same moments."""
+    interval = heartbeat * 0.9
+    return (math.floor(now / interval - PHASE) + 1 + PHASE) * interval
 
 
 def messages(frames: Sequence[bytes]) -> list[bytes]:

@@ -7,7 +7,8 @@ ends, the member has left, and what it held goes to others. Only joining, changi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from math import ceil
+from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from .approval import Approval
     from .room import Room
     from .stream import Follower, Stream
+
+
+GRID: Final = 0.5  # seconds that a lease may end late
 
 
 class Session:
@@ -253,16 +257,21 @@ class Members:
     # -- leases
 
     def _arm(self, member: Member, seconds: float) -> None:
-        timers, env = self._room.monotonic, self._room.env
+        member.until = self._room.env.now + seconds
+        self._look_later(member)
+
+    def _look_later(self, member: Member) -> None:
+        """Look when its lease ends, or a little later: at the same moments in all rooms, so that many idle members are one awakening."""
+        timers = self._room.monotonic
+        grid = min(GRID, self._room.limits.lease / 20)
         timers.cancel(member.timer)
-        member.until = env.now + seconds
-        member.timer = timers.at(member.until, self._lease_due, member, member.seq)
+        when = max(ceil(member.until / grid) * grid, member.until)  # rounding must not make it too early
+        member.timer = timers.at(when, self._lease_due, member, member.seq)
 
     def _lease_due(self, member: Member) -> None:
         """Renewals do not move the timer, they only move the end; so look again when that has moved."""
-        now = self._room.env.now
-        if member.until > now:
-            self._arm(member, member.until - now)
+        if member.until > self._room.env.now:
+            self._look_later(member)
             return
         session = member.session
         self._remove(member, "lease_expired", lost=True)

@@ -34,7 +34,7 @@ from .writer import Connection
 log = get_logger("broker")
 
 STOP_WITHIN: Final = 5.0  # seconds
-PATIENCE: Final = 5.0  # seconds of silence, beyond two heartbeats, after which a connection is taken for dead
+PATIENCE: Final = 4.0  # seconds of silence, beyond two heartbeats, after which a connection is taken for dead; looked at every second
 ADMIN_TTL: Final = 365 * 86400.0  # of the token in credentials.json, made anew at every start
 OTHER_FILES: Final = 64  # open beside the connections
 TOKEN_TTL: Final = 30 * 86400.0

@@ -73,6 +73,7 @@ class Session:
         node.sinks[self.id] = self.send
         self.context.sessions.add(self)
         self.last_heard = self._loop.time()
+        connection.on_heartbeat = self._beat
         try:
             while self._closing is None:
                 self.receive(await connection.recv(decode=False))
@@ -102,13 +103,10 @@ class Session:
 
     def receive(self, message: bytes) -> None:
         """Handle one WebSocket message. Raises `Refusal` (`bad_frame`) when it is not of this protocol."""
-        self.last_heard = now = self._loop.time()
-        if now - self._last_renewed > self._renew_every:
-            self._last_renewed = now
-            self.context.node.heartbeat(self.id, self.rooms)
         if not message:
-            self._writer.heartbeat()
+            self._beat()
             return
+        self._renew()
         self.context.node.take_in(len(message))
         frames = unpack(message)
         if type(frames) is dict:
@@ -120,6 +118,17 @@ class Session:
                 self._frame(frame)
         else:
             raise Refusal("bad_frame", "a message is a frame or an array of frames")
+
+    def _beat(self) -> None:
+        self._renew()
+        self._writer.heartbeat()
+
+    def _renew(self) -> None:
+        """The peer lives, and so do its leases."""
+        self.last_heard = now = self._loop.time()
+        if now - self._last_renewed > self._renew_every:
+            self._last_renewed = now
+            self.context.node.heartbeat(self.id, self.rooms)
 
     def _frame(self, frame: dict[str, Any]) -> None:
         request = frame.get("id")

@@ -19,6 +19,7 @@ from nolag_broker.core.turn import Turn
 from nolag_broker.engine.base import SequenceConflict, StorageFailed
 from nolag_broker.server.auth import EVERYTHING
 from nolag_broker.server.errors import CannotStart
+from nolag_broker.server.session import Session
 
 if TYPE_CHECKING:
     from .conftest import Harness, Start
@@ -49,8 +50,8 @@ async def test_the_answer_to_auth(broker: Harness) -> None:
         "actor": "ana",
         "instance": client.instance,
         "roles": ["a", "b"],
-        "heartbeat": pytest.approx(10 / 3),
-        "lease": 10.0,
+        "heartbeat": 10.0,
+        "lease": 30.0,
         "max_frame": (16 << 20) + (1 << 20),
         "max_body": 16 << 20,
         "max_value": 64 << 20,
@@ -221,6 +222,44 @@ async def test_a_half_open_connection_is_cut(start: Start, monkeypatch: pytest.M
         await asyncio.sleep(0.05)
     assert silent.closed == (1006, "")
     await alive.call("ping", None)
+
+
+async def test_a_heartbeat_wakes_nobody(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Idle connections are many: what comes alone is answered where it is read, and still renews the lease."""
+    received: list[bytes] = []
+    receive = Session.receive
+    monkeypatch.setattr(Session, "receive", lambda self, message: received.append(message) or receive(self, message))
+    broker = await start(lease=3.0)
+    member, other = await broker.member("ana"), await broker.client("ben")
+
+    async def heard_of() -> float:
+        (found,) = (await other.call("presence.list"))["members"]
+        return float(found["last_heartbeat"])
+
+    began = await heard_of()
+    async with asyncio.timeout(10):
+        while await heard_of() < began + 0.5:
+            heartbeats, others = member.heartbeats, len(received)
+            await member.send(b"")
+            await member.until(lambda before=heartbeats: member.heartbeats > before)
+            assert len(received) == others, "a message of a session"
+
+
+async def test_what_looks_like_a_heartbeat_within_a_frame_is_none(broker: Harness) -> None:
+    """Frames come in any pieces."""
+    client = await broker.member()
+    (connection,) = broker.broker._transport._server.connections
+    beat = b"\x82\x80abcd"
+    body = b"before" + beat + b"after"
+    request = msgpack.packb({"id": 1000, "op": "topic.publish", "room": "r", "topic": "t", "body": body})
+    frame = b"\x82" + bytes([0x80 | len(request)]) + bytes(4) + request
+    cut = frame.index(beat)
+    sub = await client.call("log.subscribe", sub=1)
+    for piece in (beat[:1], beat[1:], frame[:cut], beat, frame[cut + len(beat) :], beat + beat):
+        connection.data_received(piece)
+    event = await client.until(lambda: next(iter(client.events()), None))
+    assert (event["seq"], event["body"]) == (sub["since"] + 1, body)
+    await client.until(lambda: client.heartbeats == 3)
 
 
 # -- slow readers

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langgraph_nolag.client.socket import BATCH, messages
+from langgraph_nolag.client.socket import BATCH, messages, next_beat
 from nolag_broker.wire.codec import pack, unpack
 
 
@@ -25,3 +25,10 @@ def test_small_frames_share_a_message_and_large_ones_travel_uncopied() -> None:
     assert messages([small, large, small]) == [small, large, small]
     assert messages([large])[0] is large
     assert messages([]) == []
+
+
+@given(st.floats(0, 1e9), st.floats(0.1, 10))
+def test_a_heartbeat_is_due_in_time_and_with_those_of_other_connections(now: float, heartbeat: float) -> None:
+    due = next_beat(now, heartbeat)
+    assert -1e-6 < due - now < heartbeat
+    assert next_beat((now + due) / 2, heartbeat) == due or due - now < 1e-6

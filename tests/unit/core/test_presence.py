@@ -94,6 +94,24 @@ def test_a_silent_member_leaves(driver: Any) -> None:
     assert ana.push("expired") == {"push": "expired", "room": "room"}
 
 
+def test_many_leases_are_few_awakenings(driver: Any) -> None:
+    agents = [driver.agent(f"agent-{number}") for number in range(20)]
+    for agent in agents:
+        agent.ask("room.join")
+        driver.advance(0.04)
+    for agent in agents:
+        agent.heartbeat()
+    awakenings, end = 0, driver.now + 10
+    while (deadline := driver.room.next_deadline()) <= end:
+        driver.now = deadline
+        driver.room.tick(driver.env)
+        awakenings += 1
+        for agent in agents:
+            agent.heartbeat()
+    assert awakenings <= 3
+    assert len(members(agents[0])) == len(agents)
+
+
 def test_who_left_has_to_join_again(driver: Any, refused: Any) -> None:
     ana = driver.agent("ana")
     ana.ask("room.join")
