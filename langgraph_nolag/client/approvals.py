@@ -84,7 +84,7 @@ class Approvals:
 
     def on_decision(self, frame: dict[str, Any]) -> None:
         for followed in self._followed.pop(frame["approval"], ()):
-            followed.on_decision(Decided(frame["approval"], frame["decision"]))
+            followed.on_decision(Decided(frame["approval"], frame["decision"], frame.get("reason")))
 
     def on_ended(self, error: NoLagError) -> None:
         self._lose(list(self._followed), error)

@@ -18,10 +18,13 @@ from nolag_broker.wire.codes import CLOSES, Refusal
 
 from ..errors import AccessDenied, ActorMismatch, BrokerUnreachable, Disconnected, MessageTooLarge, NoLagError, Refused, from_wire
 from .credentials import HOW_TO_START, Token
+from .fetches import Fetches
 from .io import hand_back, io_thread, settle
+from .large import Value, in_answer, take_out
 from .requests import Allowance, Answer, OnAnswer, Pending, Unanswered, weigh
 from .socket import Socket
 from .tokens import fresh, is_provider, keep_fresh
+from .uploads import HeldNote, HeldRequest, Uploads
 
 if TYPE_CHECKING:
     from .link import RoomLink
@@ -35,6 +38,7 @@ LONGEST_RETRY = 5.0  # half a default lease: however long a broker was away, its
 STEADY = 5.0  # a session that lasted so long ends a row of failures
 BRIEF = 3  # failures in a row that a shorter one counts as, at most: somebody is there, and perhaps keeps restarting
 REQUEST_TIMEOUT = 30.0
+MAX_TRIES = 5  # of a request that brings large values, where the broker says it has not got them
 OVERHEAD = 256  # bytes a request counts beside its body
 
 
@@ -61,7 +65,7 @@ class Connection:
         *,
         actor: str | None = None,
         connect_timeout: float | None = 10.0,
-        max_buffer: int = 64 << 20,
+        max_buffer: int = 128 << 20,
         on_disconnected: Callable[[NoLagError], object] | None = None,
     ) -> None:
         self.url = url
@@ -74,7 +78,7 @@ class Connection:
         self._connect_timeout = connect_timeout
         self._on_disconnected = on_disconnected
         self._allowance = Allowance(max_buffer)
-        self._unanswered = Unanswered(self.io.loop, self._allowance)
+        self.unanswered = Unanswered(self.io.loop, self._allowance)
         self._pack = new_packer().pack
         self._links: dict[str, RoomLink] = {}
         self._subscriptions: dict[int, Subscription | Share] = {}
@@ -84,6 +88,8 @@ class Connection:
         self._first: list[Callable[[NoLagError | None], None]] = []  # who waits for the first session
         self._ended: NoLagError | None = None
         self._spoken: set[str | None] = set()  # rooms that were sent a request in this turn
+        self._uploads = Uploads(self)
+        self.fetches = Fetches(self)
 
     # --- An agent's side: from any thread -------------------------------------------------------------------
 
@@ -110,7 +116,7 @@ class Connection:
         """
         cost = OVERHEAD + (weigh(frame) if size is None else size)
         self._allowance.take(cost, insist=insist)
-        self.io.post(self._ask, frame, on_answer, timeout, cost)
+        self.io.post(self._ask, frame, on_answer, timeout, cost, take_out(frame))
 
     def tell(self, frame: dict[str, Any], *, insist: bool = False) -> None:
         """Send what has no answer. It is dropped while there is no connection.
@@ -124,7 +130,7 @@ class Connection:
         """
         cost = OVERHEAD + weigh(frame)
         self._allowance.take(cost, insist=insist)
-        self.io.post(self._tell, frame, cost)
+        self.io.post(self._tell, frame, cost, take_out(frame))
 
     def request(self, op: str, *, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> concurrent.futures.Future[Answer]:
         """Send a request; the future holds the answer or the typed error. Never blocks."""
@@ -220,39 +226,53 @@ class Connection:
         if self._ended is not None:
             on_answer(None, self._ended)
         elif self._socket is not None:
-            self._send(self._unanswered.add(frame, on_answer, None, 0, restores=True))
+            self._send(self.unanswered.add(frame, on_answer, None, 0, restores=True))
         else:
             self._start()
 
     # --- Requests -------------------------------------------------------------------------------------------
 
-    def _ask(self, frame: dict[str, Any], on_answer: OnAnswer, timeout: float | None, size: int) -> None:
+    def _ask(self, frame: dict[str, Any], on_answer: OnAnswer, timeout: float | None, size: int, values: Sequence[Value]) -> None:
         if self._ended is not None:
             self._allowance.give_back(size)
             on_answer(None, self._ended)
             return
-        pending = self._unanswered.add(frame, on_answer, timeout, size)
+        pending = self.unanswered.add(frame, on_answer, timeout, size, values=values)
         if self._socket is not None:
             self._send(pending)
         else:
             self._start()
 
-    def _tell(self, frame: dict[str, Any], size: int) -> None:
-        socket = self._socket
-        if socket is None:
+    def _tell(self, frame: dict[str, Any], size: int, values: Sequence[Value]) -> None:
+        if self._socket is None:
             self._allowance.give_back(size)
-            return
+        elif not ((values or self._uploads) and self._uploads.hold(HeldNote(self, frame, values, size))):
+            self.send_note(frame, size)
+
+    def send_note(self, frame: dict[str, Any], size: int) -> None:
+        """Send what has no answer; its values are stored."""
+        socket = self._socket
+        assert socket is not None
         encoded = self._pack(frame)
         if len(encoded) > socket.session.max_frame:  # sent, it would end the connection for good
-            log.error("%s was dropped: %d bytes; the broker takes %d", frame.get("op"), len(encoded), socket.session.max_frame)
-            self._allowance.give_back(size)
+            limit = socket.session.max_frame
+            self.drop_note(frame, size, MessageTooLarge(f"{len(encoded)} bytes; the broker takes {limit}"))
         else:
             socket.send(encoded, size)
 
+    def drop_note(self, frame: dict[str, Any], size: int, error: NoLagError | None = None) -> None:
+        self._allowance.give_back(size)
+        if error is not None:
+            log.error("%s was dropped: %s", frame.get("op"), error)
+
     def _send(self, pending: Pending) -> None:
+        if self._socket is not None and not ((pending.values or self._uploads) and self._uploads.hold(HeldRequest(self, pending))):
+            self.send_request(pending)
+
+    def send_request(self, pending: Pending) -> None:
+        """Send a request; its values are stored."""
         socket = self._socket
-        if socket is None:
-            return
+        assert socket is not None
         frame = pending.frame
         if pending.sent:
             frame["resent"] = True
@@ -260,22 +280,22 @@ class Connection:
             if not self._spoken:
                 self.io.loop.call_soon(self._spoken.clear)
             self._spoken.add(frame.get("room"))
-            frame["done"] = self._unanswered.oldest()
+            frame["done"] = self.unanswered.oldest()
         try:
             encoded = self._pack(frame)
         except (TypeError, ValueError, OverflowError) as error:
-            self._unanswered.answer(pending.id, None, Refused(f"{frame.get('op')}: {error}", code="bad_request"))
+            self.unanswered.answer(pending.id, None, Refused(f"{frame.get('op')}: {error}", code="bad_request"))
             return
         if len(encoded) > socket.session.max_frame:
             limit = socket.session.max_frame
             reason = MessageTooLarge(f"{frame.get('op')}: {len(encoded)} bytes; the broker takes {limit}", detail={"max": limit})
-            self._unanswered.answer(pending.id, None, reason)
+            self.unanswered.answer(pending.id, None, reason)
             return
         pending.sent = True
         socket.send(encoded)
 
     def _send_again(self, id: int) -> None:
-        pending = self._unanswered.get(id)
+        pending = self.unanswered.get(id)
         if pending is not None:
             self._send(pending)
 
@@ -292,16 +312,33 @@ class Connection:
                 log.exception("handling a frame of the broker failed")
 
     def _on_answer(self, frame: dict[str, Any]) -> None:
-        ok = frame.get("ok")
+        ok, pending = frame.get("ok"), self.unanswered.get(frame["id"])
+        if pending is None:  # too late
+            return
         if ok is not None:
-            self._unanswered.answer(frame["id"], Answer(ok, frame.get("seq", 0), frame.get("epoch", "")), None)
+            answer = Answer(ok, frame.get("seq", 0), frame.get("epoch", ""))
+            if holders := in_answer(pending.frame["op"], answer):
+                self._resolve(pending, answer, holders)
+            else:
+                self.unanswered.answer(pending.id, answer, None)
             return
         error = from_wire(frame["err"])
-        if error.code == "unavailable" and self._unanswered.get(frame["id"]) is not None:
+        if error.code == "unavailable":
             # Stopping or recovering, nothing was accepted: as if it had not been asked, until its own timeout.
-            self.io.loop.call_later(random.uniform(0.1, 0.5), self._send_again, frame["id"])  # noqa: S311 - jitter
-            return
-        self._unanswered.answer(frame["id"], None, error)
+            self.io.loop.call_later(random.uniform(0.1, 0.5), self._send_again, pending.id)  # noqa: S311 - jitter
+        elif error.code == "blob_not_found" and pending.values and pending.tries < MAX_TRIES:
+            pending.tries += 1  # another broker process than the one that stored them: it is to be asked first
+            self._send(pending)
+        else:
+            self.unanswered.answer(pending.id, None, error)
+
+    def _resolve(self, pending: Pending, answer: Answer, holders: list[dict[str, Any]]) -> None:
+        """Answer, once the large values are here. Until then it counts as unanswered."""
+
+        def done(error: NoLagError | None) -> None:
+            self.unanswered.answer(pending.id, None if error else answer, error)
+
+        self.fetches.resolve(pending.frame["room"], holders, done, lambda: self.unanswered.moved(pending))
 
     def _on_push(self, frame: dict[str, Any]) -> None:
         number = frame.get("sub")
@@ -311,7 +348,7 @@ class Connection:
                 subscription.on_push(frame)
             return
         link = self._links.get(frame["room"])
-        if link is not None:
+        if link is not None and not self.fetches.hold(frame, link.on_push, link.on_value_lost):
             link.on_push(frame)
 
     # --- Life -----------------------------------------------------------------------------------------------
@@ -369,11 +406,12 @@ class Connection:
         """One session, from its restoration to its end."""
         self.actor, self.roles = socket.session.actor, socket.session.roles
         self._socket = socket
+        self._uploads = Uploads(self)
         refresher = None
         try:
             if socket.session.expires is not None and is_provider(self._token):
                 refresher = self.io.loop.create_task(keep_fresh(self, self._token, socket.session.expires))
-            waiting = list(self._unanswered)
+            waiting = list(self.unanswered)
             for link in list(self._links.values()):
                 link.restore()
             for pending in waiting:
@@ -387,10 +425,12 @@ class Connection:
             return 1006
         finally:
             self._socket = None
+            self._uploads.end()
+            self.fetches.forget_held()
             socket.abort()
             if refresher is not None:
                 refresher.cancel()
-            self._unanswered.drop_restores()
+            self.unanswered.drop_restores()
 
     def _not_found(self, why: str) -> None:
         """The first connect found nobody. The next call tries again."""
@@ -406,7 +446,7 @@ class Connection:
         if not self._closed_here(error):
             log.error("connection of %s to %s ended for good: %s", self.actor or "?", self.url, error)
         self._release(error)
-        self._unanswered.close()
+        self.unanswered.close()
         if self._on_disconnected is not None:
             try:
                 self._on_disconnected(error)
@@ -426,7 +466,7 @@ class Connection:
             kind = type(error)
             return kind(error.message, code=error.code, maybe_applied=pending.sent, detail=error.detail)
 
-        self._unanswered.fail_all(explain)
+        self.unanswered.fail_all(explain)
         for link in list(self._links.values()):
             link.on_ended(error)
 
@@ -439,7 +479,7 @@ class Connection:
                 link.leave()
             await asyncio.sleep(0)  # requests are handed over: they count as unanswered from the loop's next turn on
             deadline = loop.time() + timeout
-            while len(self._unanswered) and self._socket is not None and loop.time() < deadline:  # noqa: ASYNC110 - at the end of a life
+            while len(self.unanswered) and self._socket is not None and loop.time() < deadline:  # noqa: ASYNC110 - at the end of a life
                 await asyncio.sleep(0.005)
         socket, task = self._socket, self._task
         self._end(Disconnected("the connection was closed", detail={"closed": True}))

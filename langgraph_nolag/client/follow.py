@@ -49,7 +49,7 @@ class Result:
         body, ct: the result, or the body of the error.
         error: `{type, message}` of a failed task; `{reason}` or nothing otherwise.
         attempt: the last attempt.
-        reason: why the end can't be known; only with `unknown`.
+        reason: why the end, or its result, can't be known; only with `unknown`.
     """
 
     task: str
@@ -274,4 +274,4 @@ class Follows:
 
 def _result(frame: dict[str, Any]) -> Result:
     get = frame.get
-    return Result(frame["task"], frame["state"], frame["seq"], get("body"), get("ct"), get("error"), get("attempt", 0))
+    return Result(frame["task"], frame["state"], frame["seq"], get("body"), get("ct"), get("error"), get("attempt", 0), get("reason"))

@@ -368,6 +368,21 @@ class RoomLink:
         if route is not None:
             route(frame)
 
+    def on_value_lost(self, frame: dict[str, Any], error: NoLagError) -> None:
+        """A push whose large value can't be had: what it is about can't go on as if it had come."""
+        log.error("the value of a %s in room %s can't be had: %s", frame["push"], self.room, error)
+        kind = frame["push"]
+        if kind == "task":
+            failure = {"error": {"type": type(error).__name__, "message": str(error)}, "retry": error.retryable}
+            fields = {"op": "task.fail", "room": self.room, "task": frame["task"], "token": frame["token"], **failure}
+            self.connection.ask(fields, lambda answer, error: None, None, 0, insist=True)
+        elif kind == "result":
+            self.on_push({**frame, "state": "unknown", "body": None, "reason": error})
+        elif kind == "progress":
+            self.on_push({**frame, "gap": [frame["n"], frame["n"]]})
+        elif kind == "decision":
+            self.on_push({**frame, "decision": None, "reason": error})
+
     def on_ended(self, error: NoLagError) -> None:
         """Everybody who waits in this room is told."""
         self._membership = None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..errors import BufferFull, NoLagError, RequestTimeout
+from .large import Value
 
 log = logging.getLogger("langgraph_nolag")
 
@@ -31,13 +32,26 @@ OnAnswer = Callable[[Answer | None, NoLagError | None], object]
 class Pending:
     """One request under way."""
 
-    __slots__ = ("deadline", "frame", "id", "on_answer", "restores", "sent", "size")
+    __slots__ = ("deadline", "frame", "id", "on_answer", "restores", "sent", "size", "timeout", "tries", "values")
 
-    def __init__(self, id: int, frame: dict[str, Any], on_answer: OnAnswer, deadline: float, size: int, restores: bool) -> None:
+    def __init__(
+        self,
+        id: int,
+        frame: dict[str, Any],
+        on_answer: OnAnswer,
+        deadline: float,
+        timeout: float | None,
+        size: int,
+        restores: bool,
+        values: Sequence[Value],
+    ) -> None:
         self.id = id
         self.frame = frame
         self.on_answer = on_answer
         self.deadline = deadline
+        self.timeout = timeout
+        self.values = values  # large ones, stored before it is sent
+        self.tries = 0  # of storing them
         self.size = size
         self.restores = restores  # part of what every new session begins with: made anew then, not sent again
         self.sent = False
@@ -84,9 +98,17 @@ class Unanswered:
     def __iter__(self) -> Iterator[Pending]:
         return iter(list(self._waiting.values()))
 
-    def add(self, frame: dict[str, Any], on_answer: OnAnswer, timeout: float | None, size: int, restores: bool = False) -> Pending:
+    def add(
+        self,
+        frame: dict[str, Any],
+        on_answer: OnAnswer,
+        timeout: float | None,
+        size: int,
+        restores: bool = False,
+        values: Sequence[Value] = (),
+    ) -> Pending:
         deadline = float("inf") if timeout is None else self._loop.time() + timeout
-        pending = Pending(self._next_id, frame, on_answer, deadline, size, restores)
+        pending = Pending(self._next_id, frame, on_answer, deadline, timeout, size, restores, values)
         frame["id"] = pending.id
         self._next_id += 1
         self._waiting[pending.id] = pending
@@ -100,6 +122,11 @@ class Unanswered:
 
     def get(self, id: int) -> Pending | None:
         return self._waiting.get(id)
+
+    def moved(self, pending: Pending) -> None:
+        """Something of its large values came through: its time begins again."""
+        if pending.timeout is not None:
+            pending.deadline = self._loop.time() + pending.timeout
 
     def answer(self, id: int, answer: Answer | None, error: NoLagError | None) -> None:
         """Settle one; one that is not (or no longer) here is a late answer to a request that timed out."""

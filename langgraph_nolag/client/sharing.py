@@ -150,4 +150,4 @@ def group_stream(
         on_failed=feed.end,
     )
     link.connection.io.post(link.subscriptions.start, share)
-    return Stream(feed, partial(convert, share), share.close)
+    return Stream(link, feed, partial(convert, share), share.close)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from ..errors import NoLagError
 from .feed import Feed
+from .large import refers
 from .moment import moment
 from .subscription import Gap, Subscription
 
@@ -30,8 +31,10 @@ class Stream(Generic[T]):
     messages are lost meanwhile.
     """
 
-    def __init__(self, feed: Feed[Any], convert: Callable[[Any], T | None], close: Callable[[], None]) -> None:
+    def __init__(self, link: RoomLink, feed: Feed[Any], convert: Callable[[Any], T | None], close: Callable[[], None]) -> None:
+        self._link = link
         self._feed = feed
+        self._taken: Any = None  # from the feed, and waits for its large value
         self._convert = convert
         self._finalizer = weakref.finalize(self, _quietly, close)
         self._finalizer.atexit = False
@@ -40,9 +43,19 @@ class Stream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        """The next item. Raises what ended the stream: the refusal, `Disconnected`, or `StopAsyncIteration`."""
+        """The next item. Raises what ended the stream: the refusal, `Disconnected`, or `StopAsyncIteration`; and `BlobNotFound` or
+        `BlobDamaged` for an item whose large value can't be had, after which the stream goes on."""
         while True:
-            item = self._convert(await self._feed.get())
+            if self._taken is None:
+                self._taken = await self._feed.get()
+            if refers(self._taken):
+                try:
+                    await self._link.connection.fetches.aresolve(self._link.room, [self._taken])
+                except NoLagError:
+                    self._taken = None
+                    raise
+            taken, self._taken = self._taken, None
+            item = self._convert(taken)
             if item is not None:
                 return item
 
@@ -110,4 +123,4 @@ def log_stream(
         on_failed=feed.end,
     )
     holder.append(subscription)
-    return Stream(feed, convert, subscription.close)
+    return Stream(link, feed, convert, subscription.close)

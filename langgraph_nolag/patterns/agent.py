@@ -120,7 +120,7 @@ def connect(
     actor: str | None = None,
     path: str | os.PathLike[str] | None = None,
     timeout: float | None = 10.0,
-    max_buffer: int = 64 << 20,
+    max_buffer: int = 128 << 20,
     on_disconnected: Callable[[NoLagError], object] | None = None,
 ) -> Connecting:
     """Connect to a broker as one actor.

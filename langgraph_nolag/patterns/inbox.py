@@ -76,7 +76,7 @@ class Reading:
         self._behind = False  # the queue is full: what comes stays unread at the broker, and is asked for later
         self._closed = False
         self._feed: Feed[dict[str, Any]] = Feed(LIMIT, self._on_full, lambda: link.connection.io.post(self._catch_up))
-        self.stream: Stream[InboxMessage] = Stream(self._feed, self._hand_out, self._close)
+        self.stream: Stream[InboxMessage] = Stream(link, self._feed, self._hand_out, self._close)
         link.connection.io.post(self._begin)
 
     def _begin(self) -> None:
