@@ -6,7 +6,7 @@
 #   make check   lint, types, import contracts, and the long tests
 #   make chaos   kills, pauses and damages real processes: an hour or more. ROWS=1,5 some of the faults, SCALE=0.1 a part of the counts
 #   make simulate  the broker's server under faults from seeds, on a clock that skips the waiting. SEEDS=10000 FROM=0 which
-#   make bench   figures beside NATS JetStream and Celery, in a few minutes
+#   make bench   figures beside NATS JetStream and Celery, in some minutes. FINISHED=1000000 how many tasks are finished for one of them
 
 PYTHON ?= python3
 VENV := .venv
@@ -58,7 +58,7 @@ simulate: setup
 	@PYTHONHASHSEED=0 $(BIN)/python -m langgraph_nolag.testing.simulation --from $(or $(FROM),0) --seeds $(or $(SEEDS),10000)
 
 bench: $(VENV)/.bench
-	@$(BIN)/python -m benchmarks.run
+	@$(BIN)/python -m benchmarks.run $(if $(FINISHED),--finished $(FINISHED))
 
 # The newest versions that pyproject.toml admits, written down: run it, run the tests, commit.
 constraints:

@@ -19,7 +19,7 @@ from .contenders.base import process, wait_for_line
 from .contenders.nolag import NoLag
 
 PROCESSES = 4  # that the agents live in
-SETTLE = 10.0  # seconds until what joining brought about has passed
+SETTLE = 35.0  # seconds until what joining brought about has passed: a lease
 
 
 @dataclass(frozen=True, slots=True)

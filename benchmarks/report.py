@@ -31,6 +31,10 @@ def milliseconds(taken: dict[str, list[float]], what: str) -> str:
     return "\n".join([*lines, ""])
 
 
+def table(title: str, rows: dict[str, float]) -> str:
+    return "\n".join([f"| {title} | |", "|---|---|", *(f"| {name} | {value:,.2f} |" for name, value in rows.items()), ""])
+
+
 def figure(value: Figure, digits: int) -> str:
     return f"{value.median:,.{digits}f} ({value.low:,.{digits}f}-{value.high:,.{digits}f})"
 

@@ -10,10 +10,12 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import cold_start, remote_node, round_trip
+from . import cold_start, finished, idle, remote_node, round_trip
 from .contenders import CONTENDERS
 from .machine import describe
-from .report import figure, milliseconds, round_trips
+from .report import figure, milliseconds, round_trips, table
+
+PARTS = ("round_trip", "cold_start", "remote_node", "idle", "finished")
 
 
 def main() -> None:
@@ -21,7 +23,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each contender has its turn")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each load lasts")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="contenders of the round trip")
-    parser.add_argument("--parts", nargs="+", choices=("round_trip", "cold_start", "remote_node"), default=None)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--finished", type=int, default=100_000, help="how many tasks are finished before the broker is looked at")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/RESULTS.md"))
     options = parser.parse_args()
 
@@ -29,7 +32,7 @@ def main() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     folder = Path("build/bench").resolve()  # not a temporary directory: that may be memory
     shutil.rmtree(folder, ignore_errors=True)
-    parts = options.parts or ("round_trip", "cold_start", "remote_node")
+    parts = options.parts
 
     report = ["# Measured", "", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {describe()}.", ""]
     if "round_trip" in parts:
@@ -46,6 +49,13 @@ def main() -> None:
             "",
         ]
         report += [milliseconds(taken, "where the nodes run"), f"Overhead at the median: {overhead:.2f} ms a node.", ""]
+    if "idle" in parts:
+        found = idle.measure(folder / "idle", agents=1000, seconds=60.0)
+        title = f"{found.agents:,} agents, each in a room of its own, with nothing to do for {found.seconds:.0f} s"
+        report += ["## Idle", "", table(title, {"broker, memory, MiB": found.memory, "broker, % of a core": found.cpu})]
+        report += [f"All agents together took {found.clients_cpu:.2f} % of a core.", ""]
+    if "finished" in parts:
+        report += ["## Finished tasks", "", _finished(finished.measure(folder / "finished", options.finished))]
     text = "\n".join(report)
     options.output.write_text(text)
     print(f"\n{text}\nwritten to {options.output}")
@@ -66,6 +76,20 @@ def _round_trip(keys: list[str], rounds: int, seconds: float, folder: Path) -> l
         "",
         round_trips(samples),
     ]
+
+
+def _finished(left: finished.Left) -> str:
+    return table(
+        f"{left.tasks:,} tasks with keys, all kept, done in {left.seconds:.0f} s",
+        {
+            "broker, memory, MiB": left.memory,
+            "rooms.db, MiB": left.database,
+            "its write-ahead log, MiB": left.write_ahead,
+            "started again after kill -9, until it listens, s": left.ready,
+            "until the room answers, s": left.answered,
+            "broker, memory then, MiB": left.memory_after,
+        },
+    )
 
 
 if __name__ == "__main__":
