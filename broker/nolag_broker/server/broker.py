@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +36,7 @@ from .writer import Connection
 log = get_logger("broker")
 
 STOP_WITHIN: Final = 5.0  # seconds
+EXIT_WITHIN: Final = 10.0  # seconds; of a process whose storage hangs
 PATIENCE: Final = 4.0  # seconds of silence, beyond two heartbeats, after which a connection is taken for dead; looked at every second
 ADMIN_TTL: Final = 365 * 86400.0  # of the token in credentials.json, made anew at every start
 OTHER_FILES: Final = 64  # open beside the connections
@@ -167,7 +170,7 @@ async def _run(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     signalled = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled.set)
+        loop.add_signal_handler(number, _stop_or_exit, signalled, number)
     broker = Broker(settings)
     await broker.start()
     print(f"listening on {broker.url}", flush=True)  # noqa: T201 - the first line of the output is the address
@@ -175,6 +178,7 @@ async def _run(settings: Settings) -> int:
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
+    _exit_within(EXIT_WITHIN)
     await broker.stop()
     if broker.failure is not None:
         _say(f"stopped: {broker.failure}")
@@ -182,8 +186,28 @@ async def _run(settings: Settings) -> int:
     return 0
 
 
+def _stop_or_exit(stop: asyncio.Event, number: int) -> None:
+    """The first signal stops the broker in good order, a second one ends the process."""
+    if stop.is_set():
+        os._exit(128 + number)
+    stop.set()
+
+
+def _exit_within(seconds: float) -> None:
+    """End the process by then, whatever hangs: what is acknowledged is on disk."""
+
+    def give_up() -> None:
+        _say(f"did not stop within {seconds:g} s, and is ended: the storage hangs, perhaps")
+        os._exit(1)
+
+    watch = threading.Timer(seconds, give_up)
+    watch.daemon = True
+    watch.start()
+
+
 def run(settings: Settings) -> int:
-    """Run a broker until SIGTERM or SIGINT; the exit code: 0, or 1 when it could not start or could not go on.
+    """Run a broker until SIGTERM or SIGINT; the exit code: 0, or 1 when it could not start or could not go on. It ends within 10 seconds of
+    the signal, as a rule within 5; a second signal ends it at once.
 
     The first line printed is `listening on ws://HOST:PORT`; logs and what went wrong go to stderr, one line each.
     """

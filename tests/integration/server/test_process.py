@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import resource
+import secrets
 import signal
 import socket
 import sqlite3
@@ -66,7 +67,7 @@ async def join(tmp_path: Path) -> AsyncIterator[Join]:
         token = json.loads((tmp_path / "credentials.json").read_text())["token"]
         socket = await connect(url + "/ws", compression=None)
         sockets.append(socket)
-        await socket.send(msgpack.packb({"type": "auth", "dialect": "nolag-rooms/1", "token": token, "instance": "i"}))
+        await socket.send(msgpack.packb({"type": "auth", "dialect": "nolag-rooms/1", "token": token, "instance": secrets.token_hex(8)}))
         assert msgpack.unpackb(await socket.recv(decode=False))["success"]
         return socket
 
@@ -84,6 +85,87 @@ async def test_it_says_where_it_listens_and_stops_when_told(spawned: list[Proces
         await asyncio.wait_for(socket.recv(), 10)
     assert await asyncio.to_thread(process.wait, 10) == 0
     assert sorted(file.name for file in tmp_path.iterdir()) == ["rooms.db", "rooms.end", "secret.key"]
+
+
+async def stalled(join: Join, url: str) -> ClientConnection:
+    """A client that asks for more than its connection holds, and does not read it."""
+    socket = await join(url)
+    for id in range(1, 41):
+        await socket.send(msgpack.packb({"id": id, "op": "event.emit", "room": "r", "type": "a.big", "body": bytes(200_000)}))
+    found: list[dict] = []
+    while len(found) < 40:
+        found += frames(await asyncio.wait_for(socket.recv(decode=False), 10))
+    await socket.send(msgpack.packb({"id": 41, "op": "log.subscribe", "room": "r", "sub": 1, "since": 0}))
+    return socket
+
+
+async def test_sigterm_under_load_loses_nothing_and_waits_for_nobody(spawned: list[Process], join: Join, tmp_path: Path) -> None:
+    process = spawn(spawned, tmp_path)
+    url = await address(process)
+    reads_nothing = await stalled(join, url)
+    acknowledged: set[int] = set()
+    refused: set[str] = set()
+
+    async def load(socket: ClientConnection) -> None:
+        id = 0
+        with pytest.raises(ConnectionClosed, match="1012"):
+            while True:
+                batch = [{"id": (id := id + 1), "op": "event.emit", "room": "r", "type": "a.b", "body": b"x"} for _ in range(20)]
+                await socket.send(msgpack.packb(batch))
+                for answer in frames(await asyncio.wait_for(socket.recv(decode=False), 20)):
+                    if "ok" in answer:
+                        acknowledged.add(answer["seq"])
+                    else:
+                        refused.add(answer["err"]["code"])
+
+    clients = [asyncio.create_task(load(await join(url))) for _ in range(3)]
+    async with asyncio.timeout(20):
+        while len(acknowledged) < 500:
+            await asyncio.sleep(0.01)
+    process.terminate()
+    await asyncio.gather(*clients)
+    assert await asyncio.to_thread(process.wait, 20) == 0
+    reads_nothing.transport.abort()
+    assert refused <= {"unavailable"}
+    socket = await join(await address(spawn(spawned, tmp_path)))
+    await socket.send(msgpack.packb({"id": 1, "op": "room.info", "room": "r"}))
+    (info,) = frames(await asyncio.wait_for(socket.recv(decode=False), 10))
+    assert info["ok"]["seq"] >= max(acknowledged)
+
+
+async def test_a_second_signal_ends_it_at_once(spawned: list[Process], join: Join, tmp_path: Path) -> None:
+    process = spawn(spawned, tmp_path)
+    url = await address(process)
+    reads_nothing = await stalled(join, url)
+    witness = await join(url)
+    process.terminate()
+    with pytest.raises(ConnectionClosed, match="1012"):
+        await asyncio.wait_for(witness.recv(), 10)
+    process.send_signal(signal.SIGINT)  # it waits for the one that does not read
+    assert await asyncio.to_thread(process.wait, 20) == 128 + signal.SIGINT
+    reads_nothing.transport.abort()
+
+
+async def test_it_ends_even_if_its_storage_hangs(spawned: list[Process], join: Join, tmp_path: Path) -> None:
+    program = """
+import asyncio, sys
+from pathlib import Path
+from nolag_broker.engine.sqlite import SqliteEngine
+from nolag_broker.server import broker
+from nolag_broker.settings import Settings
+
+async def hangs(engine):
+    await asyncio.sleep(3600)
+
+SqliteEngine.close, broker.EXIT_WITHIN = hangs, 0.5
+broker.run(Settings(path=Path(sys.argv[1]), port=0))
+"""
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    spawned.append(process)
+    await address(process)
+    process.terminate()
+    _, err = await asyncio.to_thread(process.communicate, timeout=20)
+    assert (process.returncode, err.splitlines()[-1]) == (1, "did not stop within 0.5 s, and is ended: the storage hangs, perhaps")
 
 
 async def test_kills_lose_nothing_that_was_acknowledged(spawned: list[Process], join: Join, tmp_path: Path) -> None:
