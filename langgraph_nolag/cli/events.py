@@ -104,15 +104,20 @@ async def _stored_and_coming(session: Session, room: str, types: str, begin: dic
 
 def _print(out: Output, event: dict[str, Any]) -> None:
     from ..client.body import read
+    from ..client.large import refers, size_of
 
     if event["type"] == "gap":
         out.say(event, f"gap: events {event['from']} to {event['to']} can't be had any more")
         return
     value = {key: item for key, item in event.items() if key not in ("body", "ct")}
-    if "body" in event:
+    carried = ""
+    if refers(event):  # not fetched: a look at the log is not to move what may be gigabytes
+        value["large"] = size_of(event)
+        carried = f" ({size_of(event) / 2**20:.1f} MiB)"
+    elif "body" in event:
         value["body"] = read(event["body"], event.get("ct"))
+        carried = " " + _short(value["body"])
     facts = "" if not event["data"] else " " + _short(event["data"])
-    carried = "" if "body" not in event else " " + _short(value["body"])
     subject = f" {event['subject']}" if event.get("subject") else ""
     out.say(value, f"{event['seq']:>6} {clock(event['time'])} {event['type']:<20}{subject} by {event['sender']}{facts}{carried}")
 

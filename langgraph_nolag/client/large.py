@@ -77,6 +77,11 @@ def refers(holder: Any) -> bool:
     return isinstance(holder, dict) and holder.get("ct") == BLOB and isinstance(holder.get("body"), bytes)
 
 
+def size_of(holder: dict[str, Any]) -> int:
+    """Bytes of the value that a reference stands for."""
+    return Reference.from_body(holder["body"]).size
+
+
 def in_answer(op: str, ok: dict[str, Any]) -> list[dict[str, Any]]:
     """The maps with references in an answer."""
     return [holder for holder in _bodies(ok) if refers(holder)] if op in _READING else []

@@ -200,3 +200,14 @@ def test_dead_letters_are_purged_by_name_or_all_of_them(cli: Cli) -> None:
     assert len(cli("tasks", "dead", "--room", "purged", "--json").json["tasks"]) == 2
     assert "2 dead letters purged" in cli("tasks", "purge", "--all", "--room", "purged").out
     assert cli("tasks", "dead", "--room", "purged", "--json").json["tasks"] == []
+
+
+def test_large_values_are_not_fetched_to_be_listed(cli: Cli) -> None:
+    async def work(room: Any) -> None:
+        await room.observe.emit("a.large", "x" * (3 << 20))
+
+    cli.agent(work, "large")
+    (found,) = events(cli, "--room", "large", "--types", "a.*", "--bodies")
+    assert found["large"] == (3 << 20) + 5
+    assert "body" not in found
+    assert cli("events", "--room", "large", "--types", "a.*", "--bodies").out.strip().endswith("(3.0 MiB)")

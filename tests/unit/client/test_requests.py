@@ -107,3 +107,19 @@ async def test_one_request_larger_than_the_allowance_may_go_alone() -> None:
     allowance.take(100)
     with pytest.raises(BufferFull):
         allowance.take(1)
+
+
+async def test_the_time_of_a_request_begins_again_when_its_values_move() -> None:
+    unanswered, _ = table()
+    late, told = Told(), Told()
+    moving = unanswered.add({"op": "x"}, told, 0.05, 0)
+    waiting = unanswered.add({"op": "x"}, told, None, 0)
+    request(unanswered, late, 0.06)
+    moving.timeout = 30.0  # so that a busy machine makes no difference
+    unanswered.moved(moving)
+    unanswered.moved(waiting)
+    assert waiting.deadline == float("inf")
+    await asyncio.wait_for(late.event.wait(), 10)
+    assert isinstance(late.answers[0][1], RequestTimeout)
+    assert not told.answers
+    unanswered.close()
