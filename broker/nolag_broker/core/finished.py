@@ -79,7 +79,7 @@ class Finished(Entity):
     def __init__(self, room: Room) -> None:
         self.stored = False
         self.period = 0
-        self._until = 0.0  # when the next one begins
+        self.until = 0.0  # when the next one begins
         self._room = room
         self._unwritten: dict[str, Task] = {}  # ended since rows were written last
         self._unwritten_keys: dict[tuple[str, str, str], Task] = {}
@@ -94,10 +94,8 @@ class Finished(Entity):
 
     # -- periods
 
-    def advance(self, time: float) -> bool:
-        """Called for every event: a new period begins when its time has come. Whether one did; then `expire` is to follow."""
-        if time < self._until:
-            return False
+    def advance(self, time: float) -> None:
+        """A new period begins with an event of this time, `until` or later. Then `expire` is to follow."""
         period = int(time // self._room.limits.keep)
         for old in (self.period - 1, self.period):
             if 0 < old < period - 1:
@@ -107,11 +105,10 @@ class Finished(Entity):
         for task in [task for task in self._unwritten.values() if task.period < period - 1]:
             self._unwrite(task)
         self._room.touch(self)
-        return True
 
     def _begin(self, period: int) -> None:
         self.period = period
-        self._until = (period + 1) * self._room.limits.keep
+        self.until = (period + 1) * self._room.limits.keep
 
     def expire(self, oldest: int) -> None:
         """Nothing from before this period is found any more."""

@@ -91,8 +91,11 @@ class Rates:
         self._by_name: dict[str, Rate] = {}
         self._vacant = Timers()  # run by what the log says, so that the rows follow from it alone
 
-    def of(self, task: Task) -> Rate | None:
-        return None if task.rate_key is None else self._by_name[task.rate_key]
+    # Of a task here, which has a rate key.
+
+    def of(self, task: Task) -> Rate:
+        assert task.rate_key is not None
+        return self._by_name[task.rate_key]
 
     def full(self, name: str, bound: int, wall: float) -> bool:
         """Whether another rate key would be one too many."""
@@ -103,38 +106,38 @@ class Rates:
 
     def enter(self, task: Task) -> None:
         """The task has not ended."""
-        if task.rate_key is not None:
-            assert task.rate_limit is not None
-            rate = self._by_name.get(task.rate_key)
-            if rate is None:
-                rate = self._by_name[task.rate_key] = Rate(task.rate_key, *task.rate_limit)
-                self._touch(rate)
-            rate.members += 1
-            self._vacant.cancel(rate.vacant)
-            rate.vacant = None
+        assert task.rate_key is not None
+        assert task.rate_limit is not None
+        rate = self._by_name.get(task.rate_key)
+        if rate is None:
+            rate = self._by_name[task.rate_key] = Rate(task.rate_key, *task.rate_limit)
+            self._touch(rate)
+        rate.members += 1
+        self._vacant.cancel(rate.vacant)
+        rate.vacant = None
 
     def name_limit(self, task: Task, time: float) -> None:
         """The task is dispatched: its limit is the one that holds now."""
-        if (rate := self.of(task)) is not None:
-            assert task.rate_limit is not None
-            if (rate.limit, rate.period) != task.rate_limit:
-                rate.limit, rate.period = task.rate_limit
-                self._touch(rate)
-            self._vacant.run(time + EARLY)
+        rate = self.of(task)
+        assert task.rate_limit is not None
+        if (rate.limit, rate.period) != task.rate_limit:
+            rate.limit, rate.period = task.rate_limit
+            self._touch(rate)
+        self._vacant.run(time + EARLY)
 
     def started(self, task: Task, time: float) -> None:
         """The task is handed out."""
-        if (rate := self.of(task)) is not None:
-            rate.started(time)
-            self._touch(rate)
+        rate = self.of(task)
+        rate.started(time)
+        self._touch(rate)
 
     def leave(self, task: Task, time: float) -> None:
         """The task ends."""
-        if (rate := self.of(task)) is not None:
-            rate.members -= 1
-            if not rate.members:
-                self._leave_vacant(rate)
-                self._vacant.run(time + EARLY)
+        rate = self.of(task)
+        rate.members -= 1
+        if not rate.members:
+            self._leave_vacant(rate)
+            self._vacant.run(time + EARLY)
 
     def _leave_vacant(self, rate: Rate) -> None:
         rate.vacant = self._vacant.at(rate.empty_at(), self._drop, rate)

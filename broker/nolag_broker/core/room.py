@@ -189,9 +189,10 @@ class Room:
     def apply(self, event: Event) -> None:
         """Fold one event. `decide` uses it and so does replay: folding the whole log gives the same heads."""
         self.seq = event.seq
-        began = self.tasks.finished.advance(event.time)
+        if begins := event.time >= self.tasks.finished.until:
+            self.tasks.finished.advance(event.time)
         self._folds.get(event.type, self.topics.apply_emitted)(event)
-        if began:  # not before: the event may be about what would have expired with it
+        if begins:  # not before: the event may be about what would have expired with it
             self.tasks.expire()
 
     # -- what the parts use

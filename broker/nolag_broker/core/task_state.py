@@ -65,9 +65,11 @@ class TaskState:
         task = Task(event)
         self.by_state[WAITING][task.id] = task
         self._enter(task)
-        self.rates.name_limit(task, event.time)
+        if task.rate_key is not None:
+            self.rates.name_limit(task, event.time)
         self._queue_or_delay(task)
-        self._free_rate(task)
+        if task.rate_key is not None:
+            self._free_rate(task)
         self._room.touch(task)
 
     def apply_claimed(self, event: Event) -> None:
@@ -83,9 +85,11 @@ class TaskState:
         task.offer_number = data["offer"]
         if task.attempt_timeout is not None:
             task.attempt_ends = event.time + task.attempt_timeout
-        self.rates.started(task, event.time)
+        if task.rate_key is not None:
+            self.rates.started(task, event.time)
         self._run(task, (data["actor"], data["instance"]))
-        self._free_rate(task)
+        if task.rate_key is not None:
+            self._free_rate(task)
         self._room.touch(task)
 
     def apply_released(self, event: Event) -> None:
@@ -117,9 +121,11 @@ class TaskState:
             if not lane.members:
                 del self._lanes[lane.name]
                 self._room.touch(lane)
-        self._free_rate(task)
-        self.rates.leave(task, event.time)
-        self._room.wall.cancel(task.end_timer)
+        if task.rate_key is not None:
+            self._free_rate(task)
+            self.rates.leave(task, event.time)
+        if task.end_timer is not None:
+            self._room.wall.cancel(task.end_timer)
         if task.slot is not None and self.by_slot.get(task.slot) is task:
             del self.by_slot[task.slot]
         if (error := data.get("error")) is not None:
@@ -218,7 +224,8 @@ class TaskState:
                 lane = self._lanes[name] = Lane(name)
             lane.join(task)
             self._let_through(lane.line)  # by a lower limit, maybe not
-        self.rates.enter(task)
+        if task.rate_key is not None:
+            self.rates.enter(task)
         if task.require_live and task.state != RUNNING:
             self._unclaimed.setdefault(task.type, {})[task] = None
 
@@ -279,9 +286,10 @@ class TaskState:
 
     def _pass_lane(self, task: Task) -> None:
         """Its concurrency key, if it has one, lets the task go on."""
-        if (rate := self.rates.of(task)) is None:
+        if task.rate_key is None:
             self._wait(task)
             return
+        rate = self.rates.of(task)
         self._set_state(task, PARKED)
         self._let_through(rate.add(task))
         self._wake_rate(rate)
@@ -320,8 +328,7 @@ class TaskState:
 
     def _free_rate(self, task: Task) -> None:
         """Something of the task's rate changed: let others through, or no more."""
-        if (rate := self.rates.of(task)) is not None:
-            self._rate_frees(rate)
+        self._rate_frees(self.rates.of(task))
 
     def _rate_frees(self, rate: Rate) -> None:
         for line in list(rate.lines.values()):
