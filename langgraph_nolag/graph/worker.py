@@ -37,6 +37,8 @@ from .serde.trust import trust_of
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
+    from ..patterns.serving import Serving
+
 log = logging.getLogger("langgraph_nolag")
 
 TYPES_OF_AN_OFFER: Final = 128
@@ -66,7 +68,8 @@ class Worker:
         token: a token or a provider of them; None: likewise. Where it may, the worker mints itself one as `<actor>/<suffix>`, so
             that every process is an actor of its own.
         actor: whose token it must be; None: any.
-        drain_timeout: seconds that running work has to finish when the worker is asked to stop.
+        drain_timeout: seconds that running work has to finish when the worker is asked to stop; then it is handed back, and the
+            process ends within 10 seconds more.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class Worker:
         self._bodies: dict[str, Body] = {}
         self._tools: list[BaseTool | Callable[..., Any]] = []
         self._handlers: dict[str, Callable[..., Any]] = {}
-        self._left_behind = 0  # bodies that were handed back and did not stop
+        self._left_behind = 0  # bodies, calls and handlers that were handed back and did not stop
 
     # --- what it serves -------------------------------------------------------------------------------------
 
@@ -276,7 +279,7 @@ class _Serving:
         self._loop = _UserLoop(concurrency)
         self._link: RoomLink | None = None
         self._nodes: list[Offer] = []
-        self._others: AsyncExitStack = AsyncExitStack()
+        self._others: list[Serving] = []  # tools and handlers
         self._ended: concurrent.futures.Future[NoLagError] = concurrent.futures.Future()
 
     async def start(self, link: RoomLink, stack: AsyncExitStack) -> None:
@@ -301,11 +304,13 @@ class _Serving:
 
             room = Room(link)
             if self._worker._tools:
-                await self._others.enter_async_context(room.tools.serve(self._worker._tools, concurrency=self._concurrency))
+                self._others.append(room.tools.serve(self._worker._tools, concurrency=self._concurrency))
             for type, handler in self._worker._handlers.items():
-                await self._others.enter_async_context(
+                self._others.append(
                     room.handoff.serve(handler, types=[type], capabilities=self._worker.capabilities, concurrency=self._concurrency)
                 )
+            for serving in self._others:
+                await serving.start()
 
     # --- on the I/O thread ----------------------------------------------------------------------------------
 
@@ -345,13 +350,14 @@ class _Serving:
             stopping.cancel()
 
     async def stop(self, drain_timeout: float) -> int:
-        """Take nothing new, finish what runs, hand back what takes too long. Returns how many bodies that were."""
+        """Take nothing new, of any kind, finish what runs, hand back what takes too long. Returns how many bodies still run."""
         left = 0
+        others = [asyncio.ensure_future(serving.close(drain_timeout)) for serving in self._others]
+        idle = [offer.close(drain=True) for offer in self._nodes]
         try:
             async with asyncio.timeout(drain_timeout):
-                for idle in [offer.close(drain=True) for offer in self._nodes]:
-                    await settled(idle)
-                await self._others.aclose()
+                for each in idle:
+                    await settled(each)
         except TimeoutError:
             left = len(self._attempts)
             log.warning("handing back %d running nodes: they did not finish within %s s", left, drain_timeout)
@@ -359,6 +365,8 @@ class _Serving:
                 offer.close(drain=False)
             for attempt in list(self._attempts.values()):
                 attempt.cancel("the worker stops")
+        await asyncio.gather(*others)
+        left += sum(serving.running for serving in self._others)
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._loop.stop()
         return left

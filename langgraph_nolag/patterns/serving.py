@@ -186,6 +186,11 @@ class Serving:
             await self.close(0.0)
             raise RequestTimeout(f"the broker is away: nothing is served in room {self._link.room} yet", maybe_applied=True) from None
 
+    @property
+    def running(self) -> int:
+        """Handlers that run now, of tasks that were handed back too."""
+        return len(self._running)
+
     async def close(self, drain: float | None = None) -> None:
         """Take no more tasks, wait for those that run, cancel and hand back what is not done in time.
 

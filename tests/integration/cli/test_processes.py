@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from langgraph_nolag import Room, TaskTimeout
 
 from .conftest import Cli
 
@@ -104,6 +107,34 @@ number = 7
 """
 
 
+DRAINING = """
+import asyncio
+import time
+from pathlib import Path
+
+from langgraph_nolag import Worker
+
+app = Worker(room="harbour", drain_timeout=float(Path("drain").read_text()))
+
+
+@app.task("waits")
+async def waits(task):
+    while not Path("go").exists():
+        await asyncio.sleep(0.01)
+    return "done"
+
+
+@app.task("other")
+async def other(task):
+    return "done"
+
+
+@app.task("stuck")
+def stuck(task):
+    time.sleep(600)
+"""
+
+
 @pytest.fixture
 def module(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "good_worker.py").write_text(textwrap.dedent(GOOD))
@@ -127,6 +158,59 @@ def test_a_worker_serves_until_it_is_told_to_stop(cli: Cli, module: Path) -> Non
         assert cli.agent(work, "yard") == 42
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
+
+
+def test_a_worker_that_is_told_to_stop_claims_nothing_and_finishes_what_runs(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "draining_worker.py").write_text(DRAINING)
+    (tmp_path / "drain").write_text("60")
+    with running("worker", "draining_worker:app", "--path", str(cli.path), cwd=tmp_path) as (process, _):
+
+        async def work(room: Room) -> tuple[str, int]:
+            task = await room.handoff.dispatch("waits")
+            await state(room, task.id, "running")
+            process.send_signal(signal.SIGTERM)
+            served = 0
+            while True:
+                probe = await room.handoff.dispatch("other")
+                try:
+                    await probe.result(timeout=1)
+                except TaskTimeout:
+                    break
+                served += 1
+            assert (await room.handoff.get(probe.id)).state == "waiting"
+            await probe.cancel()
+            assert process.poll() is None
+            (tmp_path / "go").touch()
+            return await task.result(timeout=10), served
+
+        result, served = cli.agent(work, "harbour")
+        assert (result, process.wait(PATIENCE)) == ("done", 0)
+        assert served < 100
+
+
+def test_a_worker_hands_back_what_does_not_end(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "draining_worker.py").write_text(DRAINING)
+    (tmp_path / "drain").write_text("0.2")
+    with running("worker", "draining_worker:app", "--path", str(cli.path), cwd=tmp_path) as (process, _):
+
+        async def work(room: Room) -> None:
+            stuck, waits = await room.handoff.dispatch("stuck"), await room.handoff.dispatch("waits")
+            for task in (stuck, waits):
+                await state(room, task.id, "running")
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(process.wait, PATIENCE) == 0
+            for task in (stuck, waits):
+                await state(room, task.id, "waiting")
+                assert (await room.handoff.get(task.id)).errors == ()
+                await task.cancel()
+
+        cli.agent(work, "harbour")
+
+
+async def state(room: Room, task: str, wanted: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while (await room.handoff.get(task)).state != wanted:
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
