@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument(
         "--ahead",
         action="store_true",
-        help="let the benchmark's processes, those of all contenders, go before everything else on the machine (real-time priority; needs root)",
+        help="real-time priority for the processes of all contenders: on a machine that does other work too (needs root)",
     )
     options = parser.parse_args()
     if options.ahead:
