@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from .patterns.agent import Client, connect
     from .patterns.handoff import Retry
     from .patterns.room import Room
+    from .patterns.streams import Rewind, StreamGap
 
 __version__ = "0.1.0"
 
@@ -77,8 +78,10 @@ _WHERE = {
     "LocalBroker": "local",
     "NoLagSaver": "graph.checkpoint",
     "Retry": "patterns.handoff",
+    "Rewind": "patterns.streams",
     "Room": "patterns.room",
     "RoomHandle": "client.rooms",
+    "StreamGap": "patterns.streams",
     "Worker": "graph.worker",
     "await_decisions": "graph.gates.decisions",
     "connect": "patterns.agent",
@@ -122,6 +125,7 @@ __all__ = [
     "RequestTimeout",
     "Retry",
     "RevisionConflict",
+    "Rewind",
     "Room",
     "RoomHandle",
     "RoomNotFound",
@@ -130,6 +134,7 @@ __all__ = [
     "StreamAborted",
     "StreamEnded",
     "StreamFailed",
+    "StreamGap",
     "StreamNotFound",
     "SubscriptionConflict",
     "TaskCancelled",

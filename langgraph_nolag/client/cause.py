@@ -9,7 +9,7 @@ cause: ContextVar[tuple[str, int] | None] = ContextVar("nolag_cause", default=No
 """Room and sequence; set around handlers. Sequences mean something in their own room only."""
 
 CAUSAL_OPS: Final = frozenset(
-    ("event.emit", "topic.publish", "task.dispatch", "inbox.send", "blackboard.set", "blackboard.delete", "approval.request")
+    ("event.emit", "topic.publish", "task.dispatch", "inbox.send", "blackboard.set", "blackboard.delete", "approval.request", "stream.open")
 )
 """Operations that have a `parent`."""
 

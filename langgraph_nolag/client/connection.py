@@ -28,8 +28,7 @@ from .uploads import HeldNote, HeldRequest, Uploads
 
 if TYPE_CHECKING:
     from .link import RoomLink
-    from .sharing import Share
-    from .subscription import Subscription
+    from .numbered import Numbered
 
 log = logging.getLogger("langgraph_nolag")
 
@@ -81,7 +80,7 @@ class Connection:
         self.unanswered = Unanswered(self.io.loop, self._allowance)
         self._pack = new_packer().pack
         self._links: dict[str, RoomLink] = {}
-        self._subscriptions: dict[int, Subscription | Share] = {}
+        self._subscriptions: dict[int, Numbered] = {}
         self._numbers = 0
         self._socket: Socket | None = None
         self._task: asyncio.Task[None] | None = None
@@ -214,7 +213,7 @@ class Connection:
         link = self._links.get(room)
         return link if link is not None else self._links.setdefault(room, make(self, room))
 
-    def route(self, number: int, subscription: Subscription | Share | None) -> None:
+    def route(self, number: int, subscription: Numbered | None) -> None:
         """Send the pushes of one subscription number somewhere; None: nowhere any more."""
         if subscription is None:
             self._subscriptions.pop(number, None)

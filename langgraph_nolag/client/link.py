@@ -14,8 +14,10 @@ from .approvals import Approvals, Decided, FollowedApproval
 from .cause import add_parent
 from .connection import REQUEST_TIMEOUT, Connection
 from .follow import Followed, Follows, Progress, Result
+from .incoming import Incoming
 from .io import hand_back
 from .offer import Assigned, Offer, Offers
+from .outgoing import Outgoing, OutgoingStreams
 from .requests import Answer, OnAnswer
 from .subscription import Gap, Subscription, Subscriptions
 
@@ -54,7 +56,8 @@ class RoomLink:
         self._offers = Offers(self)
         self.subscriptions = Subscriptions(self)
         self._approvals = Approvals(self)
-        self._parts: list[Part] = [self._offers, self.subscriptions, self._follows, self._approvals]
+        self._outgoing = OutgoingStreams(self)
+        self._parts: list[Part] = [self._offers, self.subscriptions, self._outgoing, self._follows, self._approvals]
         self._routes: dict[str, Callable[[dict[str, Any]], None]] = {
             "task": self._offers.on_task,
             "cancel": self._offers.on_cancel,
@@ -62,6 +65,7 @@ class RoomLink:
             "result": self._follows.on_result,
             "progress": self._follows.on_progress,
             "decision": self._approvals.on_decision,
+            "kept": self._outgoing.on_kept,
             "expired": self._on_expired,
         }
 
@@ -291,6 +295,36 @@ class RoomLink:
         )
         self.connection.io.post(self.subscriptions.start, subscription)
         return subscription
+
+    # --- streams --------------------------------------------------------------------------------------------
+
+    def open_stream(self, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> concurrent.futures.Future[Outgoing]:
+        """Open a stream for writing, or take one over. The future holds it, or the refusal.
+
+        Args:
+            timeout: seconds until it must be open.
+            fields: of `stream.open`; `stream` (the id) is made up where it is absent.
+        """
+        opened: concurrent.futures.Future[Outgoing] = concurrent.futures.Future()
+
+        def on_answer(answer: Answer | None, error: NoLagError | None) -> None:
+            if not opened.set_running_or_notify_cancel():
+                return
+            if answer is not None:
+                stream = Outgoing(self._outgoing, answer["stream"], answer["token"], answer["n"])
+                self._outgoing.add(stream)
+                opened.set_result(stream)
+            else:
+                opened.set_exception(error)
+
+        frame = self.frame("stream.open", {**fields, "stream": fields.get("stream") or self.new_id()})
+        self.connection.io.post(self.ensure_joined)
+        self.connection.ask(frame, on_answer, timeout)
+        return opened
+
+    def read_stream(self, incoming: Incoming) -> None:
+        """Begin to read a stream; it goes on over reconnects until it ends or is closed."""
+        self.connection.io.post(self.subscriptions.start, incoming)
 
     # --- for the parts, on the I/O thread -------------------------------------------------------------------
 

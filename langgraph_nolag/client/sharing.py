@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import NoLagError
 from .feed import Feed
+from .numbered import Numbered
 from .requests import Answer
 from .stream import LIMIT, OVERHEAD, Stream
 from .subscription import Gap
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Share:
-    """What the broker deals to one reader of a group. `close` and `acked` may be called from any thread.
+class Share(Numbered):
+    """What the broker deals to one reader of a group.
 
     It names what it has in hand when it comes back, so that the broker neither deals that to others nor to it again.
     """
+
+    gives_up = "log.unsubscribe"
 
     def __init__(
         self,
@@ -39,18 +42,15 @@ class Share:
         on_message: Callable[[dict[str, Any]], None],
         on_failed: Callable[[NoLagError], None],
     ) -> None:
-        self._link = link
+        super().__init__(link, on_failed)
         self._group: dict[str, Any] = {"group": group, "types": types, "subject": subject}
         self._options = {"since": since, "max_in_flight": max_in_flight, "ack_within": ack_within}
         self._on_event = on_event
         self._on_gap = on_gap
         self._on_message = on_message
-        self._on_failed = on_failed
         self._in_hand: dict[int, int] = {}  # sequence, attempt
         self._member = 0
-        self._number = 0
         self._epoch: str | None = None
-        self.closed = False
 
     # --- from any thread ------------------------------------------------------------------------------------
 
@@ -59,20 +59,11 @@ class Share:
         await self._link.acall("group.ack", messages=[seq], **self._group)
         self._link.connection.io.post(self._in_hand.pop, seq, None)
 
-    def close(self) -> None:
-        """Take no more; what is in hand goes to others. May be called more than once."""
-        self._link.connection.io.post(self._close)
-
     # --- on the I/O thread ----------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Ask the broker, under a number of its own: a push for an earlier number finds nobody."""
-        connection = self._link.connection
-        connection.route(self._number, None)
-        self._number = connection.number()
-        self._member = self._member or self._number
-        connection.route(self._number, self)
-        fields = {"sub": self._number, "member": self._member, "holding": [[*held] for held in self._in_hand.items()]}
+    def _ask(self, number: int) -> None:
+        self._member = self._member or number
+        fields = {"sub": number, "member": self._member, "holding": [[*held] for held in self._in_hand.items()]}
         fields |= self._group | {name: value for name, value in self._options.items() if value is not None}
         if self._epoch is not None:
             fields["epoch"] = self._epoch
@@ -99,27 +90,6 @@ class Share:
             self._on_gap(Gap(frame["from"], frame["to"], frame["epoch"]))
         elif kind == "message":
             self._on_message(frame)
-
-    def _close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        connection = self._link.connection
-        connection.route(self._number, None)
-        if self._number and connection.is_live:
-            frame = {"op": "log.unsubscribe", "room": self._link.room, "sub": self._number}
-            connection.ask(frame, lambda answer, error: None, 30.0, 0, insist=True)
-        self._link.subscriptions.forget(self)
-
-    def _fail(self, error: NoLagError) -> None:
-        if not self.closed:
-            self.closed = True
-            self._link.connection.route(self._number, None)
-            self._link.subscriptions.forget(self)
-            self._on_failed(error)
-
-    def on_ended(self, error: NoLagError) -> None:
-        self._fail(error)
 
 
 def group_stream(

@@ -13,6 +13,7 @@ from .handoff import Handoff
 from .inbox import Inbox
 from .observe import Observe
 from .presence import Presence
+from .streams import Streams
 from .topics import Topics
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Room:
         link: the low-level seam: requests of this room, as in the protocol.
         handoff, inbox, blackboard, observe, approve, tools, presence: the patterns.
         publish, subscribe: topics.
+        open_stream, streams, stream: chunks as they come.
     """
 
     def __init__(self, link: RoomLink, capabilities: tuple[str, ...] = (), max_concurrency: int = 1) -> None:
@@ -41,6 +43,10 @@ class Room:
         topics = Topics(link)
         self.publish = topics.publish
         self.subscribe = topics.subscribe
+        streams = Streams(link)
+        self.open_stream = streams.open_stream
+        self.streams = streams.streams
+        self.stream = streams.stream
 
     @functools.cached_property
     def tools(self) -> Tools:

@@ -21,6 +21,7 @@ from ..client.offer import Assigned, Offer
 from ..client.requests import Answer
 from ..errors import NoLagError, NotDecodable, NotEncodable, Permanent, RequestTimeout
 from .effect import Ledger
+from .task_streams import TaskStreams
 
 log = logging.getLogger("langgraph_nolag")
 
@@ -52,6 +53,7 @@ class HandedTask:
         self.attempt_ends = assigned.attempt_ends
         self.dispatcher = assigned.dispatcher
         self.cancelled = False
+        self._streams = TaskStreams(assigned)
 
     def __repr__(self) -> str:
         return f"HandedTask({self.id!r}, {self.type!r}, attempt={self.attempt})"
@@ -117,6 +119,30 @@ class HandedTask:
         """
         ledger = Ledger(self._assigned, key)
         return ledger.run_blocking(do, self._loop) if self._blocking else ledger.run(do)
+
+    def open_stream(self, name: str = "stream", *, to: str | None = None, topic: str | None = None, keep: int | None = 0) -> Any:
+        """Write a stream under this task: `stream = await task.open_stream()`, then `await stream.write(chunk)`.
+
+        Its id is `<task>/<name>`. The next attempt that opens the same name takes it over, and readers are told to rewind; this one is
+        refused from the moment the task is not ours any more. When the handler returns it is closed; when the task ends otherwise, it
+        is aborted.
+
+        In a sync handler without `await`: a stream with sync methods is returned.
+
+        Args:
+            name: distinguishes the streams of a task.
+            to: who may read it; None: the dispatcher, unless `topic` is given.
+            topic: for whoever may subscribe to this topic.
+            keep: how many chunks of an earlier attempt stay valid; `stream.n` says how many there were. 0: it is written anew. None: all.
+
+        Raises:
+            StaleLease: the task is another worker's by now: stop.
+            StreamEnded: this attempt had closed it.
+            NotAuthorized, Overloaded, RequestTimeout, Disconnected.
+        """
+        if self._blocking:
+            return self._streams.open_blocking(name, to, topic, keep)
+        return self._streams.open(name, to, topic, keep)
 
 
 class _Done:
@@ -257,7 +283,9 @@ class Serving:
         try:
             if handed.cancelled:
                 raise asyncio.CancelledError
-            self._succeed(assigned, handed, await self._handler(handed))
+            result = await self._handler(handed)
+            await handed._streams.close()
+            self._succeed(assigned, handed, result)
         except asyncio.CancelledError as error:
             self._fail(assigned, handed, error)
         except Exception as error:
@@ -273,6 +301,7 @@ class Serving:
             result = self._handler(handed)
             if inspect.isawaitable(result):
                 result = asyncio.run_coroutine_threadsafe(_wait(result), self._loop).result()
+            handed._streams.close_blocking()
             self._succeed(assigned, handed, result)
         except BaseException as error:  # SystemExit too: it would only end a thread of the pool, in silence
             self._fail(assigned, handed, error)
@@ -289,6 +318,7 @@ class Serving:
         assigned.offer.complete(assigned, body)
 
     def _fail(self, assigned: Assigned, handed: HandedTask, error: BaseException) -> None:
+        handed._streams.let_go()
         if handed.cancelled:
             assigned.offer.release(assigned)  # says that we are done with it; whatever it is now, it is not failed by us
             return

@@ -89,7 +89,6 @@ class Stream(Entity):
         self.rolled = self.size = 0
         self.pieces: list[Piece] = []
         self.openings: list[tuple[int, int]] = []
-        self.read = False
         self._begin()
         self.open(event)
 
@@ -115,6 +114,7 @@ class Stream(Entity):
         self.end_seq, self.ended = 0, 0.0
         self.error: dict[str, Any] | None = None
         self.reason: str | None = None
+        self.read = False
         self.openings.append((event.seq, data["kept"]))
         del self.openings[:-OPENINGS]
         self._cut(data["kept"])

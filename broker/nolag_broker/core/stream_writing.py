@@ -42,6 +42,8 @@ class StreamWriting:
             streams.place(stream, None)
             streams.roll(stream, kept)
         data: dict[str, Any] = {"stream": command.stream, "instance": caller.instance, "kept": kept}
+        if stream is not None:
+            data["again"] = True
         if command.ct is not None:
             data["ct"] = command.ct
         if command.lease is not None:

@@ -49,6 +49,7 @@ class Proxy:
     def __init__(self) -> None:
         self.url = ""
         self.connections = 0
+        self.refuses = False  # new connections
         self._answers = asyncio.Event()
         self._answers.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -78,6 +79,9 @@ class Proxy:
         await self._server.wait_closed()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuses:
+            writer.transport.abort()
+            return
         self.connections += 1
         far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
         self._writers |= {writer, far_writer}

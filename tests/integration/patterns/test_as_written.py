@@ -87,6 +87,14 @@ async def test_a_day(broker: LocalBroker) -> None:
                 assert change.kind == "join"
                 break
 
+            stream = await room.open_stream(to="editor")
+            for chunk in ("All ", "about ", "tea"):
+                await stream.write(chunk)
+            await stream.close()
+            async for incoming in editor.streams():
+                assert "".join([chunk async for chunk in incoming]) == "All about tea"
+                break
+
             stream = editor.subscribe("notes", since=None)
             await editor.presence.update(status="reading")
             await room.publish("notes", {"n": 1}, qos=1, retain=False, key=None)

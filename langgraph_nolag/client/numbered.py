@@ -1,0 +1,96 @@
+"""Something that is read under a number of the connection: pushes find it by that, over reconnects and pauses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..errors import NoLagError
+
+if TYPE_CHECKING:
+    from .link import RoomLink
+
+
+class Numbered:
+    """Its position is on the I/O thread; `pause`, `resume` and `close` may be called from any thread.
+
+    A paused one is given up at the broker, and taken up again from its position: nothing is lost, and nothing piles up here.
+    """
+
+    gives_up: ClassVar[str]  # the operation
+
+    def __init__(self, link: RoomLink, on_failed: Callable[[NoLagError], None] | None) -> None:
+        self._link = link
+        self._on_failed = on_failed
+        self._number = 0
+        self._paused = False
+        self.closed = False
+
+    # --- from any thread ------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stop reading; nothing more is told after the I/O thread has seen this."""
+        self._link.connection.io.post(self._pause)
+
+    def resume(self) -> None:
+        """Go on from where it was."""
+        self._link.connection.io.post(self._resume)
+
+    def close(self) -> None:
+        """Read no more. May be called more than once."""
+        self._link.connection.io.post(self._close)
+
+    # --- on the I/O thread ----------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Ask the broker, under a number of its own: a push for an earlier number finds nobody."""
+        if self._paused or self.closed:
+            return
+        connection = self._link.connection
+        connection.route(self._number, None)
+        self._number = connection.number()
+        connection.route(self._number, self)
+        self._ask(self._number)
+
+    def _ask(self, number: int) -> None:
+        raise NotImplementedError
+
+    def on_push(self, frame: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _give_up(self) -> None:
+        connection = self._link.connection
+        connection.route(self._number, None)
+        if self._number and connection.is_live:
+            frame = {"op": self.gives_up, "room": self._link.room, "sub": self._number}
+            connection.ask(frame, lambda answer, error: None, 30.0, 0, insist=True)
+        self._number = 0
+
+    def _pause(self) -> None:
+        if not self._paused and not self.closed:
+            self._paused = True
+            self._give_up()
+
+    def _resume(self) -> None:
+        if self._paused and not self.closed:
+            self._paused = False
+            self.begin()
+
+    def _close(self) -> None:
+        if not self.closed:
+            self._give_up()
+            self._over()
+
+    def _over(self) -> None:
+        self.closed = True
+        self._link.connection.route(self._number, None)
+        self._link.subscriptions.forget(self)
+
+    def _fail(self, error: NoLagError) -> None:
+        if not self.closed:
+            self._over()
+            if self._on_failed is not None:
+                self._on_failed(error)
+
+    def on_ended(self, error: NoLagError) -> None:
+        self._fail(error)
