@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         RequestTimeout,
         RevisionConflict,
         RoomNotFound,
+        ScheduleNotFound,
         StaleLease,
         StorageFailed,
         StreamAborted,
@@ -66,9 +67,9 @@ if TYPE_CHECKING:
     from .graph.worker import Worker
     from .local import LocalBroker
     from .patterns.agent import Client, connect
-    from .patterns.handoff import Retry
     from .patterns.room import Room
     from .patterns.streams import Rewind, StreamGap
+    from .patterns.terms import Retry
 
 __version__ = "0.1.0"
 
@@ -77,7 +78,7 @@ _WHERE = {
     "Gap": "client.subscription",
     "LocalBroker": "local",
     "NoLagSaver": "graph.checkpoint",
-    "Retry": "patterns.handoff",
+    "Retry": "patterns.terms",
     "Rewind": "patterns.streams",
     "Room": "patterns.room",
     "RoomHandle": "client.rooms",
@@ -129,6 +130,7 @@ __all__ = [
     "Room",
     "RoomHandle",
     "RoomNotFound",
+    "ScheduleNotFound",
     "StaleLease",
     "StorageFailed",
     "StreamAborted",

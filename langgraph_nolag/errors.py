@@ -3,7 +3,7 @@
     NoLagError
       Refused ............... the broker answered with an error; one subclass a code of the protocol
         BadRequest, UnknownOperation, MessageTooLarge, NotAuthenticated, AccessDenied, NotAuthorized,
-        RoomNotFound, NotJoined, TaskNotFound, TaskFinished, StaleLease, KeyConflict, RevisionConflict,
+        RoomNotFound, NotJoined, TaskNotFound, ScheduleNotFound, TaskFinished, StaleLease, KeyConflict, RevisionConflict,
         PeerNotFound, ActorAmbiguous, ApprovalNotFound, AlreadyDecided, ToolNotFound, BlobNotFound, BlobDamaged, SubscriptionConflict,
         StreamNotFound, StreamEnded, Overloaded, Unavailable, StorageFailed, BrokerDefect
       TaskFailed ............ a task of ours ended without a result
@@ -121,6 +121,10 @@ class NotJoined(Refused):
 
 class TaskNotFound(Refused):
     code = "task_not_found"
+
+
+class ScheduleNotFound(Refused):
+    code = "schedule_not_found"
 
 
 class TaskFinished(Refused):

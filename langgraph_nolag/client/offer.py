@@ -29,6 +29,7 @@ class Assigned:
         token: the fencing token; rises with every hand-out.
         deadline: when the task times out (seconds since 1970), or None.
         attempt_ends: when this attempt is given up, or None.
+        moment: of the schedule that brought it, or None.
         seq: sequence of the event that dispatched it.
         body, ct: the payload.
         dispatcher: the actor who dispatched it.
@@ -37,7 +38,8 @@ class Assigned:
     """
 
     __slots__ = (
-        *("attempt", "attempt_ends", "body", "ct", "deadline", "dispatcher", "kind", "room", "seq", "task", "tells", "token", "type"),
+        *("attempt", "attempt_ends", "body", "ct", "deadline", "dispatcher", "kind", "moment"),
+        *("room", "seq", "task", "tells", "token", "type"),
         *("_kept", "_kept_bytes", "_n", "_told", "finishing", "lost", "offer"),
     )
 
@@ -51,6 +53,7 @@ class Assigned:
         self.token: int = frame["token"]
         self.deadline: float | None = frame.get("deadline")
         self.attempt_ends: float | None = frame.get("attempt_ends")
+        self.moment: float | None = frame.get("moment")
         self.seq: int = frame["seq"]
         self.body: bytes = frame["body"]
         self.ct: str | None = frame.get("ct")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from ..client.body import decode, encode, read
 from ..client.follow import Followed, Progress, Result
@@ -18,23 +18,9 @@ from ..client.requests import Answer
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
 from ..errors import TaskCancelled, TaskFailed, TaskTimeout
+from .schedules import Schedule
 from .serving import Handler, Serving
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How long a task waits after an attempt that failed: `initial`, then `factor` times as long each time, `maximum` at most.
-
-    Attributes:
-        initial, maximum: seconds.
-        factor: 1 or more.
-        jitter: by which part of itself a wait is longer or shorter by chance, 0 to 1.
-    """
-
-    initial: float = 0.5
-    factor: float = 2.0
-    maximum: float = 60.0
-    jitter: float = 0.1
+from .terms import Retry, terms_to_wire
 
 
 class Task:
@@ -251,30 +237,28 @@ class Handoff:
         """
         loop = asyncio.get_running_loop()
         accepted: asyncio.Future[Answer] = loop.create_future()
-        fields: dict[str, Any] = {
+        fields = {
             "type": type,
-            "key": key,
-            "preferred": preferred,
-            "timeout": timeout,
-            "attempt_timeout": attempt_timeout,
-            "concurrency_key": concurrency_key,
-            "rate_key": rate_key,
-            "rate_limit": None if rate_limit is None else list(rate_limit),
+            **terms_to_wire(
+                capabilities=capabilities,
+                preferred=preferred,
+                priority=priority,
+                timeout=timeout,
+                attempt_timeout=attempt_timeout,
+                max_attempts=max_attempts,
+                retry=retry,
+                concurrency_key=concurrency_key,
+                concurrency_limit=concurrency_limit,
+                rate_key=rate_key,
+                rate_limit=rate_limit,
+            ),
         }
-        if capabilities:
-            fields["capabilities"] = list(capabilities)
-        if priority:
-            fields["priority"] = priority
+        if key is not None:
+            fields["key"] = key
         if delay:
             fields["delay"] = delay
-        if concurrency_limit != 1:
-            fields["concurrency_limit"] = concurrency_limit
         if run_at is not None:
             fields["run_at"] = moment(run_at, "run_at")
-        if retry is not None:
-            fields["retry"] = asdict(retry) if isinstance(retry, Retry) else retry
-        if max_attempts != 3:
-            fields["max_attempts"] = max_attempts
 
         def progressed(progress: Progress) -> None:
             if on_progress is not None and progress.body is not None:
@@ -291,6 +275,67 @@ class Handoff:
         answer = await accepted
         task._state, task.attached = answer["state"], task._followed.attached
         return task
+
+    async def schedule(
+        self,
+        cron: str,
+        type: str,
+        payload: Any = None,
+        *,
+        name: str | None = None,
+        tz: str = "UTC",
+        overlap: Literal["allow", "skip"] = "allow",
+        capabilities: Sequence[str] = (),
+        preferred: str | None = None,
+        priority: int = 0,
+        timeout: float | None = None,
+        attempt_timeout: float | None = None,
+        max_attempts: int = 3,
+        retry: Retry | Mapping[str, float] | None = None,
+        concurrency_key: str | None = None,
+        concurrency_limit: int = 1,
+        rate_key: str | None = None,
+        rate_limit: tuple[int, float] | None = None,
+    ) -> Schedule:
+        """Let the room dispatch a task whenever a moment of a cron line comes, whoever is there. It does so until the schedule is deleted.
+
+        Each moment brings one task, over restarts and crashes of the broker too. What was missed while the broker was down is made
+        up for once: one task, for the last moment that has come. Their results reach `results()` of whoever set the schedule.
+
+        Args:
+            cron: minute, hour, day of the month, month, day of the week, as Debian's cron reads them; seconds may come before them.
+            type, payload: of the tasks.
+            name: a schedule that has this name already is changed to this one, and nothing happens where it is the same, so that a
+                program may set its schedules at every start. None: `type` is the name.
+            tz: the time zone that the line is read in, for example `Europe/Berlin`. At a fixed hour that a change of the clock skips
+                it comes right after, and at one that comes twice once.
+            overlap: `skip`: no task while the last one has not ended.
+            capabilities, and what follows: of each task, as of `dispatch`; `timeout` counts from when it is dispatched.
+
+        Raises:
+            BadRequest: it is no cron line, or never comes; the time zone is not known; and as of `dispatch`.
+            NotEncodable, Overloaded, NotAuthorized, MessageTooLarge, RequestTimeout, Disconnected.
+        """
+        terms = terms_to_wire(
+            capabilities=capabilities,
+            preferred=preferred,
+            priority=priority,
+            timeout=timeout,
+            attempt_timeout=attempt_timeout,
+            max_attempts=max_attempts,
+            retry=retry,
+            concurrency_key=concurrency_key,
+            concurrency_limit=concurrency_limit,
+            rate_key=rate_key,
+            rate_limit=rate_limit,
+        )
+        fields: dict[str, Any] = {"schedule": name or type, "cron": cron, "tz": tz, "overlap": overlap, "type": type, "terms": terms}
+        return Schedule(self._link, await self._link.acall("schedule.set", **fields, body=encode(payload)))
+
+    async def schedules(self) -> list[Schedule]:
+        """The schedules of the room whose tasks we may dispatch."""
+        answer = await self._link.acall("schedule.list")
+        return [Schedule(self._link, info) for info in answer["schedules"]]
 
     async def batch(self, jobs: Iterable[Mapping[str, Any]]) -> Batch:
         """Dispatch many tasks together. When this returns, all of them are on disk.
@@ -388,7 +433,8 @@ class Handoff:
                         yield TaskResult(event["seq"], data["task"], event["subject"], state, value, data.get("error"))
 
     def _is_ours(self, dispatched: Mapping[str, Any]) -> bool:
-        return bool(dispatched["sender"] == self._link.actor and dispatched["data"]["kind"] == "handoff")
+        data = dispatched["data"]  # those of a schedule name the dispatcher
+        return bool(data.get("dispatcher", dispatched["sender"]) == self._link.actor and data["kind"] == "handoff")
 
     async def _was_ours(self, event: Mapping[str, Any]) -> bool:
         """The task was dispatched before our reading began: its end names the claim as its parent, and that the dispatch."""

@@ -37,6 +37,7 @@ class HandedTask:
         fencing_token: rises with every hand-out; give it to outside systems that can refuse an older one.
         deadline: when the task times out (seconds since 1970), or None.
         attempt_ends: when this attempt is given up (`attempt_timeout`), or None.
+        moment: of the schedule that brought the task (seconds since 1970); None where it was dispatched by somebody.
         dispatcher: the actor who wants it done.
         cancelled: True once nothing of this attempt counts any more: the task was cancelled, timed out, or went to another worker.
     """
@@ -51,6 +52,7 @@ class HandedTask:
         self.fencing_token = assigned.token
         self.deadline = assigned.deadline
         self.attempt_ends = assigned.attempt_ends
+        self.moment = assigned.moment
         self.dispatcher = assigned.dispatcher
         self.cancelled = False
         self._streams = TaskStreams(assigned)

@@ -92,7 +92,7 @@ def _writes(operations: Sequence[Operation], events: Sequence[Fact], wrong: Wron
     counted: Counter[tuple[Any, ...]] = Counter()
     for event in events:
         kind = EVENTS.get(event.type, event.type)
-        if kind in kinds:
+        if kind in kinds and "payload" not in event.data:  # else it is the room that dispatched it
             write = (kind, event.subject if kind in SUBJECT else None, _tag(event.body))
             counted[write] += 1
             asked = by_write.get(write, ())

@@ -9,6 +9,7 @@ from .history import Fact
 
 ENDS = {"task.completed": "completed", "task.failed": "failed", "task.cancelled": "cancelled", "task.timed_out": "timed_out"}
 ROUNDING = 1e-6  # seconds
+EARLY = 0.002  # seconds that a moment may come early: a timer wakes by another clock
 KEYED = ("topic.published", "inbox.sent")
 
 
@@ -17,8 +18,8 @@ class Violation:
     """A promise that was not kept.
 
     Attributes:
-        rule: `hole`, `task`, `token`, `completion`, `key`, `rate`, `revision`, `approval`; of the checker also `lost`, `phantom`, `double`,
-            `stale`, `order`, `result`, `stream`.
+        rule: `hole`, `task`, `token`, `completion`, `key`, `rate`, `schedule`, `revision`, `approval`; of the checker also `lost`,
+            `phantom`, `double`, `stale`, `order`, `result`, `stream`.
         message: what happened, and where.
     """
 
@@ -58,17 +59,25 @@ class LogRules:
         self._rates: dict[str, tuple[int, float]] = {}  # how many in how many seconds, as it was named last
         self._starts: dict[str, list[float]] = {}  # of each rate key
         self._time = 0.0
+        self._moments: dict[str, float] = {}  # the last one of each schedule
+        self._fired: Fact | None = None  # a moment whose task is to be the next event
         self._said: dict[tuple[str, str], int] = {}
         self._revisions: dict[str, int] = {}
         self._mids: dict[tuple[str, str], int] = {}
         self.approvals: set[str] = set()
 
     def event(self, event: Fact) -> None:
+        fired, self._fired = self._fired, event if event.type == "schedule.fired" else None
+        brought = event.data["task"] if event.type == "task.dispatched" and "moment" in event.data else None
+        if brought != (None if fired is None else fired.data["task"]):
+            self._wrong("schedule", f"{event.type} at {event.seq} where the task of {fired} was to be")
         if event.seq != self.seq + 1:
             self._wrong("hole", f"{event.seq} ({event.type}) follows {self.seq}")
         self.seq = event.seq
         if event.type.startswith("task."):
             self._of_task(event, event.data)
+        elif event.type.startswith("schedule."):
+            self._of_schedule(event, event.data)
         elif event.type.startswith("blackboard."):
             self._of_blackboard(event, event.data)
         elif event.type.startswith("approval."):
@@ -133,6 +142,17 @@ class LogRules:
             self._rates[rate_key], self._starts[rate_key] = limit, []  # of an older limit, less may be known than this one counts
         if key is not None and (first := self._keys.setdefault(key, data["task"])) != data["task"]:
             self._wrong("key", f"the key {key} has the tasks {first} and {data['task']} (at {event.seq})")
+
+    def _of_schedule(self, event: Fact, data: Any) -> None:
+        name, moment = data["schedule"], data.get("moment")
+        if event.type == "schedule.deleted":
+            self._moments.pop(name, None)
+        elif moment is not None:
+            if moment <= (before := self._moments.get(name, 0.0)):
+                self._wrong("schedule", f"{name} comes at {moment:.0f} (at {event.seq}) after {before:.0f}")
+            if event.time < moment - EARLY:
+                self._wrong("schedule", f"{name} comes at {event.time:f} (at {event.seq}), too early for {moment:.0f}")
+            self._moments[name] = moment
 
     def _started(self, event: Fact, rate_key: str) -> None:
         limit, period = self._rates[rate_key]

@@ -54,6 +54,18 @@ async def test_a_room_is_absent_until_created_and_created_once(engine: Engine) -
     assert await engine.rooms() == {"r": 0, "other": 0}
 
 
+async def test_rooms_with_a_kind_of_head_are_found_and_those_whose_rows_are_behind(engine: Engine) -> None:
+    for room in ("with", "without", "behind"):
+        await engine.create(room, "epoch")
+    for room, key in (("with", "kind/a"), ("without", "kinda")):
+        await commit(engine, room, turn(0, heads={key: b"1"}))
+    await commit(engine, "behind", turn(0, 1, caught_up=False))
+    assert sorted(await engine.rooms_with("kind/")) == ["behind", "with"]
+    await commit(engine, "behind", turn(1))
+    await commit(engine, "with", turn(0, heads={"kind/a": None}))
+    assert await engine.rooms_with("kind/") == []
+
+
 async def test_events_come_back_as_they_were(engine: Engine) -> None:
     full = Event(1, "note.taken", 12.5, "ana", {"a": [1, None]}, subject="tea", body=b"\x00\xff", ct="text", parent=7, id="m1")
     bare = Event(2, "note.taken", 13.5, "bob", {})

@@ -15,6 +15,7 @@ from nolag_broker.core.finished import Finished
 from nolag_broker.core.rates import Rate
 from nolag_broker.core.records import Records
 from nolag_broker.core.requests import Requests
+from nolag_broker.core.schedules import Schedules
 from nolag_broker.core.tasks import Tasks
 from nolag_broker.core.turn import Turn
 from nolag_broker.server.fanout import Feed
@@ -68,6 +69,20 @@ def fresh_span_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rate, "head", lambda self: None)
 
 
+def moment_fired_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recovery that does not know what was fired before it."""
+    load = Schedules.load
+
+    def loaded(self: Schedules, rows: Any) -> None:
+        load(self, rows)
+        for schedule in self.all():
+            if schedule.fired and not schedule.paused:
+                schedule.next = schedule.fired
+                self._wake(schedule)
+
+    monkeypatch.setattr(Schedules, "load", loaded)
+
+
 def stale_read(monkeypatch: pytest.MonkeyPatch) -> None:
     get = Blackboard.get
 
@@ -102,6 +117,7 @@ def test_an_acknowledgement_before_the_commit_is_caught(rule: str) -> None:
         (forgotten_keys, "key"),
         (stale_read, "stale"),
         (fresh_span_after_a_restart, "rate"),
+        (moment_fired_again, "schedule"),
     ],
 )
 def test_a_defect_is_caught(monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None], rule: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BASE = {"langchain-core", "langgraph", "websockets", "msgpack", "pydantic", "structlog", "pyjwt", "typer", "rich"}
+BASE = {"langchain-core", "langgraph", "websockets", "msgpack", "pydantic", "structlog", "pyjwt", "cronsim", "typer", "rich"}
 
 
 @pytest.fixture(scope="module")

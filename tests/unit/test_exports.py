@@ -48,6 +48,7 @@ NAMES = [
     "Room",
     "RoomHandle",
     "RoomNotFound",
+    "ScheduleNotFound",
     "StaleLease",
     "StorageFailed",
     "StreamAborted",

@@ -6,7 +6,7 @@ The declarations are the contract: PROTOCOL.md's tables, in Python. `None` on th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 from ..wire.codes import Refusal
@@ -33,6 +33,7 @@ from .fields import (
     choices,
     integer,
     listed,
+    read_cron,
     read_error,
     read_followed,
     read_lease,
@@ -511,6 +512,74 @@ class RecordScan(Command):
     reverse: Flag = False
     limit: Limit = 100
     bodies: Flag = True
+
+
+# ------------------------------------------------------------------------------------------ schedules
+
+
+TERMS: Final = frozenset(
+    {
+        *("kind", "capabilities", "preferred", "priority", "timeout", "attempt_timeout", "max_attempts", "retry", "group"),
+        *("concurrency_key", "concurrency_limit", "rate_key", "rate_limit"),
+    }
+)
+"""Fields of task.dispatch that may be the same of many tasks."""
+
+
+def _read_terms(value: Any, field: str) -> TaskDispatch:
+    if type(value) is not dict or not value.keys() <= TERMS:
+        refuse(field, "a map of " + ", ".join(sorted(TERMS)))
+    return build(TaskDispatch, {**value, "task": field, "type": field, "body": b""})
+
+
+@dataclass(slots=True)
+class ScheduleSet(Command):
+    op = "schedule.set"
+    schedule: Name
+    cron: Annotated[str, read_cron]
+    type: Name
+    body: Body
+    ct: Name | None = None
+    terms: Annotated[TaskDispatch, _read_terms] | None = None
+    tz: Name = "UTC"
+    overlap: Annotated[str, choice("allow", "skip")] = "allow"
+
+    @property
+    def job(self) -> TaskDispatch:
+        """As a task of it is dispatched."""
+        if self.terms is None:
+            return TaskDispatch("", self.type, self.body, ct=self.ct)
+        return replace(self.terms, type=self.type, body=self.body, ct=self.ct)
+
+
+@dataclass(slots=True)
+class ScheduleGet(Command):
+    op = "schedule.get"
+    schedule: Name
+
+
+@dataclass(slots=True)
+class ScheduleList(Command):
+    op = "schedule.list"
+
+
+@dataclass(slots=True)
+class SchedulePause(Command):
+    op = "schedule.pause"
+    schedule: Name
+
+
+@dataclass(slots=True)
+class ScheduleResume(Command):
+    op = "schedule.resume"
+    schedule: Name
+
+
+@dataclass(slots=True)
+class ScheduleDelete(Command):
+    op = "schedule.delete"
+    once = True
+    schedule: Name
 
 
 # ------------------------------------------------------------------------------------------ all of them

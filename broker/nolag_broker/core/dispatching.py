@@ -59,11 +59,8 @@ class Dispatching:
         self._allow(command.kind, command.type)
         if command.run_at is not None and command.delay:
             raise Refusal("bad_request", "a task has run_at or delay, not both", detail={"field": "run_at"})
-        if command.concurrency_limit != 1 and command.concurrency_key is None:
-            raise Refusal("bad_request", "concurrency_limit needs a concurrency_key", detail={"field": "concurrency_limit"})
-        if (command.rate_key is None) is not (command.rate_limit is None):
-            raise Refusal("bad_request", "rate_key and rate_limit need each other", detail={"field": "rate_limit"})
-        digest = _digest(command)
+        check_terms(command)
+        digest = digest_of(command)
         if (task := self._existing(command)) is not None:
             if task.digest != digest:
                 raise Refusal("key_conflict", "this task or key was dispatched with another payload", detail={"task": task.id})
@@ -74,7 +71,7 @@ class Dispatching:
             if command.kind != "tool":
                 raise Refusal("bad_request", "require_live is for tools", detail={"field": "require_live"})
             raise Refusal("tool_not_found", f"nobody serves the tool {command.type!r} now")
-        self._room_for_one(command.rate_key)
+        self._tasks.check_bounds(command.rate_key)
         if command.slot is not None and (older := tasks.by_slot.get(command.slot)) is not None:
             tasks.end(older, "task.cancelled", {"task": older.id, "reason": "superseded"}, notify="superseded")
         room.emit("task.dispatched", command.type, _facts(command, caller, digest, room.env.wall), command.body, command.ct, command.parent)
@@ -219,7 +216,7 @@ class Dispatching:
             raise Refusal("task_finished", f"only a dead letter is tried again; this task is {task.state}", detail={"state": task.state})
         if task.slot is not None and task.slot in self._tasks.by_slot:
             raise Refusal("key_conflict", f"another task has the slot {task.slot!r} now", detail={"slot": task.slot})
-        self._room_for_one(task.rate_key)
+        self._tasks.check_bounds(task.rate_key)
         self._room.emit("task.retried", task.type, {"task": task.id}, parent=task.end_seq)
         self._tasks.settle()
         return {"state": task.state}
@@ -231,22 +228,20 @@ class Dispatching:
         self._allow(task.kind, task.type)
         return task
 
-    def _room_for_one(self, rate_key: str | None) -> None:
-        room, bound = self._room, self._room.limits.backlog
-        if self._tasks.backlog >= bound:
-            raise Refusal("overloaded", f"{bound} tasks wait or run in this room already; nothing was accepted", detail={"max": bound})
-        if rate_key is not None and self._tasks.rates.full(rate_key, bound := room.limits.rates, room.env.wall):
-            raise Refusal("overloaded", f"{bound} rate keys are in use in this room already; nothing was accepted", detail={"max": bound})
-
     def _allow(self, kind: str, type: str) -> None:
-        self._room.allow("tools" if kind == "tool" else "dispatch", type)
+        self._room.allow(*verb_on(kind, type))
 
     def _allows(self, task: Task | Grouped) -> bool:
-        room = self._room
-        return room.caller.grants.allows("tools" if task.kind == "tool" else "dispatch", room.name, task.type)
+        verb, resource = verb_on(task.kind, task.type)
+        return self._room.caller.grants.allows(verb, self._room.name, resource)
 
 
-def _digest(command: TaskDispatch) -> str:
+def verb_on(kind: str, type: str) -> tuple[str, str]:
+    """What the grants of whoever wants such a task done must cover."""
+    return "tools" if kind == "tool" else "dispatch", type
+
+
+def digest_of(command: TaskDispatch) -> str:
     digest = blake2b(f"{command.kind}\0{command.type}\0".encode(), digest_size=16)
     digest.update(command.body if command.digest is None else command.digest.encode())
     return digest.hexdigest()
@@ -254,15 +249,7 @@ def _digest(command: TaskDispatch) -> str:
 
 def _facts(command: TaskDispatch, caller: Caller, digest: str, wall: float) -> dict[str, Any]:
     """The data of `task.dispatched`: what is not the default."""
-    facts: dict[str, Any] = {
-        "task": command.task,
-        "kind": command.kind,
-        "capabilities": sorted(command.capabilities),
-        "priority": command.priority,
-        "attempts": command.max_attempts,
-        "instance": caller.instance,
-        "digest": digest,
-    }
+    facts = {"task": command.task, **terms_of(command), "instance": caller.instance, "digest": digest}
     if command.key is not None:
         facts["key"] = command.key
     if command.delay:
@@ -271,22 +258,41 @@ def _facts(command: TaskDispatch, caller: Caller, digest: str, wall: float) -> d
         facts["due"] = command.run_at
     if command.timeout is not None:
         facts["deadline"] = wall + command.timeout
-    if command.attempt_timeout is not None:
-        facts["attempt_timeout"] = command.attempt_timeout
-    if command.retry is not RETRY:
-        facts["retry"] = command.retry
-    if command.concurrency_key is not None:
-        facts["concurrency_key"] = command.concurrency_key
-    if command.concurrency_limit != 1:
-        facts["concurrency_limit"] = command.concurrency_limit
-    if command.rate_key is not None:
-        facts["rate_key"], facts["rate_limit"] = command.rate_key, command.rate_limit
-    if command.preferred is not None:
-        facts["preferred"] = command.preferred
     if command.slot is not None:
         facts["slot"] = command.slot
-    if command.group is not None:
-        facts["group"] = command.group
     if command.require_live:
         facts["require_live"] = True
     return facts
+
+
+def check_terms(command: TaskDispatch) -> None:
+    """Raises `Refusal` (`bad_request`) for fields that do not go together."""
+    if command.concurrency_limit != 1 and command.concurrency_key is None:
+        raise Refusal("bad_request", "concurrency_limit needs a concurrency_key", detail={"field": "concurrency_limit"})
+    if (command.rate_key is None) is not (command.rate_limit is None):
+        raise Refusal("bad_request", "rate_key and rate_limit need each other", detail={"field": "rate_limit"})
+
+
+def terms_of(command: TaskDispatch) -> dict[str, Any]:
+    """What is the same of every task that is dispatched like this."""
+    terms: dict[str, Any] = {
+        "kind": command.kind,
+        "capabilities": sorted(command.capabilities),
+        "priority": command.priority,
+        "attempts": command.max_attempts,
+    }
+    if command.attempt_timeout is not None:
+        terms["attempt_timeout"] = command.attempt_timeout
+    if command.retry is not RETRY:
+        terms["retry"] = command.retry
+    if command.concurrency_key is not None:
+        terms["concurrency_key"] = command.concurrency_key
+    if command.concurrency_limit != 1:
+        terms["concurrency_limit"] = command.concurrency_limit
+    if command.rate_key is not None:
+        terms["rate_key"], terms["rate_limit"] = command.rate_key, command.rate_limit
+    if command.preferred is not None:
+        terms["preferred"] = command.preferred
+    if command.group is not None:
+        terms["group"] = command.group
+    return terms

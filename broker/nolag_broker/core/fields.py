@@ -18,6 +18,7 @@ Reader = Callable[[Any, str], Any]
 
 MAX_TEXT: Final = 8192  # characters of a reason, a message, a label
 MAX_LIST: Final = 1000  # things named in one request
+MAX_CRON: Final = 256  # characters
 MAX_SET: Final = 128  # capabilities of one agent or task
 MAX_MAP: Final = 64 << 10  # bytes of a free-form map
 MAX_SECONDS: Final = 10 * 366 * 86400.0
@@ -188,6 +189,13 @@ def read_rate(value: Any, field: str) -> tuple[int, float]:
     if type(value) is not list or len(value) != 2:
         refuse(field, "[how many, in how many seconds]")
     return _rate_count(value[0], field), read_positive_seconds(value[1], field)
+
+
+def read_cron(value: Any, field: str) -> str:
+    """What the line means is the calendar's to say."""
+    if type(value) is not str or not value.isprintable() or not 1 <= len(value) <= MAX_CRON:
+        refuse(field, f"a cron line of at most {MAX_CRON} characters")
+    return value
 
 
 def read_error(value: Any, field: str) -> dict[str, str]:

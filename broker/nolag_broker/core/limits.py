@@ -33,6 +33,7 @@ class Limits:
     history: int = 100  # revisions of a key
     cursors: int = 10_000
     groups: int = 1_000
+    schedules: int = 1_000
     unread: int = 10_000  # messages of an inbox
     approvals: int = 10_000  # pending
     decided: int = 1_000  # approvals that can still be listed; all can be read by their id

@@ -77,9 +77,10 @@ class Retention(Entity):
         tasks, entries = list(room.tasks.by_id.values()), room.blackboard.entries()
         members, messages = list(room.members.by_holder.values()), room.inbox.unread()
         approvals, retained = room.approvals.pending(), room.topics.retained(lambda topic: True)
+        schedules = room.schedules.all()
         yield from retained
         for task in tasks:
-            yield task.seq
+            yield task.payload_seq
             yield task.body_seq
         for entry in entries:
             for revision in list(entry.revisions):
@@ -89,6 +90,8 @@ class Retention(Entity):
             yield message.seq
         for approval in approvals:
             yield approval.seq
+        for schedule in schedules:
+            yield schedule.seq
         for member in members:
             for registration in list(member.tools.values()):
                 yield registration.seq

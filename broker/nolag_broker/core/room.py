@@ -26,6 +26,7 @@ from .once import Once
 from .records import Records
 from .requests import Requests
 from .retention import Retention
+from .schedules import Schedules
 from .serving import Serving
 from .stream_reading import StreamReading
 from .stream_writing import StreamWriting
@@ -55,7 +56,7 @@ class Room:
 
         # the moment: who asks, when, and what was fetched for it
         self.caller = BROKER
-        self.env = Env(0.0, 0.0, lambda: 0.5, lambda: "")
+        self.env = Env(0.0, 0.0, lambda: 0.5, lambda: "", lambda cron, tz, at: (0.0, 0.0))
         self._cold: Mapping[str, bytes | None] = {}
 
         # what changed since the last `take`
@@ -76,15 +77,17 @@ class Room:
         self.cursors = Cursors(self)
         self.groups = Groups(self)
         self.streams = Streams(self)
+        self.schedules = Schedules(self)
         self._requests = Requests(self)
         self._wanted = Wanted(self)
         both = (Effects(self), self.members, self.tools, self.blackboard, self.approvals, self.inbox, self.topics, self.retention)
         self._folds: dict[str, Callable[[Event], None]] = {"room.opened": _nothing, "record.written": _nothing}
-        for folding in (self.tasks, self.streams, *both):
+        for folding in (self.tasks, self.streams, self.schedules, *both):
             self._folds.update(folding.folds())
         self._operations: dict[type, Callable[[Any, Caller], dict[str, Any]]] = {}
         streaming = (StreamWriting(self), StreamReading(self))
-        for deciding in (Dispatching(self), Serving(self), Records(self), self.cursors, self.groups, *streaming, *both):
+        others = (self.cursors, self.groups, self.schedules)
+        for deciding in (Dispatching(self), Serving(self), Records(self), *others, *streaming, *both):
             self._operations.update(deciding.operations())
 
     @classmethod
@@ -97,7 +100,7 @@ class Room:
         room.tools.load()
         room.tasks.load(heads, env.wall)
         both = (room.blackboard, room.approvals, room.inbox, room.topics, room.retention)
-        for part in (*both, room.cursors, room.groups, room.streams, room._requests):
+        for part in (*both, room.cursors, room.groups, room.streams, room.schedules, room._requests):
             part.load(heads)
         return room
 

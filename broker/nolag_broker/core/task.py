@@ -31,13 +31,13 @@ FORGOTTEN: Final = "forgotten"  # by the room too: nobody ever sees it
 LIVE: Final = frozenset({WAITING, DELAYED, PARKED, RUNNING})
 ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED, TIMED_OUT})
 
-HEADER: Final = 39  # fields of a stored header; new ones come last, and None is what older rows have
+HEADER: Final = 41  # fields of a stored header; new ones come last, and None is what older rows have
 
 Holder = tuple[str, str]  # actor, instance
 
 
 class Task(Entity):
-    """What the room knows of one task. `seq` is the sequence of its dispatch, which carries the payload."""
+    """What the room knows of one task. `seq` is the sequence of its dispatch."""
 
     __slots__ = (
         "attempt",  # hand-outs so far
@@ -69,7 +69,9 @@ class Task(Entity):
         "lane",
         "live",  # what is not stored: followers, offer, progress, tells
         "max_attempts",
+        "moment",  # of the schedule that brought it
         "offer_number",
+        "payload_seq",  # of the event that carries the payload: its dispatch, or what set its schedule
         "period",  # in which it ended; see Finished
         "preferred",
         "priority",
@@ -98,13 +100,15 @@ class Task(Entity):
         self.type = event.subject or ""
         self.kind: str = data["kind"]
         self.capabilities = frozenset(data["capabilities"])
-        self.ct = event.ct
+        self.ct: str | None = get("payload_ct", event.ct)
+        self.payload_seq: int = get("payload", event.seq)
+        self.moment: float | None = get("moment")
         self.idempotency_key: str | None = get("key")
         self.digest: str = data["digest"]
         self.priority: int = data["priority"]
         self.max_attempts: int = data["attempts"]
         self.retry: tuple[float, float, float, float] = tuple(get("retry", RETRY))
-        self.dispatcher = event.sender
+        self.dispatcher: str = get("dispatcher", event.sender)
         self.created = event.time
         self.due: float | None = get("due")
         self.deadline: float | None = get("deadline")
@@ -203,6 +207,8 @@ class Task(Entity):
                 self.preferred,
                 self.rate_key,
                 self.rate_limit,
+                None if self.payload_seq == self.seq else self.payload_seq,
+                self.moment,
             )
         )
         return values
@@ -217,6 +223,7 @@ class Task(Entity):
         effects: int | None
         limit: int | None
         rate_limit: list[Any] | None
+        payload_seq: int | None
         values: list[Any] = msgpack.unpackb(header)
         if len(values) < HEADER:
             values += [None] * (HEADER - len(values))  # written by a broker that did not know the last ones
@@ -260,9 +267,12 @@ class Task(Entity):
             self.preferred,
             self.rate_key,
             rate_limit,
+            payload_seq,
+            self.moment,
         ) = values
         self.stored = False
         self.effects = effects or 0
+        self.payload_seq = payload_seq or self.seq
         self.concurrency_limit = limit or 1
         self.rate_limit = None if rate_limit is None else (rate_limit[0], rate_limit[1])
         self.capabilities = frozenset(capabilities)

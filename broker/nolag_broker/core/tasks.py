@@ -137,12 +137,14 @@ class Tasks(TaskState):
             "attempt": task.attempt,
             "token": task.token,
             "seq": task.seq,
-            "body": BodyAt(task.seq),
+            "body": BodyAt(task.payload_seq),
             "dispatcher": task.dispatcher,
             "tells": list(live.tells) if live is not None else [],
         }
         if task.deadline is not None:
             frame["deadline"] = task.deadline
+        if task.moment is not None:
+            frame["moment"] = task.moment
         if task.attempt_ends is not None:
             frame["attempt_ends"] = task.attempt_ends
         if task.ct is not None:
@@ -213,6 +215,14 @@ class Tasks(TaskState):
                     if offer.used < offer.slots and offer.profile.kind == task.kind and offer.profile.admits(task):
                         return offer
         return None
+
+    def check_bounds(self, rate_key: str | None) -> None:
+        """Whether there is room for one more. Raises `Refusal` (`overloaded`)."""
+        room, bound = self._room, self._room.limits.backlog
+        if self.backlog >= bound:
+            raise Refusal("overloaded", f"{bound} tasks wait or run in this room already; nothing was accepted", detail={"max": bound})
+        if rate_key is not None and self.rates.full(rate_key, bound := room.limits.rates, room.env.wall):
+            raise Refusal("overloaded", f"{bound} rate keys are in use in this room already; nothing was accepted", detail={"max": bound})
 
     # -- looking tasks up
 

@@ -18,7 +18,9 @@ from .turn import Caller, Ephemeral
 if TYPE_CHECKING:
     from .room import Room
 
-RESERVED: Final = frozenset({"room", "task", "blackboard", "inbox", "approval", "tool", "presence", "topic", "record", "stream"})
+RESERVED: Final = frozenset(
+    {"room", "task", "blackboard", "inbox", "approval", "tool", "presence", "topic", "record", "stream", "schedule"}
+)
 
 
 class Retained(Entity):

@@ -23,12 +23,15 @@ class Env:
         wall: seconds since 1970, UTC.
         random: a number in [0, 1), for jitter.
         new_id: makes an identifier that is unique in the world.
+        moments: `moments(cron, tz, at)`, of the moments of a cron line in a time zone: the last one until `at` and the first one after
+            it (0: there is none). Raises `Refusal` (`bad_request`): it is no cron line, it never comes, the zone is not known.
     """
 
     now: float
     wall: float
     random: Callable[[], float]
     new_id: Callable[[], str]
+    moments: Callable[[str, str, float], tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,9 @@ class Engine(BlobStore, Protocol):
     async def rooms(self) -> dict[str, int]:
         """Every room's name and last sequence."""
 
+    async def rooms_with(self, prefix: str) -> list[str]:
+        """The rooms that have a head whose key begins with `prefix`, and those that may: events beyond the image's `folded` could tell."""
+
     async def load(self, room: str) -> RoomImage | None:
         """None when there is no such room."""
 

@@ -66,6 +66,11 @@ class MemoryEngine(MemoryBlobs):
         self._check()
         return {name: stored.last for name, stored in self._rooms.items()}
 
+    async def rooms_with(self, prefix: str) -> list[str]:
+        self._check()
+        rooms = self._rooms.items()
+        return [name for name, room in rooms if room.folded < room.last or any(key.startswith(prefix) for key in room.heads)]
+
     async def load(self, room: str) -> RoomImage | None:
         self._check()
         stored = self._rooms.get(room)

@@ -19,6 +19,9 @@ UPDATE room SET sum = ? WHERE id = ?;
 -- name: heads
 SELECT key, value, sum FROM kv WHERE room = ? AND space = 0;
 
+-- name: rooms_with
+SELECT id FROM room WHERE EXISTS (SELECT 1 FROM kv WHERE kv.room = room.id AND space = 0 AND key >= ? AND key < ?);
+
 -- name: append
 INSERT INTO log (id, first, events, sum) VALUES :rows;
 

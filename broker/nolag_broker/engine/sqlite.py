@@ -49,6 +49,9 @@ class SqliteEngine:
     async def rooms(self) -> dict[str, int]:
         return await self._thread.do(lambda tables: tables.rooms())
 
+    async def rooms_with(self, prefix: str) -> list[str]:
+        return await self._thread.do(lambda tables: tables.rooms_with(prefix))
+
     async def load(self, room: str) -> RoomImage | None:
         return await self._thread.do(lambda tables: tables.load(room))
 

@@ -181,6 +181,11 @@ class Tables:
     def rooms(self) -> dict[str, int]:
         return {room: log.end for room, log in self._logs.items()}
 
+    def rooms_with(self, prefix: str) -> list[str]:
+        keys = KeyRange.of(prefix)
+        found = {id for (id,) in self._sql.execute(SQL["rooms_with"], (keys.low, _TO_THE_END if keys.high is None else keys.high))}
+        return [room for room, log in self._logs.items() if log.folded < log.end or log.id in found]
+
     def load(self, room: str) -> RoomImage | None:
         log = self._logs.get(room)
         if log is None:

@@ -31,6 +31,7 @@ from .private import write_private
 from .retention import Retention
 from .sessions import Sessions
 from .transport import CLOSE_TIMEOUT, Transport, is_loopback
+from .waking import wake_rooms
 from .writer import Connection
 
 log = get_logger("broker")
@@ -98,6 +99,7 @@ class Broker:
             await self._engine.close()
             raise
         node.spawn(Retention(node, settings.trim_every).run())
+        node.spawn(wake_rooms(node))
         node.spawn(self._context.blobs.run())
         self._status = "ok"
 

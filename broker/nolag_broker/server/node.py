@@ -24,6 +24,7 @@ from ..wire.codes import Refusal
 from .alarms import Alarms
 from .behind import Behind, catch_up
 from .bodies import BodyCache, Encoder
+from .calendar import moments
 from .fanout import Feed
 from .hosted import Call, HostedRoom, Work
 from .logs import get_logger, trace
@@ -289,7 +290,7 @@ class Node:
             self.call(hosted.name, _tick, BROKER, may_open=False, request=None)
 
     def _env(self) -> Env:
-        return Env(self._loop.time(), time.time(), random.random, _new_id)
+        return Env(self._loop.time(), time.time(), random.random, _new_id, moments)
 
     # -- committing
 

@@ -34,6 +34,7 @@ _TABLE: Final = (
     Code("stream_not_found"),
     Code("stream_ended"),  # closed, failed or aborted: nothing more is written to it
     Code("task_not_found"),
+    Code("schedule_not_found"),
     Code("task_finished"),  # it already ended in another way
     Code("stale_lease"),  # the fencing token is not the current one: another attempt owns the task
     Code("key_conflict"),  # the same idempotency key with another payload

@@ -135,6 +135,9 @@ class SimulatedEngine:
     async def rooms(self) -> dict[str, int]:
         return await (await self._read()).rooms()
 
+    async def rooms_with(self, prefix: str) -> list[str]:
+        return await (await self._read()).rooms_with(prefix)
+
     async def load(self, room: str) -> RoomImage | None:
         return await (await self._read()).load(room)
 

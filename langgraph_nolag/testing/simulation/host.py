@@ -12,12 +12,14 @@ from nolag_broker.engine.base import StorageFailed
 from nolag_broker.server.auth import EVERYTHING, Authority, Identity, Revocations
 from nolag_broker.server.blobs import Blobs
 from nolag_broker.server.broker import PATIENCE
+from nolag_broker.server.calendar import moments
 from nolag_broker.server.context import Context
 from nolag_broker.server.handshake import welcome
 from nolag_broker.server.inside import Inside
 from nolag_broker.server.node import Node
 from nolag_broker.server.retention import Retention
 from nolag_broker.server.sessions import Sessions
+from nolag_broker.server.waking import wake_rooms
 from nolag_broker.server.writer import Connection
 from nolag_broker.settings import Settings
 from nolag_broker.wire.grants import Grants
@@ -39,7 +41,7 @@ class Moment:
 
     def env(self) -> Env:
         now = self._loop.time()
-        return Env(now, WALL + now + self.skew, self.chance.random, self._new_id)
+        return Env(now, WALL + now + self.skew, self.chance.random, self._new_id, moments)
 
     def _new_id(self) -> str:
         self._ids += 1
@@ -141,6 +143,7 @@ class _Life:
         )
         node.moment = moment
         node.spawn(Retention(node, settings.trim_every).run())
+        node.spawn(wake_rooms(node))
         self._context = Context(
             settings=settings,
             node=node,

@@ -16,7 +16,8 @@ SAY: list[tuple[str, dict[str, Any]]] = [
     ("topic.publish", {"topic": "t"}),
     ("inbox.send", {"to": "reader", "keep": True}),
 ]
-RATES = ([1, 0.5], [2, 2.0], [3, 3.0])  # of each key, and what one of them is sometimes changed to
+RATES = ([1, 1.0], [2, 5.0], [3, 3.0])  # of each key, and what one of them is sometimes changed to
+CRON = ("* * * * * *", "*/2 * * * * *", "*/15 * * * *")
 RETRY = {"initial": 0.1, "factor": 2.0, "maximum": 1.0, "jitter": 0.5}
 
 
@@ -148,6 +149,35 @@ def dispatcher(client: Client) -> None:
 
     client.connected.append(connected)
     client.pushed["result"] = result
+    client.run(go_on())
+
+
+def scheduler(client: Client) -> None:
+    """Sets, pauses, resumes and deletes schedules that come often, and leaves none behind."""
+    world, chance = client.world, client.world.chance
+
+    async def go_on() -> None:
+        while await world.next_operation(client):
+            name, what = f"s{chance.randrange(2)}", chance.random()
+            if what < 0.6:
+                fields = {"cron": chance.choice(CRON), "overlap": chance.choice(("allow", "skip"))}
+                await insist("set", name, type="draft", body=b"payload of " + name.encode(), **fields)
+            else:
+                await insist(chance.choice(("pause", "resume", "delete")), name)
+        for name in ("s0", "s1"):
+            await insist("delete", name)
+
+    async def insist(what: str, name: str, **fields: Any) -> None:
+        """Until it is known what came of it: where the broker failed, once more."""
+        while True:
+            try:
+                await client.ask(f"schedule.{what}", schedule=name, **fields)
+            except Refused as refused:
+                if refused.maybe_applied:
+                    continue
+                world.refused(refused, "schedule_not_found")
+            return
+
     client.run(go_on())
 
 

@@ -15,6 +15,7 @@ from nolag_broker.core.event import Event
 from nolag_broker.core.limits import Limits
 from nolag_broker.core.room import Room
 from nolag_broker.core.turn import Env, Turn
+from nolag_broker.server.calendar import moments
 from nolag_broker.settings import Settings
 
 from ..checker import check
@@ -33,6 +34,7 @@ CAST: Final[dict[str, roles.Role]] = {
     "worker2": roles.worker,
     "dispatcher1": roles.dispatcher,
     "dispatcher2": roles.dispatcher,
+    "scheduler": roles.scheduler,
     "editor1": roles.editor,
     "editor2": roles.editor,
     "publisher1": roles.publisher,
@@ -186,7 +188,7 @@ class World:
         if image is None:
             return {}
         wall = self.log[-1].time if self.log else 0.0
-        room = Room.recover(ROOM, image.epoch, image.folded, image.heads, Env(0.0, wall, lambda: 0.5, lambda: ""), self._limits)
+        room = Room.recover(ROOM, image.epoch, image.folded, image.heads, Env(0.0, wall, lambda: 0.5, lambda: "", moments), self._limits)
         room.replay(self.log[image.folded :])
         rows = {**image.heads, **room.take(rows=True).heads}
         return {key: row for key, row in rows.items() if row is not None}

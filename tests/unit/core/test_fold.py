@@ -138,6 +138,19 @@ steps = st.one_of(
     command("stream.follow", {"stream": streams, "sub": some(1, 2)}, after=st.integers(0, 3)),
     command("stream.unfollow", {"sub": some(1, 2)}),
     command("stream.ack", {"stream": streams}),
+    command(
+        "schedule.set",
+        {
+            "schedule": some("s1", "s2"),
+            "cron": some("* * * * *", "*/2 * * * *"),
+            "type": types,
+            "body": bodies,
+        },
+        terms=maybe(timeout=some(30), priority=some(1)),
+        overlap=some("skip"),
+    ),
+    *[command(f"schedule.{what}", {"schedule": some("s1")}) for what in ("pause", "resume")],
+    command("schedule.delete", {"schedule": some("s1", "s2")}),
     st.tuples(st.just("advance"), some(0.5, 6, 60, 300)),
     st.tuples(st.just("disconnect"), st.none()),
 )
@@ -166,6 +179,8 @@ class Play:
             self.ask(self.agents["w"], f"stream.{op}", {"stream": "s1", **fields})
         self.ask(self.agents["p"], "task.dispatch", {"task": "t0", "type": "a", "body": b"dies", "group": "g1"})
         self.ask(self.agents["w"], "task.fail", {"which": 0, "error": {"type": "E"}, "retry": False})
+        often = {"schedule": "s1", "cron": "* * * * *", "type": "a", "body": b"1", "overlap": "skip"}
+        self.ask(self.agents["p"], "schedule.set", often)
 
     def run(self, script: list[Any]) -> None:
         for name, (what, details) in script:
