@@ -145,6 +145,21 @@ async def test_a_trim_leaves_what_the_rows_are_not_the_fold_of(engine: Engine) -
     assert [event.seq for event in await engine.events("r", 0, 10)] == [4, 5, 6]
 
 
+async def test_a_sweep_takes_what_begins_with_its_prefix(engine: Engine) -> None:
+    old = {f"kept/1/{n:04}": b"old" for n in range(1000)}
+    rest = {"kept/1": b"a", "kept/10/x": b"b", "kept/2/x": b"c"}
+    await engine.create("s", "epoch-s")
+    await commit(engine, "r", turn(0, records={**old, **rest}))
+    await commit(engine, "s", turn(0, records=old))
+    sweeping = asyncio.ensure_future(engine.sweep("r", "kept/1/"))
+    await commit(engine, "r", turn(0, 1))
+    await sweeping
+    await engine.sweep("r", "kept/1/")
+    await engine.sweep("r", "nothing/")
+    assert dict(await engine.scan("r", "", limit=2000)) == rest
+    assert len(await engine.scan("s", "", limit=2000)) == len(old)
+
+
 async def test_a_turn_on_the_wrong_sequence_changes_nothing_and_others_are_stored(engine: Engine) -> None:
     await engine.create("s", "epoch-s")
     await commit(engine, "r", turn(0, 2))

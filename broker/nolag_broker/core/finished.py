@@ -1,9 +1,9 @@
 """Finished tasks: cold records, so that a million of them cost no memory.
 
 The header of a task that ended goes to the record `kept/<period>/task/<id>` when rows are written, and to `kept/<period>/key/…` when it
-has a key. A period is as long as things are kept. When one begins, everything from before the last one goes in a single range
-deletion, so that nobody has to remember when each thing ends: it is kept for one to two periods. A task without a key goes
-sooner, when its dispatcher acknowledges the result (`task.ack`).
+has a key. A period is as long as things are kept. When one begins, nobody looks any more into those before the last one, and the server
+sweeps their records: so nobody has to remember when each thing ends, and it is kept for one to two periods. A task without a key
+goes sooner, when its dispatcher acknowledges the result (`task.ack`).
 
 Dead letters stay among the live tasks (a bounded number): listing them and trying them again then reads nothing cold, and the
 log alone says what a retry brings back.
@@ -97,9 +97,6 @@ class Finished(Entity):
     def advance(self, time: float) -> None:
         """A new period begins with an event of this time, `until` or later. Then `expire` is to follow."""
         period = int(time // self._room.limits.keep)
-        for old in (self.period - 1, self.period):
-            if 0 < old < period - 1:
-                self._room.delete_records(f"kept/{old}/")
         self._begin(period)
         self._recent.clear()
         for task in [task for task in self._unwritten.values() if task.period < period - 1]:
@@ -109,6 +106,11 @@ class Finished(Entity):
     def _begin(self, period: int) -> None:
         self.period = period
         self.until = (period + 1) * self._room.limits.keep
+
+    @property
+    def oldest(self) -> int:
+        """The first period that anything is looked for in."""
+        return self.period - 1
 
     def expire(self, oldest: int) -> None:
         """Nothing from before this period is found any more."""

@@ -97,6 +97,11 @@ class Retention(Entity):
                 yield registration.seq
         yield from room.streams.living()
 
+    @property
+    def period(self) -> int:
+        """The first period whose records are still looked at; those before it are under `kept/<period>/` with a lower number."""
+        return self._room.tasks.finished.oldest
+
     def records(self) -> tuple[str, ...]:
         """Prefixes of the records that refer to the log."""
         return (*self._room.tasks.finished.places("task/"), "done/approval/", "effect/")

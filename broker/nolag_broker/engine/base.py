@@ -98,6 +98,10 @@ class Engine(BlobStore, Protocol):
         does not name them. Durable when it returns; done in pieces that commits pass. A crash leaves some of it done, from the
         oldest event on, and `first_sequence` says how much. Events beyond the image's `folded` stay, whatever the floor."""
 
+    async def sweep(self, room: str, prefix: str) -> None:
+        """Drop the cold rows whose key begins with `prefix`, in pieces that commits pass: for rows that nobody writes or reads any more.
+        Durable when it returns; a crash leaves some of it done."""
+
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
         """The cold rows of these keys; absent ones are absent."""
 

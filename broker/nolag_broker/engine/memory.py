@@ -45,6 +45,12 @@ class _Stored:
             return self.events[sequence - self.first]
         return self.pinned.get(sequence)
 
+    def drop(self, keys: KeyRange) -> None:
+        start, end = _span(self.keys, keys)
+        for key in self.keys[start:end]:
+            del self.records[key]
+        del self.keys[start:end]
+
 
 class MemoryEngine(MemoryBlobs):
     """See `Engine` for the guarantees; `durability` is `process`."""
@@ -99,10 +105,7 @@ class MemoryEngine(MemoryBlobs):
         if turn.caught_up:
             stored.folded = turn.end
         for prefix in turn.deleted_prefixes:
-            start, end = _span(stored.keys, KeyRange.of(prefix))
-            for key in stored.keys[start:end]:
-                del stored.records[key]
-            del stored.keys[start:end]
+            stored.drop(KeyRange.of(prefix))
         for key, value in turn.records.items():
             if value is not None:
                 if key not in stored.records:
@@ -151,6 +154,11 @@ class MemoryEngine(MemoryBlobs):
         del stored.events[:count]
         stored.first += count
         self._release(room, floor, pinned)
+
+    async def sweep(self, room: str, prefix: str) -> None:
+        self._check()
+        if (stored := self._rooms.get(room)) is not None:
+            stored.drop(KeyRange.of(prefix))
 
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
         self._check()

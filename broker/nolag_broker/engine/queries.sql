@@ -38,6 +38,10 @@ DELETE FROM kv WHERE room = ? AND space = ? AND key IN (:keys);
 -- name: delete_range
 DELETE FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ?;
 
+-- name: nth_key
+-- Of a range of records, the key that so many stand before.
+SELECT key FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key LIMIT 1 OFFSET ?;
+
 -- name: batch
 -- The batch that holds the first sequence after one, or begins after it.
 SELECT id, first, events, sum FROM log WHERE id > ? AND id < ? ORDER BY id LIMIT 1;

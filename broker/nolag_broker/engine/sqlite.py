@@ -75,6 +75,9 @@ class SqliteEngine:
     async def trim(self, room: str, floor: int, pinned: Sequence[int]) -> None:
         await self._thread.read(lambda tables: tables.trim(room, floor, pinned))
 
+    async def sweep(self, room: str, prefix: str) -> None:
+        await self._thread.read(lambda tables: tables.sweep(room, prefix))
+
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
         return await self._thread.read(lambda tables: tables.records(room, keys))
 

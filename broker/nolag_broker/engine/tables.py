@@ -21,6 +21,7 @@ from .blob_tables import BlobTables
 from .damage import Witness, check, sum_of_room, sum_of_row
 from .keys import KeyRange
 from .statements import SQL, execute_keys, execute_rows, read_sql
+from .sweeping import sweep
 from .trimming import SEQUENCE_BITS, SEQUENCES, Batch, Log, Read, append, floor_of, log_span, next_batch, trim
 
 SCHEMAS: Final = tuple(f"schema{suffix}.sql" for suffix in ("", "-2", "-3", "-4", "-5"))  # each makes the next version of the one before
@@ -172,6 +173,9 @@ class Tables:
 
     def trim(self, room: str, floor: int, pinned: Sequence[int]) -> Read[None]:
         return trim(self._sql, self._logs[room], floor, pinned)
+
+    def sweep(self, room: str, prefix: str) -> Read[None]:
+        return sweep(self._sql, self._logs[room].id, prefix)
 
     # -- reads
 

@@ -10,6 +10,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from ..core.limits import Policy
 from ..core.retention import of_record
 from ..core.room import Room
 from ..engine.base import StorageFailed
@@ -36,6 +37,10 @@ class Retention:
         self._engine = node.engine
         self._every = every
         self._oldest: dict[str, tuple[int, float]] = {}  # by room: the first sequence and its time
+        self._small: dict[
+            str, tuple[int, Policy]
+        ] = {}  # by room: the last sequence, when its log was found to have few bytes for its policy
+        self._swept: dict[str, int] = {}  # by room: the first period whose records are there
 
     async def run(self) -> None:
         while True:
@@ -52,6 +57,7 @@ class Retention:
 
     async def _look(self, hosted: HostedRoom, room: Room) -> None:
         feed = hosted.feed
+        await self._sweep(hosted.name, room.retention.period)
         floor = await self._floor(hosted, room)
         if floor <= feed.first:
             return
@@ -62,6 +68,18 @@ class Retention:
         feed.first = floor  # before anything goes: a replay that is under way sees it and says so
         await self._engine.trim(hosted.name, floor, pinned)
 
+    async def _sweep(self, name: str, period: int) -> None:
+        """Drop the records of periods that nobody looks into any more."""
+        if self._swept.get(name) == period:
+            return
+        after = None
+        while page := await self._engine.scan(name, "kept/", after=after, limit=1, bodies=False):
+            number = page[0][0].split("/")[1]
+            if int(number) < period:
+                await self._engine.sweep(name, f"kept/{number}/")
+            after = f"kept/{number}0"  # the least key after all of them: 0 comes after /
+        self._swept[name] = period
+
     async def _floor(self, hosted: HostedRoom, room: Room) -> int:
         """Where the log is to begin: the highest that a bound asks for."""
         name, policy, engine = hosted.name, room.retention.policy, self._engine
@@ -69,8 +87,11 @@ class Retention:
         floor = first
         if policy.count is not None and last + 1 - first > policy.count + policy.count // SLACK:
             floor = last + 1 - policy.count
-        if policy.bytes is not None and await engine.floor(name, policy.bytes + policy.bytes // SLACK) > first:
-            floor = max(floor, await engine.floor(name, policy.bytes))
+        if policy.bytes is not None and self._small.get(name) != (last, policy):  # an idle room costs nothing
+            if await engine.floor(name, policy.bytes + policy.bytes // SLACK) > first:
+                floor = max(floor, await engine.floor(name, policy.bytes))
+            else:
+                self._small[name] = last, policy
         if policy.age is not None and first <= last:
             now = time.time()
             if await self._time_of_first(name, first) < now - policy.age * (1 + 1 / SLACK):

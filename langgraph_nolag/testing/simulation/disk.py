@@ -160,6 +160,10 @@ class SimulatedEngine:
         await self.disk.synced.trim(room, floor, pinned)
         self.weather.trims += 1
 
+    async def sweep(self, room: str, prefix: str) -> None:
+        await (await self._read()).sweep(room, prefix)
+        await self.disk.synced.sweep(room, prefix)
+
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
         return await (await self._read()).records(room, keys)
 

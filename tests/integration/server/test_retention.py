@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from nolag_broker.core.turn import Turn
 
 if TYPE_CHECKING:
     from .conftest import Client, Harness, Start
@@ -131,6 +134,18 @@ async def test_what_is_still_referred_to_stays_readable(trimming: Harness) -> No
     carl = await trimming.member("carl")
     await carl.call("inbox.open")
     assert (await carl.push("inbox"))["messages"][0]["body"] == b"unread"
+
+
+async def test_records_of_periods_gone_by_are_swept(trimming: Harness) -> None:
+    engine, period = trimming.broker._engine, int(time.time() // trimming.settings.keep_keys)
+    kept = [f"kept/{number}/task/t" for number in (period - 1, period, period + 1)]
+    await engine.create("r", "epoch")
+    await engine.commit([("r", Turn(0, records=dict.fromkeys(["kept/9/task/t", f"kept/{period - 2}/key/k", "other/x", *kept], b"row")))])
+    await trimming.member()
+    async with asyncio.timeout(15):
+        while len(found := await engine.scan("r", "", bodies=False)) > 4:
+            await asyncio.sleep(0.01)
+    assert [key for key, _ in found] == [*kept, "other/x"]
 
 
 async def test_a_policy_is_replaced_whole_and_null_is_no_bound(broker: Harness) -> None:

@@ -144,6 +144,12 @@ class Driver:
             self.store(self.room.take(rows=True))
         self.room = Room.recover("room", "epoch", len(self.log), self.heads, self.env, self.limits)
 
+    def sweep(self) -> None:
+        """Drop the records of periods gone by, as the server does from time to time."""
+        period = self.room.retention.period
+        for key in [key for key in self.records if key.startswith("kept/") and int(key.split("/")[1]) < period]:
+            del self.records[key]
+
     def types(self, after: int = 0) -> list[str]:
         return [event.type for event in self.log[after:]]
 

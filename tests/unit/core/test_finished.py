@@ -68,6 +68,7 @@ def test_keys_are_kept_for_a_period_at_least_and_two_at_most(driver: Any, planne
     assert planner.dispatch("t2", key="k")["attached"]
     driver.advance(keep + 1)
     planner.ask("event.emit", type="tick")
+    driver.sweep()
     assert not [key for key in driver.records if key.startswith("kept/")]
     assert planner.dispatch("t3", key="k")["attached"] is False
 
@@ -100,6 +101,7 @@ def test_a_result_that_nobody_acknowledges_goes_with_time(driver: Any, planner: 
     assert len([key for key in driver.records if "/task/" in key]) == 19
     driver.advance(keep + 1)
     planner.ask("event.emit", type="tick")
+    driver.sweep()
     assert driver.records == {}
     with refused("task_not_found"):
         planner.ask("task.get", task="t3")
