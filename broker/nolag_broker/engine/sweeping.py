@@ -15,9 +15,10 @@ GO_AT_ONCE: Final = 256  # records of one transaction
 def sweep(sql: sqlite3.Connection, room: int, prefix: str) -> Read[None]:
     """See `Engine.sweep`. Reads that are under way need not begin again: they are not about what goes."""
     low, high = prefix, prefix_end(prefix)
+    assert high is not None
     while low != high:
         yield
         rest = sql.execute(SQL["nth_key"], (room, low, high, GO_AT_ONCE)).fetchone()
-        end = high if rest is None else rest[0]
+        end: str = high if rest is None else rest[0]
         sql.execute(SQL["delete_range"], (room, low, end))
         low = end
