@@ -20,7 +20,7 @@ from ..errors import AccessDenied, ActorMismatch, BrokerUnreachable, Disconnecte
 from .credentials import HOW_TO_START, Token
 from .fetches import Fetches
 from .io import hand_back, io_thread, settle
-from .large import Value, in_answer, take_out
+from .large import Place, Value, in_answer, take_out
 from .requests import Allowance, Answer, OnAnswer, Pending, Unanswered, weigh
 from .socket import Socket
 from .tokens import fresh, is_provider, keep_fresh
@@ -316,8 +316,8 @@ class Connection:
             return
         if ok is not None:
             answer = Answer(ok, frame.get("seq", 0), frame.get("epoch", ""))
-            if holders := in_answer(pending.frame["op"], answer):
-                self._resolve(pending, answer, holders)
+            if places := in_answer(pending.frame["op"], answer):
+                self._resolve(pending, answer, places)
             else:
                 self.unanswered.answer(pending.id, answer, None)
             return
@@ -331,13 +331,13 @@ class Connection:
         else:
             self.unanswered.answer(pending.id, None, error)
 
-    def _resolve(self, pending: Pending, answer: Answer, holders: list[dict[str, Any]]) -> None:
+    def _resolve(self, pending: Pending, answer: Answer, places: Sequence[Place]) -> None:
         """Answer, once the large values are here. Until then it counts as unanswered."""
 
         def done(error: NoLagError | None) -> None:
             self.unanswered.answer(pending.id, None if error else answer, error)
 
-        self.fetches.resolve(pending.frame["room"], holders, done, lambda: self.unanswered.moved(pending))
+        self.fetches.resolve(pending.frame["room"], places, done, lambda: self.unanswered.moved(pending))
 
     def _on_push(self, frame: dict[str, Any]) -> None:
         number = frame.get("sub")

@@ -13,7 +13,7 @@ from nolag_broker.wire.codes import Refusal
 
 from ..errors import BlobDamaged, MessageTooLarge, NoLagError
 from .io import hand_back, settle
-from .large import in_push, put_in
+from .large import Place, in_push
 from .requests import Answer
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WINDOW: Final = 4  # pieces of one value on their way
 AT_ONCE: Final = 4  # values on their way
 CACHE: Final = 64 << 20  # bytes
-MAX_TOGETHER: Final = 256 << 20  # bytes of values in one answer
+MAX_TOGETHER: Final = 1 << 30  # bytes of values in one answer
 
 OnDone = Callable[[NoLagError | None], object]
 OnLost = Callable[[dict[str, Any], NoLagError], None]
@@ -43,8 +43,8 @@ class Fetches:
 
     # --- what came with references --------------------------------------------------------------------------
 
-    async def aresolve(self, room: str, holders: Sequence[dict[str, Any]]) -> None:
-        """Put the values in the place of the references in these maps. From any loop.
+    async def aresolve(self, room: str, places: Sequence[Place]) -> None:
+        """Put the values where the references are. From any loop.
 
         Raises:
             NoLagError: `BlobNotFound`, `BlobDamaged`, `MessageTooLarge` (together they are too large), or what else a request meets.
@@ -55,23 +55,23 @@ class Fetches:
         def done(error: NoLagError | None) -> None:
             hand_back(loop, settle, future, None, error)
 
-        self._connection.io.post(self.resolve, room, holders, done)
+        self._connection.io.post(self.resolve, room, places, done)
         await future
 
-    def resolve(self, room: str, holders: Sequence[dict[str, Any]], done: OnDone, moved: Callable[[], None] = lambda: None) -> None:
+    def resolve(self, room: str, places: Sequence[Place], done: OnDone, moved: Callable[[], None] = lambda: None) -> None:
         """As `aresolve`, told to `done`. `moved`: told with every piece."""
-        task = self._connection.io.loop.create_task(self._resolve(room, holders, done, moved))
+        task = self._connection.io.loop.create_task(self._resolve(room, places, done, moved))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 
-    async def _resolve(self, room: str, holders: Sequence[dict[str, Any]], done: OnDone, moved: Callable[[], None]) -> None:
+    async def _resolve(self, room: str, places: Sequence[Place], done: OnDone, moved: Callable[[], None]) -> None:
         try:
-            references = {reference.hash: reference for reference in map(_reference, holders)}
+            references = {reference.hash: reference for reference in map(_reference, places)}
             if len(references) > 1 and (size := sum(reference.size for reference in references.values())) > MAX_TOGETHER:
                 raise MessageTooLarge(f"{size} bytes of large values in one answer: ask for less", detail={"max": MAX_TOGETHER})
             values = {hash: await self._get(room, reference, moved) for hash, reference in references.items()}
-            for holder in holders:
-                put_in(holder, values[_reference(holder).hash])
+            for place in places:
+                place.fill(values[_reference(place).hash])
         except NoLagError as error:
             done(error)
         else:
@@ -104,8 +104,8 @@ class Fetches:
 
         def go_on() -> None:
             while waiting:
-                if (holder := in_push(waiting[0])) is not None:
-                    self.resolve(waiting[0]["room"], [holder], told)
+                if (place := in_push(waiting[0])) is not None:
+                    self.resolve(waiting[0]["room"], [place], told)
                     return
                 tell(waiting.popleft())
             if self._lanes.get(lane) is waiting:
@@ -172,8 +172,8 @@ class Fetches:
             self._cached -= len(old)
 
 
-def _reference(holder: dict[str, Any]) -> Reference:
+def _reference(place: Place) -> Reference:
     try:
-        return Reference.from_body(holder["body"])
+        return place.reference()
     except Refusal as error:
         raise BlobDamaged(error.message) from None

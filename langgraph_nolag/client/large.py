@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from nolag_broker.wire.blobs import BLOB, INLINE, Reference
+from nolag_broker.wire.blobs import BLOB, INLINE, MARK, PIECE, Reference
 
 _AT_ONCE: Final = 1 << 20  # bytes that are hashed without a thread of their own
+_TOGETHER: Final = 1 << 20  # bytes of records of one request, none of them larger than a piece
 _NO_REFERENCE: Final = frozenset({"task.tell"})  # operations whose body has no content type
 _READING: Final = frozenset(
     {
@@ -30,64 +31,139 @@ _READING: Final = frozenset(
 """Operations whose answers may hold bodies."""
 
 
+class Body:
+    """The body of a map, where a value or its reference is."""
+
+    __slots__ = ("_map",)
+
+    def __init__(self, map: dict[str, Any]) -> None:
+        self._map = map
+
+    def value(self) -> tuple[bytes, str | None]:
+        return self._map["body"], self._map.get("ct")
+
+    def refer(self, reference: Reference) -> None:
+        """Put a reference in the value's place."""
+        self._map["body"], self._map["ct"] = reference.body, BLOB
+
+    def reference(self) -> Reference:
+        """Raises `Refusal` where there is none."""
+        return Reference.from_body(self._map["body"])
+
+    def fill(self, value: bytes) -> None:
+        """Put the value in the reference's place."""
+        ct = self.reference().ct
+        self._map["body"] = value
+        if ct is None:
+            del self._map["ct"]
+        else:
+            self._map["ct"] = ct
+
+
+class Record:
+    """The same for an item of a list of records, or of what makes one."""
+
+    __slots__ = ("_index", "_list")
+
+    def __init__(self, list: list[Any], index: int) -> None:
+        self._list = list
+        self._index = index
+
+    def value(self) -> tuple[bytes, str | None]:
+        return self._list[self._index], None
+
+    def refer(self, reference: Reference) -> None:
+        self._list[self._index] = reference.record
+
+    def reference(self) -> Reference:
+        return Reference.from_record(self._list[self._index])
+
+    def fill(self, value: bytes) -> None:
+        self._list[self._index] = value
+
+
+Place = Body | Record
+
+
 class Value:
     """A large value in a frame that is to be sent: it gives its place to a reference once its hash is known.
 
     Attributes:
         body: the value, encoded.
-        reference: None while the hash is not known.
     """
 
-    __slots__ = ("_holder", "body", "reference")
+    __slots__ = ("_ct", "_place", "_reference", "body")
 
-    def __init__(self, holder: dict[str, Any]) -> None:
-        self._holder = holder
-        self.body: bytes = holder.pop("body")
-        self.reference: Reference | None = None
+    def __init__(self, place: Place) -> None:
+        self.body, self._ct = place.value()
+        self._place = place
+        self._reference: Reference | None = None
 
     async def refer(self) -> Reference:
         """Put the reference in the value's place."""
-        if self.reference is None:
-            ct = self._holder.get("ct")
+        if self._reference is None:
             if len(self.body) <= _AT_ONCE:
-                self.reference = Reference.to(self.body, ct)
+                self._reference = Reference.to(self.body, self._ct)
             else:
-                self.reference = await asyncio.get_running_loop().run_in_executor(None, Reference.to, self.body, ct)
-            self._holder["body"], self._holder["ct"] = self.reference.body, BLOB
-        return self.reference
+                self._reference = await asyncio.get_running_loop().run_in_executor(None, Reference.to, self.body, self._ct)
+            self._place.refer(self._reference)
+        return self._reference
 
 
 def take_out(frame: dict[str, Any]) -> tuple[Value, ...]:
-    """The large values of a frame, which leave it; the frame is changed, what it was made of is not."""
+    """The large values of a frame, which are to leave it; what the frame was made of is left as it is."""
     if frame["op"] in _NO_REFERENCE:
         return ()
+    if "puts" in frame:
+        return _records(frame)
     if (approvals := frame.get("approvals")) is not None and any(map(_is_large, approvals)):
         frame["approvals"] = [dict(approval) for approval in approvals]
-        return tuple(Value(holder) for holder in (frame, *frame["approvals"]) if _is_large(holder))
-    return (Value(frame),) if _is_large(frame) else ()
+        return tuple(Value(Body(map)) for map in (frame, *frame["approvals"]) if _is_large(map))
+    return (Value(Body(frame)),) if _is_large(frame) else ()
 
 
-def _is_large(holder: Mapping[str, Any]) -> bool:
-    body = holder.get("body")
+def _is_large(map: Mapping[str, Any]) -> bool:
+    body = map.get("body")
     return isinstance(body, bytes) and len(body) > INLINE
 
 
-def refers(holder: Any) -> bool:
+def _records(frame: dict[str, Any]) -> tuple[Value, ...]:
+    """Of the records that are to be written. They are many, and most are written with others: so one alone may be larger."""
+    puts = frame["puts"]
+    inline = PIECE if sum(len(put[1]) for put in puts) <= _TOGETHER else INLINE
+    if all(len(put[1]) <= inline for put in puts):
+        return ()
+    frame["puts"] = puts = [list(put) for put in puts]
+    return tuple(Value(Record(put, 1)) for put in puts if len(put[1]) > inline)
+
+
+def refers(map: Any) -> bool:
     """Whether what came is a map with a reference for its body."""
-    return isinstance(holder, dict) and holder.get("ct") == BLOB and isinstance(holder.get("body"), bytes)
+    return isinstance(map, dict) and map.get("ct") == BLOB and isinstance(map.get("body"), bytes)
 
 
-def size_of(holder: dict[str, Any]) -> int:
+def size_of(map: dict[str, Any]) -> int:
     """Bytes of the value that a reference stands for."""
-    return Reference.from_body(holder["body"]).size
+    return Body(map).reference().size
 
 
-def in_answer(op: str, ok: dict[str, Any]) -> list[dict[str, Any]]:
-    """The maps with references in an answer."""
-    return [holder for holder in _bodies(ok) if refers(holder)] if op in _READING else []
+def in_answer(op: str, ok: dict[str, Any]) -> list[Place]:
+    """Where an answer holds references."""
+    if op in _READING:
+        return [Body(map) for map in _maps(ok) if refers(map)]
+    if op == "record.read":
+        return [Record(ok["bodies"], index) for index, body in enumerate(ok["bodies"]) if _is_reference(body)]
+    if op == "record.scan":
+        return [Record(item, 1) for item in ok["items"] if _is_reference(item[1])]
+    return []
 
 
-def _bodies(ok: dict[str, Any]) -> Iterator[Any]:
+def _is_reference(record: bytes | None) -> bool:
+    return record is not None and record.startswith(MARK)
+
+
+def _maps(ok: dict[str, Any]) -> Iterator[Any]:
+    """Those that may have a body."""
     yield ok
     for name in ("entry", "approval", "decision"):
         yield ok.get(name)
@@ -98,19 +174,9 @@ def _bodies(ok: dict[str, Any]) -> Iterator[Any]:
             yield info.get("decision")
 
 
-def in_push(frame: dict[str, Any]) -> dict[str, Any] | None:
-    """The map with a reference in a push that is told as soon as it comes; those of subscriptions and inboxes wait for who reads them."""
+def in_push(frame: dict[str, Any]) -> Body | None:
+    """The reference in a push that is told as soon as it comes; those of subscriptions and inboxes wait for who reads them."""
     if "sub" in frame or frame["push"] == "inbox":
         return None
-    holder = frame["decision"] if frame["push"] == "decision" else frame
-    return holder if refers(holder) else None
-
-
-def put_in(holder: dict[str, Any], value: bytes) -> None:
-    """The value takes the place of its reference."""
-    ct = Reference.from_body(holder["body"]).ct
-    holder["body"] = value
-    if ct is None:
-        del holder["ct"]
-    else:
-        holder["ct"] = ct
+    map = frame["decision"] if frame["push"] == "decision" else frame
+    return Body(map) if refers(map) else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from ..errors import NoLagError
 from .feed import Feed
-from .large import refers
+from .large import Body, refers
 from .moment import moment
 from .subscription import Gap, Subscription
 
@@ -50,7 +50,7 @@ class Stream(Generic[T]):
                 self._taken = await self._feed.get()
             if refers(self._taken):
                 try:
-                    await self._link.connection.fetches.aresolve(self._link.room, [self._taken])
+                    await self._link.connection.fetches.aresolve(self._link.room, [Body(self._taken)])
                 except NoLagError:
                     self._taken = None
                     raise

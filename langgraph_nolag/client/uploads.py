@@ -180,7 +180,20 @@ class Uploads:
 
 def _lane(frame: dict[str, Any]) -> Lane:
     """What a frame is about."""
+    room = frame.get("room")
+    if frame["op"].startswith("record."):
+        return room, _owner(frame)
     for field in ("task", "to", "topic", "type", "approval", "key"):
         if (subject := frame.get(field)) is not None:
-            return frame["room"], (field, subject)
-    return frame.get("room"), frame.get("id")
+            return room, (field, subject)
+    return room, frame.get("id")
+
+
+def _owner(frame: dict[str, Any]) -> tuple[str, ...]:
+    """Kind and owner of the first record that a request names."""
+    key = frame.get("prefix", "")
+    for field in ("puts", "deletes", "delete_prefixes", "keys"):
+        if named := frame.get(field):
+            key = named[0] if isinstance(named[0], str) else named[0][0]
+            break
+    return tuple(key.split("/", 2)[:2])

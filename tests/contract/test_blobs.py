@@ -125,6 +125,32 @@ async def test_a_trim_in_the_middle_of_a_batch_keeps_what_the_rest_refers_to(eng
     assert [n for n, blob in enumerate(blobs, 1) if await engine.blob_size("r", blob.hash)] == [2, 4, 8, 9, 10]
 
 
+async def records(engine: Engine, *deleted: str, **references: Reference | None) -> None:
+    rows = {key: one.record if one is not None else None for key, one in references.items()}
+    assert await engine.commit(
+        [("r", Turn(0, records={f"k/{key}": row for key, row in rows.items()}, deleted_prefixes=list(deleted)))]
+    ) == [None]
+
+
+async def test_what_a_record_refers_to_stays_as_long_as_the_record_says_so(engine: Engine) -> None:
+    blobs = [await store(engine, value(1000, of)) for of in range(5)]
+
+    async def left() -> list[int]:
+        await engine.collect_blobs(spare_nothing)
+        return [n for n, blob in enumerate(blobs) if await engine.blob_size("r", blob.hash)]
+
+    await records(engine, a=blobs[0], b=blobs[1], ba=blobs[2], c=blobs[0], d=blobs[3])
+    assert await left() == [0, 1, 2, 3]
+    await records(engine, a=None, d=blobs[3])
+    assert await left() == [0, 1, 2, 3]
+    await records(engine, "k/b", b=blobs[1])
+    assert await left() == [0, 1, 3]
+    await records(engine, c=blobs[1])
+    assert await left() == [1, 3]
+    await records(engine, "k/")
+    assert await left() == []
+
+
 async def test_a_blob_under_way_is_not_collected_and_one_given_up_is(engine: Engine) -> None:
     whole = value(2 * PIECE)
     reference = Reference.to(whole)
@@ -170,6 +196,8 @@ async def test_blobs_and_what_refers_to_them_outlive_the_process(tmp_path: Path)
     async with opened(tmp_path) as engine:
         await engine.create("r", "e")
         kept, gone = await store(engine, value(PIECE, 1)), await store(engine, value(3 * PIECE, 2))
+        recorded = await store(engine, value(PIECE, 3))
+        await records(engine, a=recorded)
         await refer(engine, kept)
         half = await engine.begin_blob("r")
         await engine.add_piece(half, 0, value(PIECE))
@@ -178,6 +206,9 @@ async def test_blobs_and_what_refers_to_them_outlive_the_process(tmp_path: Path)
         assert await engine.blob_size("r", gone.hash) == 3 * PIECE
         assert await engine.collect_blobs(spare_nothing) == 2
         assert await read(engine, kept) == value(PIECE, 1)
+        assert await read(engine, recorded) == value(PIECE, 3)
+        assert await engine.commit([("r", Turn(1, records={"k/a": None}))]) == [None]
+        assert await engine.collect_blobs(spare_nothing) == 1
     assert rows(tmp_path, "SELECT count(*) FROM blob_piece") == [(1,)]
     assert rows(tmp_path, "SELECT size, refs FROM blob") == [(PIECE, 1)]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 Spare = Callable[[str, bytes], bool]
-"""Whether a room's blob of this hash is to stay although no event refers to it. Asked on any thread."""
+"""Whether a room's blob of this hash is to stay although nothing refers to it. Asked on any thread."""
 
 
 class Name(NamedTuple):
@@ -21,13 +21,15 @@ class BlobDamaged(Exception):
 
 
 class BlobStore(Protocol):
-    """Stores blobs. They belong to a room, and an event whose content type is `BLOB` refers to one (see `wire.blobs`).
+    """Stores blobs. They belong to a room. An event whose content type is `BLOB` refers to one, and so does a record that begins with
+    `MARK` (see `wire.blobs`).
 
     Guarantees, beside those of `Engine`:
 
     - **Whole or absent.** A blob can be read once its last piece was stored under a name, and then it is on disk like a commit.
     - **Once.** A room holds one blob of a hash; one more of the same adds nothing.
     - **Kept.** What an event of the room's log refers to stays, as long as the event can be read: a trim that drops the event ends that.
+      What a record refers to stays as long as it has this value.
     - **Out of the way.** A piece is written, and what is collected goes, in steps that commits pass.
     """
 
@@ -52,4 +54,4 @@ class BlobStore(Protocol):
         """
 
     async def collect_blobs(self, spare: Spare) -> int:
-        """Drop the blobs that no event refers to, but for those to spare, and what is left of blobs that were given up. How many."""
+        """Drop the blobs that nothing refers to, but for those to spare, and what is left of blobs that were given up. How many."""

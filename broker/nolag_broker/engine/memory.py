@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Final
@@ -114,6 +114,9 @@ class MemoryEngine(MemoryBlobs):
             elif stored.records.pop(key, None) is not None:
                 del stored.keys[bisect_left(stored.keys, key)]
         return None
+
+    def _records_of(self, room: str) -> Iterable[bytes]:
+        return self._rooms[room].records.values()
 
     async def events(self, room: str, after: int, limit: int, max_bytes: int = 1 << 20) -> list[Event]:
         self._check()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..core.event import Event
-from ..wire.blobs import referred
+from ..wire.blobs import referred, referred_by_record
 from .blobs import BlobDamaged, Name, Spare
 
 
@@ -59,7 +59,7 @@ class MemoryBlobs:
     async def collect_blobs(self, spare: Spare) -> int:
         count = 0
         for room, blobs in self._blobs.items():
-            referred_to = set(blobs.refs.values())
+            referred_to = {*blobs.refs.values(), *filter(None, map(referred_by_record, self._records_of(room)))}
             gone = [hash for hash in blobs.held if hash not in referred_to and not spare(room, hash)]
             for hash in gone:
                 del blobs.held[hash]
@@ -77,6 +77,10 @@ class MemoryBlobs:
         if (blobs := self._blobs.get(room)) is not None:
             stay = set(pinned)
             blobs.refs = {seq: hash for seq, hash in blobs.refs.items() if seq >= floor or seq in stay}
+
+    def _records_of(self, room: str) -> Iterable[bytes]:
+        """What refers to blobs too."""
+        raise NotImplementedError
 
     def _blobs_of(self, room: str) -> _Blobs:
         return self._blobs.setdefault(room, _Blobs())

@@ -99,6 +99,18 @@ SELECT seq FROM blob_ref WHERE room = ? AND seq >= ? AND seq < ?;
 -- name: release
 DELETE FROM blob_ref WHERE (room, seq) IN (VALUES :rows);
 
+-- name: rooms_with_blob_keys
+SELECT id FROM room WHERE EXISTS (SELECT 1 FROM blob_key WHERE blob_key.room = room.id);
+
+-- name: refer_key
+INSERT INTO blob_key (room, key, blob) SELECT ?, ?, id FROM blob WHERE room = ? AND hash = ?;
+
+-- name: release_key
+DELETE FROM blob_key WHERE room = ? AND key = ?;
+
+-- name: release_range
+DELETE FROM blob_key WHERE room = ? AND key >= ? AND key < ?;
+
 -- name: unreferred
 SELECT blob.id, room.name, hash FROM blob JOIN room ON room.id = blob.room WHERE refs = 0 AND blob.id > ? ORDER BY blob.id LIMIT 1;
 

@@ -16,7 +16,7 @@ import msgpack
 from ..core.event import Event, decode_events
 from ..core.turn import Turn
 from .base import DatabaseInUse, DatabaseTooNew, RoomImage, SequenceConflict, StorageFailed
-from .blob_refs import refer
+from .blob_refs import RecordRefs, refer
 from .blob_tables import BlobTables
 from .damage import Witness, check, sum_of_room, sum_of_row
 from .keys import KeyRange
@@ -24,7 +24,9 @@ from .statements import SQL, execute_keys, execute_rows, read_sql
 from .sweeping import sweep
 from .trimming import SEQUENCE_BITS, SEQUENCES, Batch, Log, Read, append, floor_of, log_span, next_batch, trim
 
-SCHEMAS: Final = tuple(f"schema{suffix}.sql" for suffix in ("", "-2", "-3", "-4", "-5"))  # each makes the next version of the one before
+SCHEMAS: Final = tuple(
+    f"schema{suffix}.sql" for suffix in ("", "-2", "-3", "-4", "-5", "-6")
+)  # each makes the next version of the one before
 VERSION: Final = len(SCHEMAS)  # kept in `PRAGMA user_version`
 HEADS, RECORDS = 0, 1
 PIECE_ROWS, PIECE_BYTES = 64, 1 << 20  # of a scan, between two places to stop
@@ -55,6 +57,7 @@ class Tables:
             self._sql.close()
             raise
         self.blobs = BlobTables(self._sql, self._logs)
+        self._record_refs = RecordRefs(self._sql)
 
     def _connect(self) -> sqlite3.Connection:
         # SQLite before 3.51.3 can corrupt the database when one connection resets the write-ahead log while another writes.
@@ -141,9 +144,11 @@ class Tables:
             for prefix in turn.deleted_prefixes:
                 keys = KeyRange.of(prefix)
                 self._sql.execute(SQL["delete_range"], (log.id, keys.low, _TO_THE_END if keys.high is None else keys.high))
+                self._record_refs.delete_range(log.id, keys.low, _TO_THE_END if keys.high is None else keys.high)
             self._rows(log.id, HEADS, turn.heads, puts)
             self._rows(log.id, RECORDS, turn.records, puts)
             refer(self._sql, log.id, turn.events)
+            self._record_refs.write(log.id, turn.records)
             stored.append((log, turn, sum([len(events) for _, _, events in batches])))
         execute_rows(self._sql, "put", puts)
         append(self._sql, rows)

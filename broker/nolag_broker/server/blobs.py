@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,7 @@ from ..core.fields import MAX_INT, integer, read_bytes, refuse
 from ..core.turn import Env
 from ..engine.base import Engine
 from ..engine.blobs import BlobDamaged, Name
-from ..wire.blobs import BLOB, HASH_BYTES, PIECE, Reference
+from ..wire.blobs import BLOB, HASH_BYTES, MARK, PIECE, Reference
 from ..wire.codes import Refusal
 from .hosted import HostedRoom
 from .logs import get_logger
@@ -69,11 +69,7 @@ class Blobs:
 
     def check(self, room: str, frame: dict[str, Any]) -> None:
         """Refuse a request that refers to what the room is not known to hold: `blob_not_found`."""
-        approvals = frame.get("approvals")
-        for part in (frame, *(approvals if type(approvals) is list else ())):
-            if type(part) is not dict or part.get("ct") != BLOB:
-                continue
-            reference = Reference.from_body(part.get("body", b""))
+        for reference in _references(frame):
             key = room, reference.hash
             known = self._here.get(key)
             if known is None or not known[1]:
@@ -183,6 +179,17 @@ class Blobs:
                 self._here = {key: known for key, known in self._here.items() if known[0] >= before}
                 if count := await self._engine.collect_blobs(self._spared):
                     log.info("large values were collected", count=count)
+
+
+def _references(frame: dict[str, Any]) -> Iterator[Reference]:
+    """What the bodies and records of a request refer to. Raises `Refusal`."""
+    approvals, puts = frame.get("approvals"), frame.get("puts")
+    for part in (frame, *(approvals if type(approvals) is list else ())):
+        if type(part) is dict and part.get("ct") == BLOB:
+            yield Reference.from_body(part.get("body", b""))
+    for put in puts if type(puts) is list else ():
+        if type(put) is list and len(put) > 1 and type(put[1]) is bytes and put[1].startswith(MARK):
+            yield Reference.from_record(put[1])
 
 
 def _not_found(why: str) -> Refusal:

@@ -146,7 +146,7 @@ class Session:
                 body = frame.get("body")
                 if (type(body) is bytes and len(body) > self._max_body) or "puts" in frame:
                     self._check_bodies(body, frame.get("puts"))
-                if frame.get("ct") == BLOB or "approvals" in frame:
+                if frame.get("ct") == BLOB or "approvals" in frame or "puts" in frame:
                     self.context.blobs.check(room, frame)  # type: ignore[arg-type]
                 self.context.node.submit(room, parse(frame), self.caller, request, may_open)  # type: ignore[arg-type]
             elif op in ROOM_OPERATIONS:

@@ -15,6 +15,9 @@ from .codes import Refusal
 BLOB: Final = "application/x-nolag-blob"
 """The content type of a body that is a reference."""
 
+MARK: Final = b"\xc1blob"
+"""What a record begins with that is a reference: records have no content type, and no MessagePack begins with this byte."""
+
 INLINE: Final = 64 << 10  # bytes; larger bodies are sent as references
 PIECE: Final = 252 << 10  # bytes of a large value in one frame: all but the last, so that a frame stays under 256 KiB
 HASH_BYTES: Final = 32
@@ -50,6 +53,15 @@ class Reference:
         except ValueError:
             raise Refusal("bad_request", f"a body of the type {BLOB} is hash, size and content type", detail={"field": "body"}) from None
 
+    @classmethod
+    def from_record(cls, record: bytes) -> Reference:
+        """Raises `Refusal` (`bad_request`) for what is no reference."""
+        return cls.from_body(record.removeprefix(MARK))
+
+    @property
+    def record(self) -> bytes:
+        return MARK + self.body
+
     @property
     def body(self) -> bytes:
         return self.hash + self.size.to_bytes(_SIZE_BYTES) + (self.ct or "").encode()
@@ -58,3 +70,8 @@ class Reference:
 def referred(body: bytes | None, ct: str | None) -> bytes | None:
     """The hash that a stored body refers to; None: it is a value itself."""
     return body[:HASH_BYTES] if ct == BLOB and body is not None else None
+
+
+def referred_by_record(record: bytes) -> bytes | None:
+    """The hash that a stored record refers to; None: it is a value itself."""
+    return record[len(MARK) : len(MARK) + HASH_BYTES] if record.startswith(MARK) else None

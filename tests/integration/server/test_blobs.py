@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nolag_broker.wire.blobs import BLOB, PIECE, Reference
+from nolag_broker.wire.blobs import BLOB, MARK, PIECE, Reference
 
 if TYPE_CHECKING:
     from .conftest import Client, Harness, Start
@@ -151,6 +151,18 @@ async def test_what_refers_to_nothing_that_is_here_is_refused(broker: Harness) -
     approval = {"approval": "1", "action": "pay", "allow": ["approve"], **referring(Reference.to(b"elsewhere"))}
     completion = {"task": "1", "token": 1, "body": b"", "approvals": [approval]}
     assert (await client.refused("task.complete", **completion))["code"] == "blob_not_found"
+
+
+async def test_a_record_may_refer_too(any_broker: Harness) -> None:
+    client = await any_broker.client()
+    value = secrets.token_bytes(2 * PIECE)
+    reference = await put(client, value)
+    await client.call("record.write", puts=[["k/o/a", reference.record, False], ["k/o/b", b"small", False]])
+    assert (await client.call("record.read", keys=["k/o/a", "k/o/b"]))["bodies"] == [reference.record, b"small"]
+    assert (await client.call("record.scan", prefix="k/o/"))["items"] == [["k/o/a", reference.record], ["k/o/b", b"small"]]
+    for record, code in ((Reference.to(b"elsewhere").record, "blob_not_found"), (MARK + b"?", "bad_request")):
+        assert (await client.refused("record.write", puts=[["k/o/c", record, False]]))["code"] == code
+    assert (await client.call("record.read", keys=["k/o/c"]))["bodies"] == [None]
 
 
 async def test_who_may_put_and_fetch(broker: Harness) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from langgraph_nolag.client.large import in_answer, in_push, put_in, refers, size_of, take_out
-from nolag_broker.wire.blobs import BLOB, INLINE, Reference
+from langgraph_nolag.client.large import Body, in_answer, in_push, refers, size_of, take_out
+from nolag_broker.wire.blobs import BLOB, INLINE, MARK, PIECE, Reference
 
 LARGE = b"x" * (INLINE + 1)
 
@@ -26,7 +26,7 @@ async def test_a_large_body_gives_its_place_to_a_reference(ct: str | None, size:
     reference = await value.refer()
     assert await value.refer() is reference
     assert frame == {"op": "topic.publish", **holding(bytes(size), ct)}
-    put_in(frame, value.body)
+    Body(frame).fill(value.body)
     assert frame == {"op": "topic.publish", "body": bytes(size)} | ({} if ct is None else {"ct": ct})
 
 
@@ -54,6 +54,24 @@ async def test_the_approvals_of_a_completion_are_looked_at_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sizes", "leaving"),
+    [
+        ([PIECE, 10], []),
+        ([PIECE + 1, INLINE + 1, 10], [0]),
+        ([PIECE] * 3 + [INLINE + 1, INLINE], []),
+        ([PIECE] * 4 + [INLINE + 1, INLINE], [0, 1, 2, 3, 4]),
+    ],
+)
+async def test_records_leave_when_they_are_large_alone_or_together(sizes: list[int], leaving: list[int]) -> None:
+    puts = [[f"k/o/{n}", bytes(size), False] for n, size in enumerate(sizes)]
+    frame: dict[str, Any] = {"op": "record.write", "puts": puts}
+    for value in take_out(frame):
+        await value.refer()
+    assert [n for n, put in enumerate(frame["puts"]) if put[1].startswith(MARK)] == leaving
+    assert [len(put[1]) for put in puts] == sizes, "what the caller gave is the caller's"
+
+
+@pytest.mark.parametrize(
     ("op", "ok", "count"),
     [
         ("blackboard.get", {"entry": None}, 0),
@@ -66,21 +84,30 @@ async def test_the_approvals_of_a_completion_are_looked_at_too() -> None:
         ("approval.decide", {"state": "decided", "decision": holding()}, 1),
         ("presence.list", {"members": [{"metadata": holding()}]}, 0),
         ("log.read", {"events": [holding()]}, 0),
+        ("record.read", {"bodies": [Reference.to(LARGE).record, None, b"small"]}, 1),
+        ("record.scan", {"items": [["a", Reference.to(LARGE).record], ["b", b"small"]], "end": True}, 1),
+        ("record.scan", {"items": [["a", None]], "end": True}, 0),
     ],
 )
 def test_where_answers_hold_references(op: str, ok: dict[str, Any], count: int) -> None:
     found = in_answer(op, ok)
     assert len(found) == count
-    assert all(map(refers, found))
+    for place in found:
+        assert place.reference() == Reference.to(LARGE)
+        place.fill(LARGE)
+    assert in_answer(op, ok) == []
 
 
 def test_where_pushes_hold_references() -> None:
     for kind in ("task", "result", "progress"):
         frame = {"push": kind, **holding()}
-        assert in_push(frame) is frame
+        found = in_push(frame)
+        assert found is not None
+        found.fill(LARGE)
+        assert frame == {"push": kind, "body": LARGE}
     assert in_push({"push": "result", "state": "cancelled"}) is None
     decision = holding()
-    assert in_push({"push": "decision", "decision": decision}) is decision
+    assert in_push({"push": "decision", "decision": decision}) is not None
     assert in_push({"push": "message", "sub": 1, **holding()}) is None
     assert in_push({"push": "inbox", "messages": [holding()]}) is None
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nolag_broker.wire.blobs import BLOB, INLINE, PIECE, Reference, referred
+from nolag_broker.wire.blobs import BLOB, INLINE, PIECE, Reference, referred, referred_by_record
 from nolag_broker.wire.codes import Refusal
 
 
@@ -18,6 +19,8 @@ def test_a_reference_is_read_as_it_was_written(value: bytes, ct: str | None) -> 
     assert reference == Reference(sha256(value).digest(), len(value), ct)
     assert Reference.from_body(reference.body) == reference
     assert referred(reference.body, BLOB) == reference.hash
+    assert Reference.from_record(reference.record) == reference
+    assert referred_by_record(reference.record) == reference.hash
 
 
 def test_equal_values_have_equal_references() -> None:
@@ -36,6 +39,12 @@ def test_other_bodies_refer_to_nothing() -> None:
     assert referred(bytes(100), None) is None
     assert referred(bytes(100), "text") is None
     assert referred(None, BLOB) is None
+    assert referred_by_record(b"") is None
+
+
+@given(st.recursive(st.none() | st.integers(-(2**63), 2**64 - 1) | st.binary() | st.text(), st.lists))
+def test_no_messagepack_is_taken_for_a_reference(value: object) -> None:
+    assert referred_by_record(msgpack.packb(value)) is None
 
 
 def test_a_piece_and_what_is_around_it_fit_a_frame_of_256_kib() -> None:
