@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from .errors import NoLagError, from_wire
 
 if TYPE_CHECKING:
     from nolag_broker.server.broker import Broker
+
+log = logging.getLogger("langgraph_nolag")
 
 STOP_WITHIN = 15.0  # seconds that the broker has to stop
 WORKER_WITHIN = 10.0  # seconds that a terminated worker has to drain
@@ -280,8 +283,13 @@ class _Running:
         await self.broker.start()
         self.url = self.broker.url
         self._started.set()
-        await self._stop.wait()
+        ends = [asyncio.ensure_future(self._stop.wait()), asyncio.ensure_future(self.broker.failed())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
         await self.broker.stop()
+        if self.broker.failure is not None:
+            log.error("the local broker has stopped: %s", self.broker.failure)
 
     def rooms(self) -> list[dict[str, Any]]:
         """`room.info` of every room. Blocks."""

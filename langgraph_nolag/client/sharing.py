@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import NoLagError
+from ..errors import NoLagError, from_wire
 from .feed import Feed
 from .numbered import Numbered
 from .requests import Answer
@@ -88,6 +88,8 @@ class Share(Numbered):
                     self._on_event({**event, "attempt": attempt})
         elif kind == "gap":
             self._on_gap(Gap(frame["from"], frame["to"], frame["epoch"]))
+        elif kind == "failed":
+            self._fail(from_wire(frame["err"]))
         elif kind == "message":
             self._on_message(frame)
 

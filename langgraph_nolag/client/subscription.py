@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import NoLagError
+from ..errors import NoLagError, from_wire
 from .numbered import Numbered
 from .requests import Answer
 
@@ -106,6 +106,8 @@ class Subscription(Numbered):
             self._position, self._epoch = frame["to"], frame["epoch"]
             if self._on_gap is not None:
                 self._on_gap(Gap(frame["from"], frame["to"], frame["epoch"]))
+        elif kind == "failed":
+            self._fail(from_wire(frame["err"]))
         elif kind == "message" and self._on_message is not None:
             self._on_message(frame)
 

@@ -67,6 +67,10 @@ class HostedRoom:
         found.extend((caller.session, request) for _, caller, request, _ in self.inbox if request is not None)
         return found
 
+    def unanswered(self) -> list[tuple[str, int]]:
+        """Session and request of all whose answer waits for a body: for when there never will be one."""
+        return [(e.session, e.id) for said in self.unsaid for e in said.effects[said.next :] if isinstance(e, Reply)]
+
 
 class Said:
     """What a stored turn has to say: effects, then events. A batch of it waits when bodies have to be fetched."""

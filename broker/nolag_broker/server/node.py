@@ -25,6 +25,7 @@ from .alarms import Alarms
 from .behind import Behind, catch_up
 from .bodies import BodyCache, Encoder
 from .calendar import moments
+from .errors import storage_failed
 from .fanout import Feed
 from .hosted import Call, HostedRoom, Work
 from .logs import get_logger, trace
@@ -379,12 +380,14 @@ class Node:
             return
         self._failed = True
         if isinstance(error, StorageFailed):
-            self._refusing = Refusal("storage_failed", "the broker could not write to its storage and stops", maybe_applied=True)
+            self._refusing = storage_failed()
         else:
             log.error("a defect in the broker", trace=trace(error))
             self._refusing = Refusal("internal", "a defect in the broker; it stops", maybe_applied=True)
         for hosted in list(self._rooms.values()):
             self._refuse(hosted, self._refusing)
+            for session, request in hosted.unanswered():
+                self._answer(session, request, self._refusing)
         self._relieve()
         self._on_failure(error)
 

@@ -18,6 +18,7 @@ from ..wire.codes import Close, Closes, Refusal
 from ..wire.topics import check_name
 from .auth import SYSTEM, Identity
 from .blobs import BLOB_OPERATIONS
+from .errors import storage_failed
 from .fanout import Subscription
 from .log_ops import LOG_OPERATIONS
 from .logs import get_logger, trace
@@ -193,7 +194,8 @@ class Session:
         async def answer() -> None:
             try:
                 ok = await work
-            except StorageFailed:
+            except StorageFailed:  # said here: who does not hear of it asks the next broker the same
+                self.refuse(request, storage_failed())
                 raise
             except Refusal as refusal:
                 self.refuse(request, refusal)

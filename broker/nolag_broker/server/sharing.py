@@ -19,6 +19,7 @@ from ..engine.base import Engine, StorageFailed
 from ..wire.codec import pack
 from ..wire.frames import dealt_push
 from ..wire.topics import matcher
+from .errors import failed_push
 from .logs import get_logger, trace
 
 if TYPE_CHECKING:
@@ -231,6 +232,8 @@ class Sharing:
                     await self._read_on()
                 self._deal()
         except StorageFailed:
+            for seat in [member.seat for member in self.members.values() if member.seat is not None]:
+                seat.reader.send(failed_push(seat.number))
             raise
         except Exception as error:  # a defect must not look like silence: the connections are closed, the clients come back
             log.error("reading for a group broke", room=self._room, group=self.group.id[0], trace=trace(error))

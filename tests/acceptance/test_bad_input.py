@@ -1,0 +1,357 @@
+"""What goes wrong is said: a typed error, and whether to try again (`retryable`) or to look first (`maybe_applied`).
+
+Everything here goes through the public API, on a broker and, where its disk is concerned, a broker process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langgraph_nolag import LocalBroker, Room, connect
+from langgraph_nolag.errors import (
+    AlreadyDecided,
+    BadRequest,
+    NoLagError,
+    NotAuthorized,
+    NotEncodable,
+    RevisionConflict,
+    StorageFailed,
+    TaskFailed,
+    ToolFailed,
+)
+
+Join = Callable[[str], Awaitable[Room]]
+WITHIN = 20.0  # seconds that anything here may take
+
+
+@pytest.fixture
+async def join() -> AsyncIterator[Join]:
+    """Join a room as an actor."""
+    async with AsyncExitStack() as stack:
+        broker = stack.enter_context(LocalBroker())
+
+        async def joined(actor: str) -> Room:
+            client = await stack.enter_async_context(connect(broker.url, token=broker.token(actor), actor=actor))
+            return await client.join("demo")
+
+        yield joined
+
+
+async def refused(awaited: Awaitable[Any], error: type[NoLagError], **detail: Any) -> NoLagError:
+    """It must be refused with just this error, for good, and without having done anything."""
+    with pytest.raises(error) as caught:
+        await asyncio.wait_for(awaited, WITHIN)
+    assert type(caught.value) is error
+    assert (caught.value.retryable, caught.value.maybe_applied) == (False, False)
+    assert {name: caught.value.detail[name] for name in detail} == detail
+    return caught.value
+
+
+async def events(room: Room) -> list[str]:
+    page = await room.link.acall("log.read", limit=1000)
+    return [event["type"] for event in page["events"]]
+
+
+# ------------------------------------------------------------------------------------------ what is asked
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("delay", -1),
+        ("delay", float("nan")),
+        ("timeout", 0),
+        ("timeout", -5.0),
+        ("attempt_timeout", -1),
+        ("max_attempts", 0),
+        ("priority", 2**40),
+        ("concurrency_limit", 0),
+        ("retry", "sometimes"),
+        ("retry", {"backoff": 2}),
+        ("retry", {"initial": -1}),
+        ("retry", {"factor": 0}),
+        ("retry", {"jitter": 2}),
+        ("retry", {"maximum": float("inf")}),
+    ],
+)
+async def test_a_task_that_makes_no_sense(join: Join, field: str, value: Any) -> None:
+    """A negative delay, a retry policy that is none, and their like: the error names the field, and nothing is accepted."""
+    room = await join("planner")
+    error = await refused(room.handoff.dispatch("draft", **{field: value}), BadRequest, field=field)
+    assert field in str(error)
+    assert "task.dispatched" not in await events(room)
+
+
+async def test_a_value_that_can_not_be_encoded_is_not_sent(join: Join) -> None:
+    room = await join("planner")
+    value = {"steps": [1, {"tool": object()}]}
+    for awaited in (
+        room.handoff.dispatch("draft", value),
+        room.blackboard.set("plan", value),
+        room.publish("notes", value),
+        room.inbox.send("planner", value),
+        room.observe.emit("draft.started", value),
+        room.approve.request("publish", value),
+        room.tools.invoke("search", value),
+    ):
+        error = await refused(awaited, NotEncodable)
+        assert ".steps[1].tool" in str(error), "it says where"
+    assert await events(room) == ["room.opened", "presence.joined"]
+
+
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
+async def test_a_result_that_can_not_be_encoded(join: Join, is_async: bool) -> None:
+    """No retry would help, so there is none; the dispatcher is told why, and the worker goes on."""
+    room = await join("writer")
+
+    def blocking(task: Any) -> Any:
+        return {"draft": object()} if task.payload == "bad" else "fine"
+
+    async def handler(task: Any) -> Any:
+        return blocking(task)
+
+    async with room.handoff.serve(handler if is_async else blocking, capabilities=["draft"]):
+        bad = await room.handoff.dispatch("draft", "bad", capabilities=["draft"], max_attempts=3)
+        error = await refused(bad.result(timeout=WITHIN), TaskFailed)
+        assert isinstance(error, TaskFailed)
+        assert error.error_type == "NotEncodable"
+        assert ".draft" in str(error)
+        assert [info.id for info in await room.handoff.dead_letters()] == [bad.id]
+        good = await room.handoff.dispatch("draft", "good", capabilities=["draft"])
+        assert await good.result(timeout=WITHIN) == "fine"
+
+
+async def test_an_effect_whose_result_can_not_be_encoded(join: Join) -> None:
+    """The effect was done, and that can't be recorded: the attempt fails rather than go on as if it were."""
+    room = await join("writer")
+
+    async def handler(task: Any) -> Any:
+        return await task.effect("charge", lambda: object())
+
+    async with room.handoff.serve(handler):
+        task = await room.handoff.dispatch("pay", max_attempts=1)
+        error = await refused(task.result(timeout=WITHIN), TaskFailed)
+        assert isinstance(error, TaskFailed)
+        assert error.error_type == "NotEncodable"
+
+
+async def test_a_tool_that_fails(join: Join) -> None:
+    room = await join("writer")
+
+    def search(q: str) -> str:
+        """Search."""
+        raise LookupError("no such shelf")
+
+    async with room.tools.serve([search]):
+        error = await refused(room.tools.invoke("search", {"q": "tea"}), ToolFailed)
+        assert "no such shelf" in str(error)
+
+
+async def test_a_revision_from_the_future(join: Join) -> None:
+    room = await join("writer")
+    await refused(room.blackboard.set("plan", 1, expected=7), RevisionConflict, revision=0)
+    entry = await room.blackboard.set("plan", 1, expected=0)
+    await refused(room.blackboard.set("plan", 2, expected=entry.revision + 1), RevisionConflict, revision=1)
+    await refused(room.blackboard.delete("plan", expected=99), RevisionConflict, revision=1)
+    await refused(room.blackboard.set("plan", 2, expected=-1), BadRequest, field="expected")
+    found = await room.blackboard.get("plan")
+    assert found is not None
+    assert (found.value, found.revision) == (1, 1)
+
+
+# ------------------------------------------------------------------------------------------ decisions
+
+
+async def test_a_decision_by_someone_not_allowed(join: Join) -> None:
+    writer, eve = await join("writer"), await join("eve")
+    request = await writer.approve.request("pay", {"eur": 5}, approvers=["ana", "role:finance"])
+    await refused(eve.approve.decide(request.id, "approve", by="ana"), NotAuthorized, approvers=["ana", "role:finance"])
+    await refused(eve.approve.delegate(request.id, "eve"), NotAuthorized)
+    assert [pending.votes for pending in await writer.approve.pending()] == [()]
+
+
+async def test_a_decision_that_was_not_asked_for(join: Join) -> None:
+    room = await join("ana")
+    request = await room.approve.request("pay", {"eur": 5}, allow=["approve", "edit", "reject"])
+    await refused(room.approve.decide(request.id, "respond", message="hm"), BadRequest, field="type")
+    await refused(room.approve.decide(request.id, "perhaps"), BadRequest, field="type")
+    await refused(room.approve.decide(request.id, "edit"), BadRequest, field="body")
+    await refused(room.approve.decide(request.id, "edit", args={"eur": object()}), NotEncodable)
+    await refused(room.approve.decide(request.id, "approve", digest="of something else"), BadRequest, field="digest")
+    assert len(await room.approve.pending()) == 1
+
+
+async def test_a_second_decision(join: Join) -> None:
+    ana, ben = await join("ana"), await join("ben")
+    request = await ana.approve.request("pay", {"eur": 5})
+    await ana.approve.decide(request.id, "reject", message="too much")
+    for type in ("approve", "reject"):
+        error = await refused(ben.approve.decide(request.id, type), AlreadyDecided)
+        assert (error.detail["decision"]["actor"], error.detail["decision"]["approved"]) == ("ana", False)
+    await refused(request.withdraw(), AlreadyDecided)
+    assert (await request.decision(WITHIN)).message == "too much"
+
+
+# ------------------------------------------------------------------------------------------ the disk
+
+
+class Broker:
+    """A broker process on one folder, which comes back at the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self._port = 0
+        self._errors = folder / "broker.log"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "langgraph_nolag", "broker", "--path", str(self.data), "--port", str(self._port)]
+        with self._errors.open("ab") as errors:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert self.process.stdout is not None
+        self._port = int(self.process.stdout.readline().rsplit(":", 1)[1])
+
+    def ended(self) -> str:
+        """Wait until it has stopped by itself, cleanly, with the status that says so; its last word."""
+        assert self.process.wait(WITHIN) == 1
+        self.close()
+        said = self._errors.read_text()
+        assert "Traceback" not in said
+        last = said.splitlines()[-1]
+        assert last.startswith("stopped: ")
+        return last
+
+    def connect(self) -> Any:
+        found = json.loads((self.data / "credentials.json").read_text())
+        return connect(found["url"], token=found["token"])
+
+    def close(self) -> None:
+        assert self.process.stdout is not None
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    broker = Broker(tmp_path)
+    yield broker
+    broker.close()
+
+
+def storage_failed(error: NoLagError) -> None:
+    assert (error.code, error.retryable, error.maybe_applied) == ("storage_failed", False, True)
+
+
+async def test_a_disk_that_is_full(broker: Broker) -> None:
+    """What fails is said to have failed, though it may be there; the broker stops; with room on its disk it serves all that it said."""
+    acknowledged: list[int] = []
+    broker.start()
+    async with broker.connect() as client:
+        room = await client.join("demo")
+        size = sum(file.stat().st_size for file in broker.data.iterdir()) + 200_000
+        resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, (size, size))
+        with pytest.raises(StorageFailed) as caught:
+            while len(acknowledged) < 100:
+                note = {"n": len(acknowledged), "text": "x" * 10_000}
+                acknowledged.append(await room.publish("notes", note))
+        storage_failed(caught.value)
+        assert 0 < len(acknowledged) < 100
+        await asyncio.to_thread(broker.ended)
+        await asyncio.to_thread(broker.start)
+        async with asyncio.timeout(WITHIN):  # the same client, which has come back by itself
+            after = await room.publish("notes", "after")
+            found = [message async for message in _until(room.subscribe("notes", since=0), after)]
+    assert {message.seq for message in found} >= {*acknowledged, after}
+    assert [message.body["n"] for message in found if message.seq in acknowledged] == list(range(len(acknowledged)))
+
+
+async def _until(stream: Any, last: int) -> AsyncIterator[Any]:
+    async for message in stream:
+        yield message
+        if message.seq == last:
+            return
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of a broker in the middle of which a bit has flipped: in the room `hurt`; the room `sound` is as it was."""
+    path = tmp_path_factory.mktemp("damaged") / "data"
+
+    async def fill(broker: LocalBroker) -> None:
+        async with connect(broker.url, token=broker.token("writer")) as client:
+            hurt, sound = await client.join("hurt"), await client.join("sound")
+            for room in (hurt, sound):
+                for n in range(20):
+                    await room.publish("notes", {"n": n, "text": "x" * 5000})
+                    if n == 10:
+                        await room.blackboard.set("plan", f"the plan of {room.link.room}")
+
+    with LocalBroker(path=path) as broker:
+        asyncio.run(fill(broker))
+    content = bytearray((path / "rooms.db").read_bytes())
+    content[content.index(b"the plan of hurt")] ^= 1
+    (path / "rooms.db").write_bytes(content)
+    return path
+
+
+async def by_key(room: Room) -> None:
+    await room.blackboard.get("plan")
+
+
+async def page_by_page(room: Room) -> None:
+    await events(room)
+
+
+async def as_a_stream(room: Room) -> None:
+    async for _ in room.subscribe("notes", since=0):
+        pass
+
+
+async def in_a_group(room: Room) -> None:
+    async for message in room.subscribe("notes", since=0, group="readers"):
+        await message.ack()
+
+
+@pytest.mark.parametrize("read", [by_key, page_by_page, as_a_stream, in_a_group])
+async def test_a_database_that_is_damaged_in_the_middle(damaged: Path, broker: Broker, read: Any) -> None:
+    """Whoever comes upon the damage is told, however it reads; the broker stops and says where it is; started again it serves the rest."""
+    shutil.copytree(damaged, broker.data)
+    broker.start()
+    async with broker.connect() as client:
+        room = await client.join("hurt")
+        with pytest.raises(StorageFailed) as caught:
+            await asyncio.wait_for(read(room), WITHIN)
+        storage_failed(caught.value)
+        assert "damaged" in await asyncio.to_thread(broker.ended)
+        await asyncio.to_thread(broker.start)
+        async with asyncio.timeout(WITHIN):
+            sound = await client.join("sound")
+            await sound.publish("notes", "goes on")
+            entry = await sound.blackboard.get("plan")
+            assert entry is not None
+            assert entry.value == "the plan of sound"
+            await room.publish("notes", "what is not damaged goes on too")
+
+
+async def test_a_broker_in_this_process_stops_too(damaged: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with LocalBroker(path=damaged) as broker:
+        async with connect(broker.url, token=broker.token("reader")) as client:
+            room = await client.join("hurt")
+            with pytest.raises(StorageFailed) as caught:
+                await asyncio.wait_for(by_key(room), WITHIN)
+            storage_failed(caught.value)
+    assert "damaged" in caplog.text
+    with LocalBroker(path=damaged) as broker:
+        async with connect(broker.url, token=broker.token("reader")) as client:
+            assert await (await client.join("sound")).blackboard.get("plan") is not None
