@@ -31,6 +31,15 @@ def milliseconds(taken: dict[str, list[float]], what: str) -> str:
     return "\n".join([*lines, ""])
 
 
+def percentiles(taken: dict[str, list[float]], what: str) -> str:
+    lines = [f"| {what} | commits | p50, ms | p99, ms | longest, ms |", "|---|---|---|---|---|"]
+    for name, values in taken.items():
+        found = sorted(values)
+        cells = [f"{len(found):,}", *(f"{found[int((len(found) - 1) * part)]:.2f}" for part in (0.5, 0.99, 1.0))]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
 def table(title: str, rows: dict[str, float]) -> str:
     return "\n".join([f"| {title} | |", "|---|---|", *(f"| {name} | {value:,.2f} |" for name, value in rows.items()), ""])
 

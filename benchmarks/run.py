@@ -10,12 +10,12 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import cold_start, finished, idle, remote_node, round_trip
+from . import cold_start, commits, finished, idle, remote_node, round_trip
 from .contenders import CONTENDERS
 from .machine import describe
-from .report import figure, milliseconds, round_trips, table
+from .report import figure, milliseconds, percentiles, round_trips, table
 
-PARTS = ("round_trip", "cold_start", "remote_node", "idle", "finished")
+PARTS = ("round_trip", "cold_start", "remote_node", "idle", "finished", "commits")
 
 
 def main() -> None:
@@ -64,6 +64,9 @@ def main() -> None:
         report += [f"All agents together took {found.clients_cpu:.2f} % of a core.", ""]
     if "finished" in parts:
         report += ["## Finished tasks", "", _finished(finished.measure(folder / "finished", options.finished))]
+    if "commits" in parts:
+        report += ["## Commits beside other work", "", percentiles(commits.measure(folder / "commits"), "beside a commit goes on")]
+        report += ["Commits of 32 events of 1 KiB, the engine alone; a history of 64 MiB is replayed and trimmed.", ""]
     text = "\n".join(report)
     options.output.write_text(text)
     print(f"\n{text}\nwritten to {options.output}")
