@@ -36,6 +36,9 @@ log = get_logger("node")
 MAX_WAITING: Final = 32 << 20  # bytes of requests decided or to be decided for the next commit; past it, connections are not read
 
 
+AT_ONCE: Final = 64  # commands of a room decided in one turn: the first are being stored while the next are decided
+
+
 class Node:
     """Rooms, and the commits of all of them.
 
@@ -225,12 +228,15 @@ class Node:
         room = hosted.room
         if room is None or hosted.blocked:
             return
-        if any(room.needs(command) for command, _, _, _ in hosted.inbox if not callable(command)):
+        inbox = hosted.inbox[:AT_ONCE]
+        if any(room.needs(command) for command, _, _, _ in inbox if not callable(command)):
             hosted.blocked = True
             self.spawn(self._decide_with(hosted, room))
         else:
-            inbox, hosted.inbox = hosted.inbox, []
+            del hosted.inbox[:AT_ONCE]
             self._decide_all(hosted, room, inbox, {}, env)
+            if hosted.inbox:
+                self._wake(hosted)
 
     async def _decide_with(self, hosted: HostedRoom, room: Room) -> None:
         """Decide what is in the inbox by now, with the cold rows it needs; nothing of the room is decided while they are read."""
@@ -338,6 +344,8 @@ class Node:
         self._relieve()
 
     def _relieve(self) -> None:
+        if self._ready and not self._failed:
+            return  # what is still to be decided has its place, and is asked about again after that
         self._waiting_bytes = 0
         if self._relief is not None:
             self._relief.set_result(None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from langgraph_nolag.client.io import Courier, IoThread, io_thread
+from langgraph_nolag.client.io import AT_ONCE, Courier, IoThread, io_thread
 from langgraph_nolag.client.latch import Latch
 from langgraph_nolag.errors import Disconnected, WrongThread
 
@@ -68,6 +68,9 @@ async def test_a_courier_wakes_its_loop_once_for_many_calls() -> None:
     courier, seen = Courier(loop), []
     for n in range(100):
         courier.post(seen.append, n)
+    for done in range(AT_ONCE, 100, AT_ONCE):  # the loop looks around in between
+        await asyncio.sleep(0)
+        assert seen == list(range(done))
     await asyncio.sleep(0)
     assert seen == list(range(100))
     assert wakes == 1
