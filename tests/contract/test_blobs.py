@@ -125,6 +125,19 @@ async def test_a_trim_in_the_middle_of_a_batch_keeps_what_the_rest_refers_to(eng
     assert [n for n, blob in enumerate(blobs, 1) if await engine.blob_size("r", blob.hash)] == [2, 4, 8, 9, 10]
 
 
+async def test_the_floor_for_so_many_bytes_of_values(engine: Engine) -> None:
+    assert await engine.values_floor("r", 0) == 0
+    one, two, three = [await store(engine, value(1000 * n, n)) for n in (1, 2, 3)]
+    await refer(engine, one, two, three, two, one)
+    await store(engine, value(9000))  # that no event refers to does not count
+    floors = {10_000: 0, 6000: 0, 5999: 4, 3000: 4, 2999: 5, 1000: 5, 999: 6, 0: 6}
+    assert {size: await engine.values_floor("r", size) for size in floors} == floors
+    await engine.trim("r", 4, [])
+    await engine.collect_blobs(spare_nothing)
+    assert await engine.values_floor("r", 3000) == 0
+    assert await engine.values_floor("r", 2999) == 5
+
+
 async def records(engine: Engine, *deleted: str, **references: Reference | None) -> None:
     rows = {key: one.record if one is not None else None for key, one in references.items()}
     assert await engine.commit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 from zlib import crc32
@@ -13,6 +14,7 @@ from .trimming import Log, Read
 
 PIECE_BITS: Final = 20  # of the number of a piece
 CHECKPOINT: Final = 2  # pieces: left to SQLite, the write-ahead log would be copied 16 MiB at once, and commits wait for that
+ROWS: Final = 64  # read between two places to stop
 GO_AT_ONCE: Final = 4  # pieces of one transaction of the collection
 
 
@@ -24,6 +26,7 @@ class BlobTables:
         self._rooms = rooms
         self._last: int = sql.execute(SQL["last_blob"]).fetchone()[0]
         self._begun: dict[int, int] = {}  # blobs without a name, and their rooms
+        self._bytes: Counter[int] = Counter(dict(sql.execute(SQL["bytes_of_blobs"]).fetchall()))  # by room
 
     # -- writes
 
@@ -41,11 +44,11 @@ class BlobTables:
             self._sql.execute(SQL["begin_blob"], (blob, self._begun[blob]))
         row = blob << PIECE_BITS | number
         self._sql.execute(SQL["add_piece"], (row, piece, _sum(row, piece)))
-        if name is not None:
-            self._sql.execute(SQL["name_blob"], (*name, blob))
+        named = name is not None and self._sql.execute(SQL["name_blob"], (*name, blob)).rowcount
         self._sql.execute("COMMIT")
         if name is not None:
-            del self._begun[blob]
+            room = self._begun.pop(blob)
+            self._bytes[room] += name.size if named else 0
         if number % CHECKPOINT == CHECKPOINT - 1:
             yield
             self._sql.execute(SQL["checkpoint"]).fetchone()
@@ -75,14 +78,31 @@ class BlobTables:
             raise BlobDamaged(f"piece {number} of a large value of the room {room!r} is not what was written")
         return bytes(row[0])
 
+    def values_floor(self, room: str, max_bytes: int) -> Read[int]:
+        log = self._rooms[room]
+        if self._bytes[log.id] <= max_bytes:
+            return 0
+        counted: set[int] = set()
+        size, before = 0, log.end + 1
+        while rows := self._sql.execute(SQL["refs_down"], (log.id, before, ROWS)).fetchall():
+            for before, blob, its_size in rows:
+                if blob not in counted:
+                    counted.add(blob)
+                    size += its_size
+                if size > max_bytes:
+                    return int(before) + 1
+            yield
+        return 0
+
     # -- the end
 
     def collect(self, spare: Spare) -> Read[int]:
         count, after = 0, 0
         while row := self._sql.execute(SQL["unreferred"], (after,)).fetchone():
-            after, room, hash = row
-            if hash is not None and not spare(room, hash):
+            after, room, name, hash, size = row
+            if hash is not None and not spare(name, hash):
                 self._sql.execute(SQL["unname"], (after,))
+                self._bytes[room] -= size
                 hash = None
             yield
             if hash is None and after not in self._begun:

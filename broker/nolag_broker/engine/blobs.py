@@ -53,5 +53,9 @@ class BlobStore(Protocol):
             BlobDamaged: this piece can't be read.
         """
 
+    async def values_floor(self, room: str, max_bytes: int) -> int:
+        """The lowest sequence from which on the room's events refer to at most `max_bytes` of blobs, each counted once; 0 when all of them
+        do."""
+
     async def collect_blobs(self, spare: Spare) -> int:
         """Drop the blobs that nothing refers to, but for those to spare, and what is left of blobs that were given up. How many."""

@@ -56,6 +56,18 @@ class MemoryBlobs:
             raise BlobDamaged(f"piece {number} of a large value of the room {room!r} is not there")
         return pieces[number]
 
+    async def values_floor(self, room: str, max_bytes: int) -> int:
+        blobs = self._blobs.get(room, _Blobs())
+        counted: set[bytes] = set()
+        size = 0
+        for seq, hash in sorted(blobs.refs.items(), reverse=True):
+            if hash not in counted:
+                counted.add(hash)
+                size += blobs.held[hash][0]
+            if size > max_bytes:
+                return seq + 1
+        return 0
+
     async def collect_blobs(self, spare: Spare) -> int:
         count = 0
         for room, blobs in self._blobs.items():

@@ -16,6 +16,9 @@ INSERT INTO room (name, epoch) VALUES (?, ?);
 -- name: sum_room
 UPDATE room SET sum = ? WHERE id = ?;
 
+-- name: set_epoch
+UPDATE room SET epoch = ?, sum = ? WHERE id = ?;
+
 -- name: heads
 SELECT key, value, sum FROM kv WHERE room = ? AND space = 0;
 
@@ -74,6 +77,9 @@ SELECT key, NULL, NULL FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key
 -- name: last_blob
 SELECT coalesce(max(id), 0) FROM blob;
 
+-- name: bytes_of_blobs
+SELECT room, sum(size) FROM blob WHERE hash IS NOT NULL GROUP BY room;
+
 -- name: begin_blob
 INSERT INTO blob (id, room) VALUES (?, ?);
 
@@ -96,6 +102,9 @@ INSERT INTO blob_ref (room, seq, blob) SELECT ?, ?, id FROM blob WHERE room = ? 
 -- name: refs
 SELECT seq FROM blob_ref WHERE room = ? AND seq >= ? AND seq < ?;
 
+-- name: refs_down
+SELECT seq, blob.id, size FROM blob_ref JOIN blob ON blob.id = blob_ref.blob WHERE blob_ref.room = ? AND seq < ? ORDER BY seq DESC LIMIT ?;
+
 -- name: release
 DELETE FROM blob_ref WHERE (room, seq) IN (VALUES :rows);
 
@@ -112,7 +121,8 @@ DELETE FROM blob_key WHERE room = ? AND key = ?;
 DELETE FROM blob_key WHERE room = ? AND key >= ? AND key < ?;
 
 -- name: unreferred
-SELECT blob.id, room.name, hash FROM blob JOIN room ON room.id = blob.room WHERE refs = 0 AND blob.id > ? ORDER BY blob.id LIMIT 1;
+SELECT blob.id, room.id, room.name, hash, size FROM blob JOIN room ON room.id = blob.room
+WHERE refs = 0 AND blob.id > ? ORDER BY blob.id LIMIT 1;
 
 -- name: unname
 UPDATE blob SET hash = NULL WHERE id = ? AND refs = 0;

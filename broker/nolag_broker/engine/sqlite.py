@@ -15,7 +15,8 @@ from typing import Any, Final, TypeVar
 
 from ..core.event import Event
 from ..core.turn import Turn
-from .base import RoomImage, SequenceConflict, StorageFailed
+from .backup import seal
+from .base import BackupFailed, RoomImage, SequenceConflict, StorageFailed
 from .blobs import BlobDamaged, Name, Spare
 from .keys import KeyRange
 from .tables import Tables, batches
@@ -45,6 +46,22 @@ class SqliteEngine:
 
     async def close(self) -> None:
         await self._thread.stop()
+
+    async def back_up(self, folder: Path) -> int:
+        """Copy the database into a folder, which is there and has none, while it is in use: as it is when this returns. A broker that
+        starts on the copy gives every room a new epoch.
+
+        Returns:
+            How many events the logs in the copy have.
+
+        Raises:
+            BackupFailed: what is in the folder is of no use.
+            StorageFailed: of the database itself.
+        """
+        file = folder / FILE
+        events = await self._thread.copy(file)
+        await asyncio.to_thread(seal, file, events)
+        return events
 
     async def rooms(self) -> dict[str, int]:
         return await self._thread.do(lambda tables: tables.rooms())
@@ -111,6 +128,9 @@ class SqliteEngine:
     async def piece(self, room: str, hash: bytes, number: int) -> bytes | None:
         return await self._thread.read(lambda tables: tables.blobs.piece(room, hash, number))
 
+    async def values_floor(self, room: str, max_bytes: int) -> int:
+        return await self._thread.read(lambda tables: tables.blobs.values_floor(room, max_bytes))
+
     async def collect_blobs(self, spare: Spare) -> int:
         return await self._thread.read(lambda tables: tables.blobs.collect(spare))
 
@@ -135,6 +155,7 @@ class _Thread:
         self._delivering = False
         self._failure: StorageFailed | None = None
         self._thread: threading.Thread | None = None
+        self._reads: deque[_Job] = deque()  # under way
         self._loop: asyncio.AbstractEventLoop
 
     async def start(self) -> None:
@@ -155,6 +176,9 @@ class _Thread:
     def read(self, call: Callable[[Tables], Read[T]]) -> asyncio.Future[T]:
         return self._submit(_Job(self._loop.create_future(), read=call))
 
+    def copy(self, file: Path) -> asyncio.Future[int]:
+        return self.do(lambda tables: tables.back_up(file, partial(self._between, tables)))
+
     def _submit(self, job: _Job) -> asyncio.Future[Any]:
         if self._thread is None or not self._thread.is_alive():
             job.future.set_exception(self._failure or StorageFailed("the database is closed"))
@@ -171,20 +195,28 @@ class _Thread:
             self._finish(opened, None, error)
             return
         self._finish(opened, None, None)
-        reads: deque[_Job] = deque()
         try:
-            while self._take_jobs(tables, reads):
-                if reads:
-                    self._piece(tables, reads)
+            while self._take_jobs(tables, wait=not self._reads):
+                if self._reads:
+                    self._piece(tables)
         finally:
             tables.close()
             self._failure = self._failure or StorageFailed("the database is closed")
-            for job in reads:
+            for job in self._reads:
                 self._finish(job.future, None, self._failure)
 
-    def _take_jobs(self, tables: Tables, reads: deque[_Job]) -> bool:
-        """Do what has come, writes at once; wait for something only when no read is under way. False: stop."""
-        wait = not reads
+    def _between(self, tables: Tables) -> None:
+        """What is done between two pieces of a copy: all that has come, and a piece of a read."""
+        if not self._take_jobs(tables, wait=False):
+            self._jobs.put(None)  # once more, for who waits for the next job
+            raise BackupFailed("the broker is stopping")
+        if self._reads:
+            self._piece(tables)
+        if self._failure is not None:
+            raise BackupFailed("the broker's own storage failed") from self._failure
+
+    def _take_jobs(self, tables: Tables, wait: bool) -> bool:
+        """Do what has come, writes at once. False: stop."""
         while True:
             try:
                 job = self._jobs.get(block=wait)
@@ -194,13 +226,13 @@ class _Thread:
                 return False
             wait = False
             if job.do is None:
-                reads.append(job)
+                self._reads.append(job)
             else:
                 self._guard(job.future, partial(job.do, tables))
 
-    def _piece(self, tables: Tables, reads: deque[_Job]) -> None:
+    def _piece(self, tables: Tables) -> None:
         """Some milliseconds of the read that has waited longest."""
-        job = reads.popleft()
+        job = self._reads.popleft()
         until = perf_counter() + PIECE
 
         def advance() -> Any:
@@ -212,7 +244,7 @@ class _Thread:
                     next(job.pieces)
                 except StopIteration as end:
                     return end.value
-            reads.append(job)
+            self._reads.append(job)
             return _UNDER_WAY
 
         self._guard(job.future, advance)
@@ -224,7 +256,7 @@ class _Thread:
             return
         try:
             result = call()
-        except BlobDamaged as error:  # of one value: what else the file holds is as sound as before
+        except (BlobDamaged, BackupFailed) as error:  # of one value, or of a copy: what the file holds is as sound as before
             self._finish(future, None, error)
             return
         except Exception as error:

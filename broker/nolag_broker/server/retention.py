@@ -88,9 +88,13 @@ class Retention:
         if policy.count is not None and last + 1 - first > policy.count + policy.count // SLACK:
             floor = last + 1 - policy.count
         if policy.bytes is not None and self._small.get(name) != (last, policy):  # an idle room costs nothing
-            if await engine.floor(name, policy.bytes + policy.bytes // SLACK) > first:
+            most = policy.bytes + policy.bytes // SLACK
+            large = await engine.floor(name, most) > first, await engine.values_floor(name, most) > first
+            if large[0]:
                 floor = max(floor, await engine.floor(name, policy.bytes))
-            else:
+            if large[1]:
+                floor = max(floor, await engine.values_floor(name, policy.bytes))
+            if not any(large):
                 self._small[name] = last, policy
         if policy.age is not None and first <= last:
             now = time.time()

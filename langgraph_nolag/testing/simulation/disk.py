@@ -185,6 +185,9 @@ class SimulatedEngine:
     async def piece(self, room: str, hash: bytes, number: int) -> bytes | None:
         return await (await self._read()).piece(room, hash, number)
 
+    async def values_floor(self, room: str, max_bytes: int) -> int:
+        return await (await self._read()).values_floor(room, max_bytes)
+
     async def collect_blobs(self, spare: Spare) -> int:
         return await self._both(lambda store: store.collect_blobs(spare))
 

@@ -268,6 +268,20 @@ async def test_what_nothing_refers_to_is_collected(start: Start, engine: str) ->
             await gone
 
 
+@pytest.mark.parametrize("engine", ["memory", "sqlite"])
+async def test_a_room_that_is_bounded_in_bytes_is_bounded_in_values(start: Start, engine: str) -> None:
+    broker = await start(engine=engine, trim_every=0.02, keep_uploads=0.1)
+    client = await broker.client()
+    await (await broker.admin()).call("room.configure", retention={"bytes": 100_000})
+    references = []
+    for n in range(12):
+        references.append(await put(client, bytes([n]) * 20_000))
+        await client.call("event.emit", type="note.taken", **referring(references[-1]))
+    await asyncio.gather(*(collected(client, reference) for reference in references[:6]))
+    for reference in references[-5:]:
+        assert len(await get(client, reference)) == 20_000
+
+
 async def test_a_damaged_value_is_named_and_nothing_else_suffers(start: Start) -> None:
     broker = await start(engine="sqlite")
     client = await broker.client()
