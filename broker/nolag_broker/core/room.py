@@ -56,7 +56,7 @@ class Room:
 
         # the moment: who asks, when, and what was fetched for it
         self.caller = BROKER
-        self.env = Env(0.0, 0.0, lambda: 0.5, lambda: "", lambda cron, tz, at: (0.0, 0.0))
+        self.env = Env(0.0, 0.0, lambda: 0.5, lambda: "")
         self._cold: Mapping[str, bytes | None] = {}
 
         # what changed since the last `take`

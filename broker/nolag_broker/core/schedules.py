@@ -1,6 +1,6 @@
 """Schedules: tasks that the room dispatches by itself, whenever the moments of a cron line come.
 
-The room knows no calendar. The server tells it the moments of a line (`Env.moments`), and what it was told is in the events: folding
+The room knows no calendar. The server tells it the moments of a line (`Env.calendar`), and what it was told is in the events: folding
 them needs no calendar, and whoever has other time zone data later folds alike.
 
 A moment is fired in one commit with the task it brings and the moment that is next, so that no crash fires it twice or not at
@@ -175,12 +175,17 @@ class Schedules:
         room, first = self._room, schedule.next
         assert first is not None
         data: dict[str, Any] = {"schedule": schedule.name}
+        calendar, cron, tz = room.env.calendar, schedule.data["cron"], schedule.data["tz"]
+        moment = first
         try:
-            moment = max(first, self._moments(schedule, room.env.wall)[0])
-            data.update(moment=moment, next=self._moments(schedule, max(room.env.wall, moment))[1])
+            following = calendar.after(cron, tz, first)
+            if following <= room.env.wall:
+                moment = max(first, calendar.until(cron, tz, room.env.wall))
+                following = calendar.after(cron, tz, room.env.wall)
         except Refusal as refusal:  # the line was good once; this machine's calendar knows its zone no more
             room.emit("schedule.paused", schedule.type, {**data, "reason": refusal.message})
             return
+        data.update(moment=moment, next=following)
         if moment != first:
             data["first"] = first
         if (reason := self._hindered(schedule)) is not None:
@@ -209,9 +214,6 @@ class Schedules:
             facts["deadline"] = room.env.wall + timeout
         room.emit("task.dispatched", schedule.type, facts, parent=room.seq)
 
-    def _moments(self, schedule: Schedule, at: float) -> tuple[float, float]:
-        return self._room.env.moments(schedule.data["cron"], schedule.data["tz"], at)
-
     # -- decisions
 
     def set(self, command: ScheduleSet, caller: Caller) -> dict[str, Any]:
@@ -220,7 +222,7 @@ class Schedules:
         room.allow(*verb_on(job.kind, job.type))
         former = self._by_name.get(command.schedule)
         after = room.env.wall if former is None else max(room.env.wall, former.fired)
-        following = room.env.moments(command.cron, command.tz, after)[1]
+        following = room.env.calendar.after(command.cron, command.tz, after)
         if former is None and len(self._by_name) >= (bound := room.limits.schedules):
             raise Refusal("overloaded", f"the room has {bound} schedules already", detail={"max": bound})
         if former is not None:
@@ -251,7 +253,8 @@ class Schedules:
     def resume(self, command: ScheduleResume, caller: Caller) -> dict[str, Any]:
         schedule = self._find(command.schedule)
         if schedule.paused:
-            following = self._moments(schedule, max(self._room.env.wall, schedule.fired))[1]
+            env = self._room.env
+            following = env.calendar.after(schedule.data["cron"], schedule.data["tz"], max(env.wall, schedule.fired))
             self._room.emit("schedule.resumed", schedule.type, {"schedule": schedule.name, "next": following})
         return schedule.info()
 

@@ -8,10 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from ..wire.codes import Refusal
 from ..wire.grants import Grants
 from .event import Event
+
+
+class Calendar:
+    """When cron lines come, in seconds since 1970. This one knows none: to fold needs no calendar; who decides brings one.
+
+    Raises:
+        Refusal: `bad_request`. It is no cron line, it never comes, or the time zone is not known.
+    """
+
+    def after(self, cron: str, tz: str, moment: float) -> float:
+        """The first moment of the line after this one."""
+        raise Refusal("bad_request", "cron: nobody knows a calendar here", detail={"field": "cron"})
+
+    def until(self, cron: str, tz: str, moment: float) -> float:
+        """The last moment of the line until this one, itself included; 0: there is none."""
+        raise Refusal("bad_request", "cron: nobody knows a calendar here", detail={"field": "cron"})
+
+
+NO_CALENDAR: Final = Calendar()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +43,14 @@ class Env:
         wall: seconds since 1970, UTC.
         random: a number in [0, 1), for jitter.
         new_id: makes an identifier that is unique in the world.
-        moments: `moments(cron, tz, at)`, of the moments of a cron line in a time zone: the last one until `at` and the first one after
-            it (0: there is none). Raises `Refusal` (`bad_request`): it is no cron line, it never comes, the zone is not known.
+        calendar: knows when cron lines come.
     """
 
     now: float
     wall: float
     random: Callable[[], float]
     new_id: Callable[[], str]
-    moments: Callable[[str, str, float], tuple[float, float]]
+    calendar: Calendar = NO_CALENDAR
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,34 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from math import floor
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
+from ..core.turn import Calendar
 from ..wire.codes import Refusal
 
 FIELDS: Final = "minute, hour, day of the month, month, day of the week; seconds may come before them"
 
 
-def moments(cron: str, tz: str, at: float) -> tuple[float, float]:
-    """The last moment of the line until `at` and the first one after it, in seconds since 1970; 0 for one that there is not.
+class CronCalendar(Calendar):
+    """See `Calendar`. Where a clock is set back the library goes by what the clock shows, and may begin on the wrong side of a moment."""
 
-    Raises:
-        Refusal: `bad_request`. It is no cron line, it never comes, or the zone is not known.
-    """
-    zone = _zone(tz)
-    now = floor(at)
-    # Where a clock is set back the library goes by what the clock shows, and may name a moment on the wrong side of `at` first.
-    last = next((moment for moment in _walk(cron, zone, now + 1, reverse=True) if moment <= at), 0.0)
-    following = next((moment for moment in _walk(cron, zone, now) if moment > at), 0.0)
-    if not following:
+    def after(self, cron: str, tz: str, moment: float) -> float:
+        return _after(cron, tz, moment)
+
+    def until(self, cron: str, tz: str, moment: float) -> float:
+        return next((there for there in _walk(cron, tz, floor(moment) + 1, reverse=True) if there <= moment), 0.0)
+
+
+CALENDAR: Final = CronCalendar()
+
+
+@lru_cache(maxsize=1024)
+def _after(cron: str, tz: str, moment: float) -> float:
+    """Schedules that have a line in common have their moments in common."""
+    following = next((there for there in _walk(cron, tz, floor(moment)) if there > moment), None)
+    if following is None:
         raise Refusal("bad_request", f"cron: {cron!r} never comes", detail={"field": "cron"})
-    return last, following
+    return following
 
 
-def _walk(cron: str, zone: tzinfo, start: int, *, reverse: bool = False) -> Iterator[float]:
+def _walk(cron: str, tz: str, start: int, *, reverse: bool = False) -> Iterator[float]:
+    zone = _zone(tz)
     try:
         for moment in CronSim(cron, datetime.fromtimestamp(start, zone), reverse):
             yield moment.timestamp()

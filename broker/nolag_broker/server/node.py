@@ -24,7 +24,7 @@ from ..wire.codes import Refusal
 from .alarms import Alarms
 from .behind import Behind, catch_up
 from .bodies import BodyCache, Encoder
-from .calendar import moments
+from .calendar import CALENDAR
 from .errors import storage_failed
 from .fanout import Feed
 from .hosted import Call, HostedRoom, Work
@@ -297,7 +297,7 @@ class Node:
             self.call(hosted.name, _tick, BROKER, may_open=False, request=None)
 
     def _env(self) -> Env:
-        return Env(self._loop.time(), time.time(), random.random, _new_id, moments)
+        return Env(self._loop.time(), time.time(), random.random, _new_id, CALENDAR)
 
     # -- committing
 

@@ -12,7 +12,7 @@ from nolag_broker.engine.base import StorageFailed
 from nolag_broker.server.auth import EVERYTHING, Authority, Identity, Revocations
 from nolag_broker.server.blobs import Blobs
 from nolag_broker.server.broker import PATIENCE
-from nolag_broker.server.calendar import moments
+from nolag_broker.server.calendar import CALENDAR
 from nolag_broker.server.context import Context
 from nolag_broker.server.handshake import welcome
 from nolag_broker.server.inside import Inside
@@ -41,7 +41,7 @@ class Moment:
 
     def env(self) -> Env:
         now = self._loop.time()
-        return Env(now, WALL + now + self.skew, self.chance.random, self._new_id, moments)
+        return Env(now, WALL + now + self.skew, self.chance.random, self._new_id, CALENDAR)
 
     def _new_id(self) -> str:
         self._ids += 1

@@ -15,7 +15,6 @@ from nolag_broker.core.event import Event
 from nolag_broker.core.limits import Limits
 from nolag_broker.core.room import Room
 from nolag_broker.core.turn import Env, Turn
-from nolag_broker.server.calendar import moments
 from nolag_broker.settings import Settings
 
 from ..checker import check
@@ -188,7 +187,7 @@ class World:
         if image is None:
             return {}
         wall = self.log[-1].time if self.log else 0.0
-        room = Room.recover(ROOM, image.epoch, image.folded, image.heads, Env(0.0, wall, lambda: 0.5, lambda: "", moments), self._limits)
+        room = Room.recover(ROOM, image.epoch, image.folded, image.heads, Env(0.0, wall, lambda: 0.5, lambda: ""), self._limits)
         room.replay(self.log[image.folded :])
         rows = {**image.heads, **room.take(rows=True).heads}
         return {key: row for key, row in rows.items() if row is not None}

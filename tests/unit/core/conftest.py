@@ -16,7 +16,7 @@ from nolag_broker.core.event import Event
 from nolag_broker.core.limits import Limits
 from nolag_broker.core.room import Room
 from nolag_broker.core.turn import BodyAt, Caller, Env, Ephemeral, Push, RecordAt, Reply, ScanAt, Turn
-from nolag_broker.server.calendar import moments
+from nolag_broker.server.calendar import CALENDAR
 from nolag_broker.wire.codes import Refusal
 from nolag_broker.wire.grants import Grants
 
@@ -46,7 +46,7 @@ class Driver:
 
     @property
     def env(self) -> Env:
-        return Env(self.now, self.wall, lambda: self.chance, lambda: "id", moments)
+        return Env(self.now, self.wall, lambda: self.chance, lambda: "id", CALENDAR)
 
     def agent(self, actor: str, grants: Any = ALL, roles: tuple[str, ...] = (), instance: str | None = None) -> Agent:
         return Agent(self, actor, instance or actor + "-1", Grants.parse(grants), frozenset(roles))

@@ -95,6 +95,22 @@ def test_a_freed_slot_costs_the_same_with_100_000_tasks_waiting_for_it(make_driv
     assert costs[1] <= costs[0] * 1.2
 
 
+def test_what_a_rate_lets_through_costs_the_same_with_10_000_parked_behind_it(make_driver: Any) -> None:
+    costs = []
+    for waiting in (10, 10_000):
+        driver = make_driver()
+        planner, worker = driver.agent("planner"), driver.worker("worker", "draft", slots=3)
+        backlog(driver, planner, waiting, rate_key="k", rate_limit=[1, 5])
+        worker.complete(worker.push("task"))
+        driver.now, driver.wall = driver.now + 5.1, driver.wall + 5.1
+        costs.append(steps_of(lambda driver=driver: driver.room.tick(driver.env)))
+        driver.flush()
+        assert worker.push("task")["task"] == "waiting-1"
+        costs.append(steps_of(lambda planner=planner: planner.dispatch("one more", rate_key="k", rate_limit=[1, 5])))
+    assert costs[2] <= costs[0] * 1.2
+    assert costs[3] <= costs[1] * 1.2
+
+
 @pytest.mark.parametrize("shared", [[], ["gpu"]], ids=["nothing in common", "one capability shared by all"])
 def test_1_000_distinct_capability_sets(make_driver: Any, alone: int, shared: list[str]) -> None:
     driver = make_driver()

@@ -9,10 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nolag_broker.server.calendar import moments
+from nolag_broker.server.calendar import CALENDAR
 from nolag_broker.wire.codes import Refusal
 
 BERLIN = "Europe/Berlin"
+
+
+def moments(cron: str, tz: str, at: float) -> tuple[float, float]:
+    """The last one until, and the first one after."""
+    return CALENDAR.until(cron, tz, at), CALENDAR.after(cron, tz, at)
 
 
 def at(text: str, zone: str = BERLIN, fold: int = 0) -> float:
