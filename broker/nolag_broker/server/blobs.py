@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 log = get_logger("blobs")
 
 MAX_WAITING: Final = 16 << 20  # bytes of pieces on their way to the engine
-MAX_UPLOADS: Final = 16  # of one process of a client, under way at a time
+OVERHEAD: Final = 1024  # bytes that a piece counts beside what is in it
+MAX_UPLOADS: Final = 16  # of one process of a client, under way at a time; the one that is idle longest gives way
 MAX_ALL_UPLOADS: Final = 1000
+IDLE: Final = 60.0  # seconds after which an upload gives way to those of others
+MAX_FETCHING: Final = 64  # pieces that a connection may wait for
 
 Uploader = tuple[str, str, str, bytes]
 """Actor, instance, room and hash: an upload outlives the connection."""
@@ -89,19 +92,31 @@ class Blobs:
         Raises:
             Refusal: `overloaded`.
         """
-        upload = self._uploads.get(uploader)
-        if upload is None or upload.size != size:
-            mine = sum(key[:2] == uploader[:2] for key in self._uploads)
-            if mine >= MAX_UPLOADS or len(self._uploads) >= MAX_ALL_UPLOADS:
-                raise Refusal("overloaded", "too many large values are on their way")
-            upload = self._uploads[uploader] = _Upload(size, self._clock())
-        if self._waiting and self._waiting + len(piece) > MAX_WAITING:
+        if self._waiting + len(piece) + OVERHEAD > MAX_WAITING:
             raise Refusal("overloaded", "too much of large values waits to be stored")
-        self._waiting += len(piece)
-        return self._put(uploader, upload, offset, piece)
+        upload, given_up = self._uploads.get(uploader), None
+        if upload is None or upload.size != size:
+            given_up = upload or self._give_way(uploader)
+            upload = self._uploads[uploader] = _Upload(size, self._clock())
+        self._waiting += len(piece) + OVERHEAD
+        return self._put(uploader, upload, offset, piece, given_up)
 
-    async def _put(self, uploader: Uploader, upload: _Upload, offset: int, piece: bytes) -> dict[str, Any]:
+    def _give_way(self, uploader: Uploader) -> _Upload | None:
+        """Which upload is given up so that one more may begin; None: there is room. Raises `Refusal`: `overloaded`."""
+        everybody = len(self._uploads) >= MAX_ALL_UPLOADS
+        mine = [key for key in self._uploads if everybody or key[:2] == uploader[:2]]
+        if len(mine) < MAX_UPLOADS:
+            return None
+        oldest = min(mine, key=lambda key: (self._uploads[key].turn.locked(), self._uploads[key].last))
+        upload = self._uploads[oldest]
+        if upload.turn.locked() or (everybody and upload.last > self._clock() - IDLE):
+            raise Refusal("overloaded", "too many large values are on their way")
+        return self._uploads.pop(oldest)
+
+    async def _put(self, uploader: Uploader, upload: _Upload, offset: int, piece: bytes, given_up: _Upload | None) -> dict[str, Any]:
         try:
+            if given_up is not None and given_up.blob is not None:
+                await self._engine.drop_blob(given_up.blob)
             async with upload.turn:
                 upload.last = self._clock()
                 room, hash = uploader[2:]
@@ -112,15 +127,17 @@ class Blobs:
                     await self._store(uploader, upload, piece)
                 return {"at": upload.at, "whole": upload.at == upload.size}
         finally:
-            self._waiting -= len(piece)
+            self._waiting -= len(piece) + OVERHEAD
 
     async def _is_here(self, room: str, hash: bytes) -> bool:
-        known = self._here.get((room, hash))
+        key = room, hash
         # Noted before it is looked for: a collection that comes between spares it.
-        self._here[room, hash] = self._clock(), known[1] if known is not None else 0
+        self._here[key] = self._clock(), self._here.get(key, (0.0, 0))[1]
         size = await self._engine.blob_size(room, hash)
         if size is not None:
-            self._here[room, hash] = self._clock(), size
+            self._here[key] = self._clock(), size
+        elif key in self._here and not self._here[key][1]:  # and nobody else has put it meanwhile
+            del self._here[key]
         return size is not None
 
     async def _store(self, uploader: Uploader, upload: _Upload, piece: bytes) -> None:
@@ -233,9 +250,15 @@ def get(session: Session, room: str, may_open: bool, request: int | None, frame:
         refuse("offset", f"a multiple of {PIECE}")
 
     async def answer() -> dict[str, Any]:
-        await session.room_for_replay()  # as fast as the peer reads
-        return await session.context.blobs.get(room, hash, offset)
+        try:
+            await session.room_for_replay()  # as fast as the peer reads
+            return await session.context.blobs.get(room, hash, offset)
+        finally:
+            session.fetching -= 1
 
+    if session.fetching >= MAX_FETCHING:
+        raise Refusal("overloaded", f"a connection can wait for {MAX_FETCHING} pieces")
+    session.fetching += 1
     session.answer_later(request, answer())
 
 

@@ -45,6 +45,7 @@ class Session:
         self.rooms: set[str] = set()
         self.subscriptions: dict[int, Subscription | Seat] = {}
         self.last_heard = 0.0
+        self.fetching = 0  # pieces of large values
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._writer = Writer(connection, context.settings.max_send_queue, self._evict)

@@ -6,12 +6,15 @@ import asyncio
 import secrets
 from collections import Counter
 from contextlib import AsyncExitStack
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from langgraph_nolag import BlobNotFound, LocalBroker, MessageTooLarge, RequestTimeout, TaskFailed
+from langgraph_nolag.client.body import decode, encode
+from langgraph_nolag.client.offer import Assigned
 from langgraph_nolag.patterns.serving import HandedTask
 from langgraph_nolag.testing import eventually
 from nolag_broker.wire.blobs import BLOB, PIECE, Reference
@@ -128,6 +131,23 @@ async def test_approvals(join: Join) -> None:
     await bob.approve.decide(pending.id, "edit", args=edited)
     decision = await request.decision(10)
     assert (decision.approved, decision.args) == (True, edited)
+
+
+async def test_an_approval_that_comes_with_a_result(join: Join) -> None:
+    """As the gate of a node that runs on a worker."""
+    desk, worker = await join("desk"), await join("worker")
+    shown, result = encode(large()), encode(large())
+
+    def on_task(task: Assigned) -> None:
+        approval = {"approval": "a", "action": "pay", "allow": ["approve"], "body": shown}
+        offer.complete(task, result, approvals=[approval])
+
+    offer = worker.link.serve(types=["t"], on_task=on_task)
+    task = await desk.handoff.dispatch("t", None)
+    assert await task.result(20) == decode(result)
+    (pending,) = await desk.approve.pending()
+    assert pending.args == decode(shown)
+    assert (await desk.link.acall("approval.get", approval="a"))["approval"]["digest"] == sha256(shown).hexdigest()
 
 
 async def test_tools(join: Join) -> None:

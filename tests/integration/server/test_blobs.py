@@ -89,6 +89,31 @@ async def test_an_upload_goes_on_after_a_reconnect_of_its_process(broker: Harnes
     assert await again.call("blob.put", **fields, offset=PIECE, body=value[PIECE:]) == {"at": len(value), "whole": True}
 
 
+async def test_uploads_that_are_left_behind_are_in_nobodys_way(broker: Harness) -> None:
+    """Of one process; it may have been cancelled in the middle of each."""
+    client = await broker.client()
+    begun = [Reference.to(bytes([n])) for n in range(40)]
+    for reference in begun:
+        await client.call("blob.put", hash=reference.hash, size=3 * PIECE, offset=0, body=bytes(PIECE))
+    ask = {"size": 3 * PIECE, "offset": 0, "body": b""}
+    assert [(await client.call("blob.put", hash=one.hash, **ask))["at"] for one in begun[-16:]] == [PIECE] * 16
+    assert (await client.call("blob.put", hash=begun[0].hash, **ask))["at"] == 0
+    assert (await client.call("blob.put", hash=begun[-1].hash, size=2 * PIECE, offset=0, body=b""))["at"] == 0
+    value = secrets.token_bytes(PIECE)
+    assert await get(client, await put(client, value)) == value
+
+
+async def test_a_connection_waits_for_so_many_pieces(broker: Harness) -> None:
+    client = await broker.client()
+    reference = await put(client, bytes(1000))
+    asked = [client.request("blob.get", hash=reference.hash, offset=0) for _ in range(200)]
+    await client.send([frame for frame, _ in asked])
+    answers = [await answer for _, answer in asked]
+    assert {answer["err"]["code"] for answer in answers if "err" in answer} == {"overloaded"}
+    assert sum("ok" in answer for answer in answers) >= 64
+    assert await get(client, reference) == bytes(1000)
+
+
 async def test_two_put_the_same_at_once(any_broker: Harness) -> None:
     value = secrets.token_bytes(8 * PIECE)
     clients = [await any_broker.client(actor) for actor in ("ana", "bob")]
