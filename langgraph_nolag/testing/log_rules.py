@@ -53,6 +53,7 @@ class LogRules:
         self.over: dict[tuple[str, int], int] = {}  # hand-outs (task, token), and where each of them ended
         self.effects: dict[tuple[str, str], Fact] = {}  # by task and key
         self.decisions: dict[str, Fact] = {}  # of approvals
+        self._passed_on: set[tuple[str, str]] = set()  # approvals, and who passed its vote on them on
         self._token = 0
         self.tasks: dict[str, Known] = {}
         self._keys: dict[tuple[str, ...], str] = {}
@@ -185,6 +186,10 @@ class LogRules:
             self._wrong("approval", f"{event.type} at {event.seq} of {id}, which was decided at {first.seq}")
         elif event.type == "approval.decided":
             self.decisions[id] = event
+        elif event.type == "approval.delegated":
+            self._passed_on.add((id, event.sender))
+        elif event.type == "approval.voted" and (id, event.sender) in self._passed_on:
+            self._wrong("approval", f"{event.sender} votes at {event.seq} on {id} and had passed its vote on")
 
     def _wrong(self, rule: str, message: str) -> None:
         self.violations.append(Violation(rule, message))

@@ -93,6 +93,14 @@ async def test_a_task_that_makes_no_sense(join: Join, field: str, value: Any) ->
     assert "task.dispatched" not in await events(room)
 
 
+@pytest.mark.parametrize("cron", ["whenever", "", "* * *", "61 * * * *", "0 0 31 2 *", "@sometimes", "* * * * * * * *"])
+async def test_a_cron_line_that_is_none(join: Join, cron: str) -> None:
+    room = await join("planner")
+    await refused(room.handoff.schedule(cron, "draft"), BadRequest, field="cron")
+    await refused(room.handoff.schedule("* * * * *", "draft", tz="Middle/Earth"), BadRequest, field="tz")
+    assert await room.handoff.schedules() == []
+
+
 async def test_a_value_that_can_not_be_encoded_is_not_sent(join: Join) -> None:
     room = await join("planner")
     value = {"steps": [1, {"tool": object()}]}
@@ -104,6 +112,7 @@ async def test_a_value_that_can_not_be_encoded_is_not_sent(join: Join) -> None:
         room.observe.emit("draft.started", value),
         room.approve.request("publish", value),
         room.tools.invoke("search", value),
+        room.handoff.schedule("* * * * *", "draft", value),
     ):
         error = await refused(awaited, NotEncodable)
         assert ".steps[1].tool" in str(error), "it says where"

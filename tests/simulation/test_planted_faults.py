@@ -12,6 +12,7 @@ from langgraph_nolag.testing.simulation.disk import SimulatedEngine
 from langgraph_nolag.testing.simulation.world import simulate
 from nolag_broker.core.blackboard import Blackboard
 from nolag_broker.core.finished import Finished
+from nolag_broker.core.groups import Group
 from nolag_broker.core.rates import Rate
 from nolag_broker.core.records import Records
 from nolag_broker.core.requests import Requests
@@ -19,6 +20,7 @@ from nolag_broker.core.schedules import Schedules
 from nolag_broker.core.tasks import Tasks
 from nolag_broker.core.turn import Turn
 from nolag_broker.server.fanout import Feed
+from nolag_broker.wire.codec import pack
 from nolag_broker.wire.codes import Refusal
 
 WITHIN = 20  # seeds
@@ -83,6 +85,24 @@ def moment_fired_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Schedules, "load", loaded)
 
 
+def acknowledgement_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the room's memory only."""
+    monkeypatch.setattr(Group, "head", lambda self: pack((*self.id, 0, [], [])))
+
+
+def passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that misses what it reads, now and then."""
+    meets = Group.meets
+
+    def skips(self: Group, seq: int) -> bool:
+        if seq % 7 == 0:
+            self.through = seq
+            return False
+        return meets(self, seq)
+
+    monkeypatch.setattr(Group, "meets", skips)
+
+
 def stale_read(monkeypatch: pytest.MonkeyPatch) -> None:
     get = Blackboard.get
 
@@ -118,6 +138,8 @@ def test_an_acknowledgement_before_the_commit_is_caught(rule: str) -> None:
         (stale_read, "stale"),
         (fresh_span_after_a_restart, "rate"),
         (moment_fired_again, "schedule"),
+        (acknowledgement_not_written, "group"),
+        (passed_over, "stuck"),
     ],
 )
 def test_a_defect_is_caught(monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None], rule: str) -> None:

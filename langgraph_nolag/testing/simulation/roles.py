@@ -18,6 +18,7 @@ SAY: list[tuple[str, dict[str, Any]]] = [
 ]
 RATES = ([1, 1.0], [2, 5.0], [3, 3.0])  # of each key, and what one of them is sometimes changed to
 CRON = ("* * * * * *", "*/2 * * * * *", "*/15 * * * *")
+GROUP = {"group": "readers", "types": "topic.published", "subject": "t"}
 RETRY = {"initial": 0.1, "factor": 2.0, "maximum": 1.0, "jitter": 0.5}
 
 
@@ -272,9 +273,12 @@ def decider(client: Client) -> None:
                 continue
             approval = chance.choice(world.asked[-3:])
             try:
-                await client.ask("approval.decide", approval=approval, type=chance.choice(["approve", "reject"]))
-            except Refused as refused:
-                world.refused(refused, "already_decided", "approval_not_found")
+                if chance.random() < 0.1:
+                    await client.ask("approval.delegate", approval=approval, to=f"decider{chance.randint(1, 2)}")
+                else:
+                    await client.ask("approval.decide", approval=approval, type=chance.choice(["approve", "reject"]))
+            except Refused as refused:  # the last two: it has passed its vote on, or that can't be passed to this one
+                world.refused(refused, "already_decided", "approval_not_found", "not_authorized", "bad_request")
 
     client.run(go_on())
 
@@ -331,3 +335,36 @@ def reader(client: Client) -> None:
     client.pushed["expired"] = lambda frame: join()
     client.pushed["log"] = log
     client.pushed["gap"] = gap
+
+
+def sharer(client: Client) -> None:
+    """Shares a topic with others of its group; acknowledges most of what it is dealt, and lets some of it run out of time."""
+    world, chance = client.world, client.world.chance
+    in_hand: dict[int, int] = {}
+
+    def subscribe() -> None:
+        holding = [[*held] for held in in_hand.items()]
+        client.ask_here("log.subscribe", sub=2, since=0, max_in_flight=3, ack_within=2.0, holding=holding, **GROUP)
+
+    def dealt(frame: dict[str, Any]) -> None:
+        for event, attempt in zip(frame["events"], frame["attempts"], strict=True):
+            world.said(event["seq"], "a group")
+            world.dealt.add(event["seq"])
+            if in_hand.get(event["seq"]) != attempt:
+                in_hand[event["seq"]] = attempt
+                client.run(work(event["seq"]))
+
+    async def work(seq: int) -> None:
+        await asyncio.sleep(chance.expovariate(4.0))
+        if chance.random() < 0.1:
+            return  # it comes again
+        try:
+            await client.ask("group.ack", messages=[seq], **GROUP)
+        except Refused as refused:
+            world.refused(refused)
+        else:
+            world.acknowledged_in_group(seq)
+        in_hand.pop(seq, None)
+
+    client.connected.append(subscribe)
+    client.pushed["dealt"] = dealt

@@ -11,6 +11,8 @@ from time import process_time
 from typing import Final
 from zlib import crc32
 
+import msgpack
+
 from nolag_broker.core.event import Event
 from nolag_broker.core.limits import Limits
 from nolag_broker.core.room import Room
@@ -41,6 +43,8 @@ CAST: Final[dict[str, roles.Role]] = {
     "decider1": roles.decider,
     "decider2": roles.decider,
     "reader": roles.reader,
+    "sharer1": roles.sharer,
+    "sharer2": roles.sharer,
 }
 SETTINGS: Final = {"engine": "memory", "lease": 3.0, "disconnect_grace": 1.0, "body_cache": 4096, "trim_every": 2.0}
 OPERATIONS: Final = 160  # that are begun, of all clients; follow-ups come on top
@@ -97,6 +101,9 @@ class World:
         self.cursors: dict[str, int] = {}
         self.asked: list[str] = []
         self.unread: set[int] = set()  # messages that never reached their receiver
+        self.published: set[int] = set()
+        self.dealt: set[int] = set()  # to a group, and arrived
+        self._acknowledged: set[int] = set()
         self._left = operations
         self._all_begun = asyncio.Event()
         self._names: Counter[str] = Counter()
@@ -126,6 +133,26 @@ class World:
         """A refusal that the role can make nothing of is a violation."""
         if refused.code not in expected and not refused.maybe_applied:
             self.violations.append(Violation("refusal", str(refused)))
+
+    def acknowledged_in_group(self, seq: int) -> None:
+        """The group was answered that it has acknowledged this: it must be on disk, with all that was before."""
+        self._acknowledged.add(seq)
+        if undone := self._dealt_again(self._acknowledged):
+            self.violations.append(Violation("group", f"{undone[:5]} were acknowledged, and will be dealt again"))
+
+    def _dealt_again(self, messages: set[int]) -> list[int]:
+        """Of these, what a broker that starts now would deal to the group. (What retention dropped is nobody's any more.)"""
+        image = self.disk.synced.image(ROOM)
+        if image is None:
+            return []
+        row = next((row for key, row in image.heads.items() if key.startswith("group/")), None)
+        *_, through, open, ahead = (0, [], []) if row is None else msgpack.unpackb(row)
+        return sorted(seq for seq in messages if seq >= image.first_sequence and (seq in open or (seq > through and seq not in ahead)))
+
+    def _never_dealt(self) -> list[int]:
+        """What the group has passed over."""
+        image = self.disk.synced.image(ROOM)
+        return [] if image is None else sorted(seq for seq in self.published - self.dealt if seq >= image.first_sequence)
 
     def broke(self, error: BaseException) -> None:
         """A defect of the simulation, or of what it runs."""
@@ -170,13 +197,15 @@ class World:
             self.rules.event(event)
             if event.type == "inbox.sent":
                 self.unread.add(event.seq)
+            elif event.type == "topic.published":
+                self.published.add(event.seq)
             self._shadow.apply(event)
 
     def _compare(self) -> None:
         """What is on disk is the fold of what is in the log."""
         self._folded.update(self._shadow.take(rows=True).heads)
         folded = {key: row for key, row in self._folded.items() if row is not None}
-        stored = {key: row for key, row in self._rows().items() if not key.startswith("client/")}
+        stored = {key: row for key, row in self._rows().items() if not key.startswith(("client/", "group/"))}
         if folded != stored:
             differ = sorted(key for key in folded.keys() | stored.keys() if folded.get(key) != stored.get(key))
             self.violations.append(Violation("fold", f"at {self.rules.seq} these rows are not the fold of the log: {differ[:5]}"))
@@ -225,7 +254,11 @@ class World:
             return f"no end of {open_tasks[:5]}"
         if behind := [reader for reader, through in self.cursors.items() if through < self.rules.seq]:
             return f"{behind} did not come to {self.rules.seq}"
-        return f"unread: {sorted(self.unread)[:5]}" if self.unread else ""
+        if self.unread:
+            return f"unread: {sorted(self.unread)[:5]}"
+        if missed := self._dealt_again(self.published) or self._never_dealt():
+            return f"not acknowledged by their group: {missed[:5]}"
+        return ""
 
     def judge(self) -> list[Violation]:
         """Everything that is wrong, once the play is over."""

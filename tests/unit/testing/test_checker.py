@@ -271,6 +271,12 @@ def second_decision(world: World) -> None:
     world.event("approval.decided", "pay", approval="a1", type="reject", sender="c")
 
 
+def vote_that_was_passed_on(world: World) -> None:
+    world.event("approval.requested", "pay", "100", approval="a2")
+    world.event("approval.delegated", "pay", approval="a2", to="c", sender="b")
+    world.event("approval.voted", "pay", approval="a2", type="approve", sender="b")
+
+
 def told_another_decision(world: World) -> None:
     world.history.observed("c", "approval.decision", {"type": "reject", "actor": "c"}, approval="a1")
 
@@ -330,6 +336,7 @@ def message_of_somebody_else(world: World) -> None:
         (a_key_said_twice, "key"),
         (a_change_applied_twice, "double"),
         (second_decision, "approval"),
+        (vote_that_was_passed_on, "approval"),
         (told_another_decision, "result"),
         (message_that_was_read_comes_again, "double"),
         (message_of_somebody_else, "phantom"),
