@@ -14,7 +14,9 @@ from itertools import accumulate
 from pathlib import Path
 
 from nolag_broker.engine.base import StorageFailed
+from nolag_broker.engine.blobs import BlobDamaged
 from nolag_broker.engine.tables import Tables, finish
+from nolag_broker.wire.blobs import BLOB, PIECE, Reference
 
 from . import shim
 from .processes import PROGRAM, ROOM, Broker, joined
@@ -26,6 +28,7 @@ CARELESS = (sys.executable, str(Path(__file__).with_name("careless_broker.py")))
 CLIENTS = 4
 SECTOR = 512  # bytes that are written whole or not at all
 CONTROL_CUTS = 20
+LARGE = 50  # every so many bodies a large one
 EVENTS = 2_000  # enough that the write-ahead log is moved into the database, and begun anew
 
 Acknowledged = list[tuple[int, int]]  # bytes of the record when an answer came, and the sequence that it named
@@ -92,7 +95,7 @@ async def _cut(trial: Trial, program: tuple[str, ...], cuts: int, events: int) -
 
 
 async def _recorded(trial: Trial, folder: Path, program: tuple[str, ...], events: int) -> tuple[Path, Acknowledged]:
-    """Bodies of some kilobytes, from several clients; killed at the end."""
+    """Bodies of some kilobytes, and some that are stored piece by piece, from several clients; killed at the end."""
     acknowledged: Acknowledged = []
     record = folder / "record"
     broker = Broker(folder, program=program)
@@ -105,7 +108,8 @@ async def _recorded(trial: Trial, folder: Path, program: tuple[str, ...], events
     async def write(client: int) -> None:
         async with joined(broker) as room:
             for number in range(events // CLIENTS):
-                body = f"{client} {number} ".encode().ljust(trial.chance.randrange(16, 16_000), b"x")
+                size = trial.chance.randrange(16, 16_000) if number % LARGE else trial.chance.randrange(70_000, 3 * PIECE)
+                body = f"{client} {number} ".encode().ljust(size, b"x")
                 sequence = await room.observe.emit("load.event", body)
                 # The answer came after its commit, so the record holds it by now; to look later asks for no more than was promised.
                 acknowledged.append((record.stat().st_size, sequence))
@@ -157,14 +161,26 @@ def _wrong(file: Path, promised: int) -> list[str]:
             if [event.seq for event in found] != list(range(after + 1, after + len(found) + 1)):
                 return [f"a hole after event {after}"]
             after = found[-1].seq
+            if lost := [event.seq for event in found if event.ct == BLOB and not _is_whole(tables, event.body or b"")]:
+                return [f"the large value of event {lost[0]} is lost"]
         return [] if after == last else [f"the log says that it ends at {last}, and ends at {after}"]
+
+
+def _is_whole(tables: Tables, body: bytes) -> bool:
+    reference = Reference.from_body(body)
+    numbers = range(-(-reference.size // PIECE))
+    try:
+        pieces = [finish(tables.blobs.piece(ROOM, reference.hash, number)) or b"" for number in numbers]
+    except BlobDamaged:
+        return False
+    return Reference.to(b"".join(pieces)) == reference
 
 
 ROWS = [
     Row(
         2,
         "power cut: the recorded writes, cut anywhere, unsynced ones torn or lost",
-        "every acknowledged event is there, the database is sound; a broker with `synchronous=NORMAL` fails",
+        "every acknowledged event is there, large values too, the database is sound; a broker with `synchronous=NORMAL` fails",
         power_cuts,
         full={"cuts": 10_000},
         short={"cuts": 30, "events": 200},
