@@ -1,8 +1,9 @@
-"""Row 19: tasks that always fail, and tasks that wait for longer than a lease."""
+"""Row 19: tasks that always fail, tasks that wait for longer than a lease, and a schedule."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -63,27 +64,39 @@ async def poisoned(trial: Trial) -> None:
                     trial.recovered(await asyncio.to_thread(broker.start), 2.0, "a start after a kill")
                     trial.done["kills"] += 1
 
+            schedule = await room.handoff.schedule("* * * * * *", "tick", {"due": 0.0}, capabilities=["work"])
             async with asyncio.TaskGroup() as group:
                 group.create_task(kill())
                 for _ in range(trial.aim["tasks"]):
                     group.create_task(poison())
                     group.create_task(delayed())
+            await schedule.delete()
+            async with asyncio.timeout(60):
+                while await room.handoff.list(["waiting", "running"], limit=1):  # the last task of the schedule
+                    await asyncio.sleep(0.01)
             dead = {info.id for info in await room.handoff.dead_letters(limit=1000)}
             events = await whole_log(room)
     trial.check(len(dead) == trial.aim["tasks"], f"{len(dead)} dead letters of {trial.aim['tasks']} poison tasks")
     trial.violations += [f"{task} ran {ran[task]} times" for task in due if ran[task] != 1]
     trial.violations += [f"{task} ran before its time" for task in early]
+    fired = [event.data for event in events if event.type == "schedule.fired"]
+    for earlier, later in itertools.pairwise(fired):  # of a moment that was missed, the firing says so
+        step = later.get("first", later["moment"]) - earlier["moment"]
+        trial.check(step == 1, f"after the moment {earlier['moment']:.0f} comes {later}")
+    trial.violations += [f"{moment['task']} ran {ran[moment['task']]} times" for moment in fired if ran[moment["task"]] != 1]
+    trial.done["moments"] = len(fired)
     trial.violations += judged(new_history(), events)
 
 
 ROWS = [
     Row(
         19,
-        "poison tasks, and delays longer than the lease, the broker killed meanwhile",
-        f"a dead letter after {ATTEMPTS} attempts with the errors of each; a delayed task fires once, and not before its time",
+        "poison tasks, delays longer than the lease, and a schedule, the broker killed meanwhile",
+        f"a dead letter after {ATTEMPTS} attempts with the errors of each; a delayed task fires once, and not before its time; "
+        "so does each moment",
         poisoned,
         full={"tasks": 200},
         short=None,
-        least={"poison tasks": 1, "delayed tasks": 1, "kills": 1},
+        least={"poison tasks": 1, "delayed tasks": 1, "kills": 1, "moments": 3},
     )
 ]

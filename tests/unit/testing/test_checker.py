@@ -23,6 +23,7 @@ class Event:
     body: Any = None
     sender: str = "a"
     id: str | None = None
+    time: float = 0.0
 
 
 class World:
@@ -59,6 +60,19 @@ class World:
     def complete(self, token: int, body: str, task: str = "t", sender: str = "w") -> None:
         self.event("task.completed", "draft", body, sender, task=task, token=token)
         self.done("task.complete", {"state": "completed"}, task=task, token=token, body=body)
+
+    def moment(self, moment: float, time: float) -> None:
+        """Of a schedule, and the task that it brings."""
+        self.event("schedule.fired", "draft", schedule="s", moment=moment, next=moment + 60, task=f"s@{moment}")
+        self.log[-1].time = time
+        self.event("task.dispatched", "draft", task=f"s@{moment}", kind="handoff", moment=moment, payload=1)
+
+    def rated(self, task: str, time: float) -> None:
+        """A task of a key of which two may start in ten seconds; it is handed out at once."""
+        self.event("task.dispatched", "draft", f"do {task}", task=task, kind="handoff", rate_key="k", rate_limit=[2, 10])
+        self.history.invoke("p", "task.dispatch", task=task, type="draft", body=f"do {task}")
+        self.event("task.claimed", "draft", task=task, token=len(self.log) + 1, actor="w")
+        self.log[-1].time = time
 
 
 def good() -> World:
@@ -208,6 +222,24 @@ def handed_out_twice(world: World) -> None:
     world.event("task.claimed", "draft", task="t2", token=len(world.log) + 1, actor="w2")
 
 
+def moment_that_comes_again(world: World) -> None:
+    world.moment(120.0, 125.0)
+
+
+def moment_that_comes_early(world: World) -> None:
+    world.moment(180.0, 179.0)
+
+
+def moment_without_its_task(world: World) -> None:
+    world.event("schedule.fired", "draft", schedule="s", moment=180.0, next=240.0, task="s@180")
+    world.log[-1].time = 180.0
+    world.task("t2")
+
+
+def one_too_many_in_a_span(world: World) -> None:
+    world.rated("r4", 214.0)
+
+
 def another_result(world: World) -> None:
     world.history.observed("p", "task.result", {"state": "completed", "body": "not that"}, task="t")
 
@@ -347,6 +379,26 @@ def message_of_somebody_else(world: World) -> None:
 )
 def test_a_planted_fault_is_found(fault: Callable[[World], None], rule: str) -> None:
     world = good()
+    fault(world)
+    assert rule in rules(world)
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule"),
+    [
+        (moment_that_comes_again, "schedule"),
+        (moment_that_comes_early, "schedule"),
+        (moment_without_its_task, "schedule"),
+        (one_too_many_in_a_span, "rate"),
+    ],
+)
+def test_a_fault_of_time_is_found(fault: Callable[[World], None], rule: str) -> None:
+    world = World()
+    for moment in (60.0, 120.0):
+        world.moment(moment, moment)
+    for task, time in (("r1", 200.0), ("r2", 205.0), ("r3", 210.0)):
+        world.rated(task, time)
+    assert check(world.history, world.log) == []
     fault(world)
     assert rule in rules(world)
 
