@@ -136,7 +136,7 @@ def delegate(
 
     async def command(session: Session) -> None:
         approval = await _find(session, room, id)
-        fields = {"reason": reason} if reason is not None else {}
+        fields: dict[str, Any] = {"reason": reason} if reason is not None else {}
         await session.ask("approval.delegate", approval["room"], approval=approval["approval"], to=to, **fields)
         value = {"approval": approval["approval"], "room": approval["room"], "action": approval["action"], "to": to}
         session.out.say(value, f"your vote on {approval['action']} ({approval['approval']}) is with {to}")

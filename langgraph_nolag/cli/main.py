@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import agents, approvals, broker, demo, events, rooms, schedules, tasks, tokens
+from . import agents, approvals, backup, broker, demo, events, rooms, schedules, tasks, tokens
 
 app = typer.Typer(
     name="langgraph-nolag",
@@ -42,6 +42,7 @@ app.add_typer(schedules.app, name="schedules")
 app.command("rooms")(rooms.rooms)
 app.command("events")(events.events)
 app.command("token", context_settings={"allow_interspersed_args": True})(tokens.token)
+app.command("backup")(backup.backup)
 app.command("ping")(rooms.ping)
 app.command("demo")(demo.demo)
 

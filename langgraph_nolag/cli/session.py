@@ -55,15 +55,15 @@ class Session:
 
         return self._connection.link(room, RoomLink)
 
-    async def ask(self, op: str, room: str | None = None, **fields: Any) -> dict[str, Any]:
-        """One request.
+    async def ask(self, op: str, room: str | None = None, *, within: float = REQUEST_TIMEOUT, **fields: Any) -> dict[str, Any]:
+        """One request; `within` in seconds.
 
         Raises:
             NoLagError: the broker's refusal, or no answer in time.
         """
         if room is not None:
             fields["room"] = room
-        return await self._connection.acall(op, timeout=REQUEST_TIMEOUT, **fields)
+        return await self._connection.acall(op, timeout=within, **fields)
 
     async def rooms(self, named: str | None) -> list[str]:
         """The rooms a command is about: the one that was named, or all that the token covers.

@@ -27,6 +27,10 @@ class DatabaseInUse(Exception):
     """Another process holds the database."""
 
 
+class BackupFailed(Exception):
+    """A copy could not be made; the database itself is as sound as before."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoomImage:
     """What recovery loads of a room: rows, not history."""

@@ -47,17 +47,19 @@ class Witness:
         self._file: int | None = None
         self._events = 0
 
-    def check(self, events: int) -> None:
-        """Raises `StorageFailed` when the database has fewer events than it had."""
+    def check(self, events: int) -> bool:
+        """Whether there was a witness. Raises `StorageFailed` when the database has fewer events than it had."""
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             kept = os.pread(self._file, _WITNESS.size, 0)
         except OSError as error:
             self.close()
             raise StorageFailed(f"cannot open {self._path}: {error}") from error
+        witnessed = False
         if len(kept) == _WITNESS.size:
             seen, sum = _WITNESS.unpack(kept)
-            if sum == _sum(seen) and events < seen:
+            witnessed = sum == _sum(seen)
+            if witnessed and events < seen:
                 self.close()
                 raise StorageFailed(
                     f"{self._path.with_suffix('.db')} has lost {seen - events} of {seen} events: it is damaged, or an older copy. "
@@ -65,6 +67,7 @@ class Witness:
                 )
         self._events = events
         self._write()
+        return witnessed
 
     def add(self, events: int) -> None:
         """So many more were stored."""

@@ -40,6 +40,7 @@ class SqliteEngine:
 
     def __init__(self, folder: Path) -> None:
         self._thread = _Thread(folder / FILE)
+        self._copying = False
 
     async def open(self) -> None:
         await self._thread.start()
@@ -58,9 +59,14 @@ class SqliteEngine:
             BackupFailed: what is in the folder is of no use.
             StorageFailed: of the database itself.
         """
-        file = folder / FILE
-        events = await self._thread.copy(file)
-        await asyncio.to_thread(seal, file, events)
+        if self._copying:
+            raise BackupFailed("a copy is being made already")
+        self._copying = True
+        try:
+            events = await self._thread.copy(folder / FILE)
+            await asyncio.to_thread(seal, folder / FILE, events)
+        finally:
+            self._copying = False
         return events
 
     async def rooms(self) -> dict[str, int]:

@@ -15,6 +15,7 @@ import msgpack
 
 from ..core.event import Event, decode_events
 from ..core.turn import Turn
+from .backup import begin_anew, copy
 from .base import DatabaseInUse, DatabaseTooNew, RoomImage, SequenceConflict, StorageFailed
 from .blob_refs import RecordRefs, refer
 from .blob_tables import BlobTables
@@ -52,7 +53,7 @@ class Tables:
             self._migrate()
             self._logs = self._rooms()
             self._witness = Witness(file)
-            self._witness.check(sum(log.end for log in self._logs.values()))
+            self._begin_anew(self._witness.check(self._events()))
         except BaseException:
             self._sql.close()
             raise
@@ -105,6 +106,16 @@ class Tables:
         except (sqlite3.Error, ValueError) as error:
             raise StorageFailed(f"cannot read {self._file}: {error}") from error
 
+    def _begin_anew(self, witnessed: bool) -> None:
+        try:
+            begin_anew(self._sql, self._logs.values(), witnessed)
+        except sqlite3.Error as error:
+            self._witness.close()
+            raise StorageFailed(f"cannot write {self._file}: {error}") from error
+
+    def _events(self) -> int:
+        return sum(log.end for log in self._logs.values())
+
     def _log(self, name: str, id: int, epoch: str, folded: int, first: int, size: int, sum: int | None) -> Log:
         check(sum, sum_of_room(id, name, epoch, folded), f"the room {name!r}")
         end, tail = self._sql.execute(SQL["tail"], log_span(id, folded)).fetchone()
@@ -113,6 +124,11 @@ class Tables:
     def close(self) -> None:
         self._sql.close()
         self._witness.close()
+
+    def back_up(self, file: Path, between: Callable[[], None]) -> int:
+        """Copy the database, see `backup.copy`; how many events are in the copy."""
+        copy(self._sql, file, between)
+        return self._events()
 
     # -- writes
 

@@ -22,6 +22,7 @@ from .private import write_private
 ALGORITHM: Final = "HS256"
 AUDIENCE: Final = "nolag"
 ISSUER: Final = "nolag-broker"
+KEY_FILE: Final = "secret.key"
 KEY_BYTES: Final = 32
 MAX_TOKEN: Final = 16 << 10  # characters
 LEEWAY: Final = 2.0  # seconds that two clocks may differ

@@ -18,7 +18,7 @@ from ..engine.base import DatabaseInUse, DatabaseTooNew, Engine, StorageFailed
 from ..engine.memory import MemoryEngine
 from ..engine.sqlite import SqliteEngine
 from ..settings import Settings
-from .auth import EVERYTHING, Authority, Revocations, load_key, new_key
+from .auth import EVERYTHING, KEY_FILE, Authority, Revocations, load_key, new_key
 from .blobs import Blobs
 from .context import Context
 from .errors import CannotStart
@@ -74,7 +74,7 @@ class Broker:
         await self._engine.open()
         try:
             # The key is read after the database is ours: two brokers that start at once can't both make one.
-            key = new_key() if settings.engine == "memory" else load_key(settings.path / "secret.key")
+            key = new_key() if settings.engine == "memory" else load_key(settings.path / KEY_FILE)
             revocations = Revocations()
             await load_revocations(self._engine, revocations)
             node = Node(self._engine, settings, on_failure=self._failed, on_lost=lambda room: self._context.sessions.close_lost(room))

@@ -13,6 +13,7 @@ from ..wire.codec import pack, unpack
 from ..wire.codes import Refusal
 from ..wire.topics import check_name
 from .auth import SYSTEM, Revocations
+from .backup import back_up
 
 if TYPE_CHECKING:
     from .session import Session
@@ -95,6 +96,11 @@ async def info(session: Session, frame: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+async def backup(session: Session, frame: dict[str, Any]) -> dict[str, Any]:
+    _admin_only(session)
+    return await back_up(session.context.node.engine, session.context.settings.path, frame.get("folder"))
+
+
 def _admin_only(session: Session) -> None:
     if not session.identity.is_admin:
         raise Refusal("not_authorized", "this needs the verb admin on all rooms")
@@ -113,4 +119,5 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "rooms.list": _later(list_rooms),
     "room.create": _later(create_room),
     "broker.info": _later(info),
+    "broker.backup": _later(backup),
 }
