@@ -21,7 +21,8 @@ UNKEPT: Final = 1 << 20  # bytes of a stream that may wait to be in the log; the
 MAX_CHUNK: Final = 1 << 20  # bytes
 AT_ONCE: Final = 1000  # chunks in one request,
 AT_ONCE_BYTES: Final = 256 << 10  # or so many bytes of them
-RETRY: Final = 0.2  # seconds until a busy broker is asked again
+RETRY: Final = 0.2  # seconds until a broker that is busy, or failed, is asked again
+TRIES: Final = 20  # in a row
 
 
 class Outgoing:
@@ -48,6 +49,7 @@ class Outgoing:
         self._error: NoLagError | None = None
         # on the I/O thread
         self._asking = False
+        self._tries = 0
         self._end: dict[str, Any] = {}
         self._closed: list[concurrent.futures.Future[None]] = []
         self._over = False
@@ -129,9 +131,11 @@ class Outgoing:
 
     def _written(self, answer: Answer | None, error: NoLagError | None) -> None:
         self._asking = False
+        self._tries += answer is None
         if answer is not None and answer["n"] < self._kept:
             self._finish(StreamEnded(f"the broker has lost chunks of the stream {self.id} that it had put into the log"))
         elif answer is not None:
+            self._tries = 0
             self._has(answer["n"])
             self.on_kept(answer["kept"])
             self._pump()
@@ -140,6 +144,7 @@ class Outgoing:
 
     def _ended(self, answer: Answer | None, error: NoLagError | None) -> None:
         self._asking = False
+        self._tries += answer is None
         if answer is not None and answer["closed"]:
             self._finish(None)
         elif answer is not None:
@@ -149,7 +154,8 @@ class Outgoing:
             self._refused(error)
 
     def _refused(self, error: NoLagError) -> None:
-        if error.retryable and self._link.connection.ended is None:
+        again = error.retryable or error.maybe_applied  # numbers tell what was: to ask twice does no harm
+        if again and self._tries < TRIES and self._link.connection.ended is None:
             self._has(self._kept)
             self._link.connection.io.loop.call_later(RETRY, self._pump)
         else:

@@ -20,6 +20,7 @@ from itertools import count
 from math import inf
 from typing import Any, Final
 
+from . import chunks
 from .history import Fact, History, Operation
 from .log_rules import ENDS, LogRules, Violation
 
@@ -65,6 +66,7 @@ def check(history: History, log: Iterable[Fact]) -> list[Violation]:
     _effects(history.operations, rules, wrong)
     _approvals(history.operations, rules, wrong)
     _inbox(history.operations, events, wrong)
+    chunks.judge(history.operations, events, wrong)
     for name, stream in history.streams.items():
         _stream(name, stream, events, wrong)
     return found

@@ -18,7 +18,7 @@ class Violation:
     """A promise that was not kept.
 
     Attributes:
-        rule: `hole`, `task`, `token`, `completion`, `key`, `rate`, `schedule`, `revision`, `approval`; of the checker also `lost`,
+        rule: `hole`, `task`, `token`, `completion`, `chunk`, `key`, `rate`, `schedule`, `revision`, `approval`; of the checker also `lost`,
             `phantom`, `double`, `stale`, `order`, `result`, `stream`.
         message: what happened, and where.
     """
@@ -66,6 +66,7 @@ class LogRules:
         self._revisions: dict[str, int] = {}
         self._mids: dict[tuple[str, str], int] = {}
         self.approvals: set[str] = set()
+        self.chunks: dict[str, int] = {}  # of streams that are open: how many are in the log
 
     def event(self, event: Fact) -> None:
         fired, self._fired = self._fired, event if event.type == "schedule.fired" else None
@@ -75,6 +76,9 @@ class LogRules:
         if event.seq != self.seq + 1:
             self._wrong("hole", f"{event.seq} ({event.type}) follows {self.seq}")
         self.seq = event.seq
+        if event.time < self._time:
+            self._starts = {key: [] for key in self._starts}  # the clock was set back: a span is one of the clock
+        self._time = event.time
         if event.type.startswith("task."):
             self._of_task(event, event.data)
         elif event.type.startswith("schedule."):
@@ -83,6 +87,8 @@ class LogRules:
             self._of_blackboard(event, event.data)
         elif event.type.startswith("approval."):
             self._of_approval(event, event.data)
+        elif event.type.startswith("stream."):
+            self._of_stream(event, event.data)
         if (key := event.data.get("key")) is not None and not event.type.startswith(("task.", "approval.")):
             pattern = event.type if event.type in KEYED else "event"
             if (first := self._said.setdefault((pattern, key), event.seq)) != event.seq:
@@ -157,9 +163,6 @@ class LogRules:
 
     def _started(self, event: Fact, rate_key: str) -> None:
         limit, period = self._rates[rate_key]
-        if event.time < self._time:
-            self._starts = {key: [] for key in self._starts}  # the clock was set back: a span is one of the clock
-        self._time = event.time
         starts = self._starts[rate_key] = [start for start in self._starts[rate_key] if start + period > event.time + ROUNDING]
         starts.append(event.time)
         if len(starts) > limit:
@@ -190,6 +193,21 @@ class LogRules:
             self._passed_on.add((id, event.sender))
         elif event.type == "approval.voted" and (id, event.sender) in self._passed_on:
             self._wrong("approval", f"{event.sender} votes at {event.seq} on {id} and had passed its vote on")
+
+    def _of_stream(self, event: Fact, data: Any) -> None:
+        if event.type == "stream.read":
+            return
+        id = data["stream"]
+        if event.type == "stream.opened":
+            self.chunks[id] = data["kept"]
+        elif id not in self.chunks:
+            self._wrong("chunk", f"{event.type} at {event.seq} of the stream {id}, which is not open")
+        elif event.type == "stream.rolled":
+            if not self.chunks[id] + 1 == data["first"] <= data["last"]:
+                self._wrong("chunk", f"chunks {data['first']} to {data['last']} of {id} at {event.seq} follow {self.chunks[id]}")
+            self.chunks[id] = data["last"]
+        elif data["n"] != self.chunks.pop(id):
+            self._wrong("chunk", f"the stream {id} ends at {event.seq} with {data['n']} chunks; that is not what is in the log")
 
     def _wrong(self, rule: str, message: str) -> None:
         self.violations.append(Violation(rule, message))

@@ -17,6 +17,10 @@ from nolag_broker.core.rates import Rate
 from nolag_broker.core.records import Records
 from nolag_broker.core.requests import Requests
 from nolag_broker.core.schedules import Schedules
+from nolag_broker.core.stream import Stream
+from nolag_broker.core.stream_commands import StreamFollow
+from nolag_broker.core.stream_reading import StreamReading
+from nolag_broker.core.stream_writing import StreamWriting
 from nolag_broker.core.tasks import Tasks
 from nolag_broker.core.turn import Turn
 from nolag_broker.server.fanout import Feed
@@ -115,6 +119,27 @@ def stale_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Blackboard, "get", late)
 
 
+def any_writer_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StreamWriting, "_owns", lambda self, stream, token, caller: True)
+
+
+def chunks_that_count_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that comes back is sent again what it had."""
+    follow = StreamReading.follow
+
+    def again(self: StreamReading, command: StreamFollow, caller: Any) -> dict[str, Any]:
+        answer = follow(self, command, caller)
+        for piece in answer["pieces"]:
+            piece[:2] = piece[0] + 1, piece[1] + 1
+        return answer
+
+    monkeypatch.setattr(StreamReading, "follow", again)
+
+
+def no_rewind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stream, "still_valid", lambda self, token, n: n)
+
+
 def is_caught(rule: str, engine: type[SimulatedEngine] = SimulatedEngine) -> bool:
     """Whether one of the first seeds names the broken rule."""
     return any(rule in {violation.rule for violation in simulate(seed, engine=engine).violations} for seed in range(WITHIN))
@@ -137,6 +162,9 @@ def test_an_acknowledgement_before_the_commit_is_caught(rule: str) -> None:
         (forgotten_keys, "key"),
         (stale_read, "stale"),
         (fresh_span_after_a_restart, "rate"),
+        (any_writer_of_a_stream, "phantom"),
+        (chunks_that_count_twice, "stream"),
+        (no_rewind, "stream"),
         (moment_fired_again, "schedule"),
         (acknowledgement_not_written, "group"),
         (passed_over, "stuck"),

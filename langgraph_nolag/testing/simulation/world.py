@@ -22,7 +22,7 @@ from nolag_broker.settings import Settings
 from ..checker import check
 from ..history import History
 from ..log_rules import LogRules, Violation
-from . import roles
+from . import roles, streaming
 from .client import ROOM, Client, Refused
 from .clock import Stuck, run
 from .disk import Disk, SimulatedEngine, Weather
@@ -45,6 +45,8 @@ CAST: Final[dict[str, roles.Role]] = {
     "reader": roles.reader,
     "sharer1": roles.sharer,
     "sharer2": roles.sharer,
+    "streamer": streaming.streamer,
+    streaming.READER: streaming.follower,
 }
 SETTINGS: Final = {"engine": "memory", "lease": 3.0, "disconnect_grace": 1.0, "body_cache": 4096, "trim_every": 2.0}
 OPERATIONS: Final = 160  # that are begun, of all clients; follow-ups come on top
@@ -100,6 +102,7 @@ class World:
         self.clients: dict[str, Client] = {}
         self.cursors: dict[str, int] = {}
         self.asked: list[str] = []
+        self.read: dict[str, streaming.Read] = {}  # of streams
         self.unread: set[int] = set()  # messages that never reached their receiver
         self.published: set[int] = set()
         self.dealt: set[int] = set()  # to a group, and arrived
@@ -256,6 +259,10 @@ class World:
             return f"{behind} did not come to {self.rules.seq}"
         if self.unread:
             return f"unread: {sorted(self.unread)[:5]}"
+        if self.rules.chunks:
+            return f"no end of the streams {sorted(self.rules.chunks)[:5]}"
+        if unread := [stream for stream, read in self.read.items() if not read.ended]:
+            return f"not read to the end: {unread[:5]}"
         if missed := self._dealt_again(self.published) or self._never_dealt():
             return f"not acknowledged by their group: {missed[:5]}"
         return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +34,8 @@ class World:
         self.history = History()
 
     def event(self, what: str, subject: str | None = None, body: Any = None, sender: str = "a", id: str | None = None, **data: Any) -> int:
-        self.log.append(Event(len(self.log) + 1, what, subject, data, body, sender, id))
+        time = self.log[-1].time if self.log else 0.0
+        self.log.append(Event(len(self.log) + 1, what, subject, data, body, sender, id, time))
         return len(self.log)
 
     def done(self, name: str, result: dict[str, Any], at: int | None = None, /, **args: Any) -> None:
@@ -118,10 +119,25 @@ def good() -> World:
     for _ in range(2):  # until it is acknowledged it may come again
         world.history.observed("b", "inbox.message", {"seq": seq, "sender": "a", "body": "hello"}, to="b")
     world.done("inbox.ack", {}, messages=[seq])
+    stream(world)
     world.history.gap("reader", 1, 2)
     for event in world.log[2:]:
         world.history.saw("reader", event)
     return world
+
+
+def stream(world: World, kept: int = 2, held: Sequence[str | None] = ("1", "two", "three"), ending: str = "closed") -> None:
+    """A stream that is taken over, and read to its end."""
+    first = world.event("stream.opened", "inbox/b", stream="s", kept=0)
+    world.done("stream.write", {"n": 2, "kept": 0}, first, stream="s", token=first, n=1, chunks=["1", "2"])
+    world.event("stream.rolled", "inbox/b", ["1", "2"], stream="s", first=1, last=2)
+    second = world.event("stream.opened", "inbox/b", stream="s", kept=1)
+    world.refused("stream.write", "stale_lease", stream="s", token=first, n=3, chunks=["3"])
+    world.event("stream.rolled", "inbox/b", ["two", "three"], stream="s", first=2, last=3)
+    world.done("stream.write", {"n": 3, "kept": kept}, len(world.log), stream="s", token=second, n=2, chunks=["two", "three"])
+    seq = world.event(f"stream.{ending}", "inbox/b", stream="s", n=3)
+    world.done("stream.close", {"closed": True, "n": 3}, seq, stream="s", token=second, n=3)
+    world.history.observed("b", "stream.end", {"state": "closed", "chunks": held}, stream="s", token=second)
 
 
 def rules(world: World) -> set[str]:
@@ -215,6 +231,28 @@ def effect_that_is_not_found(world: World) -> None:
     token = held(world)
     seq = world.event("task.effect", "draft", "one", "w", task="t2", token=token, key="mail")
     world.done("effect.get", {"found": False}, seq, task="t2", token=token, key="mail")
+
+
+def chunks_with_a_hole(world: World) -> None:
+    world.event("stream.opened", "inbox/b", stream="s2", kept=0)
+    world.event("stream.rolled", "inbox/b", ["2"], stream="s2", first=2, last=2)
+
+
+def chunks_of_no_open_stream(world: World) -> None:
+    world.event("stream.rolled", "inbox/b", ["4"], stream="s", first=4, last=4)
+
+
+def chunk_of_a_former_writer(world: World) -> None:
+    first = world.event("stream.opened", "inbox/b", stream="s2", kept=0)
+    world.event("stream.opened", "inbox/b", stream="s2", kept=0)
+    world.history.invoke("p", "stream.write", stream="s2", token=first, n=1, chunks=["1"])
+    world.event("stream.rolled", "inbox/b", ["1"], stream="s2", first=1, last=1)
+
+
+def end_without_the_last_chunk(world: World) -> None:
+    world.event("stream.opened", "inbox/b", stream="s2", kept=0)
+    world.event("stream.rolled", "inbox/b", ["1"], stream="s2", first=1, last=1)
+    world.event("stream.closed", "inbox/b", stream="s2", n=2)
 
 
 def handed_out_twice(world: World) -> None:
@@ -375,6 +413,14 @@ def message_of_somebody_else(world: World) -> None:
         (reader_misses_one, "stream"),
         (reader_sees_one_twice, "stream"),
         (reader_sees_what_is_not_there, "stream"),
+        (lambda world: stream(world, kept=4), "lost"),
+        (lambda world: stream(world, ending="aborted"), "lost"),
+        (lambda world: stream(world, held=("1", "two")), "stream"),
+        (lambda world: stream(world, held=("1", "2", "three")), "stream"),
+        (chunks_with_a_hole, "chunk"),
+        (chunks_of_no_open_stream, "chunk"),
+        (chunk_of_a_former_writer, "phantom"),
+        (end_without_the_last_chunk, "chunk"),
     ],
 )
 def test_a_planted_fault_is_found(fault: Callable[[World], None], rule: str) -> None:
