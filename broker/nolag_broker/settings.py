@@ -34,6 +34,7 @@ class Settings(BaseModel):
     log_count: int | None = Field(None, gt=0)  # events
     log_bytes: int | None = Field(10 << 30, gt=0)
     trim_every: float = Field(60.0, gt=0)
+    unload_after: float = Field(600.0, gt=0)  # a room that nobody uses leaves the memory
     keep_keys: float = Field(7 * 86400, gt=0)  # finished tasks that have an idempotency key
 
     @property

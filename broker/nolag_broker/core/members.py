@@ -198,6 +198,11 @@ class Members:
 
     # -- connections
 
+    @property
+    def anybody(self) -> bool:
+        """Whether there is a member, or a connection that has something here."""
+        return bool(self.by_holder or self._sessions)
+
     def session(self, caller: Caller) -> Session:
         session = self._sessions.get(caller.session)
         if session is None:

@@ -174,6 +174,12 @@ class Room:
         self.tasks.settle()
 
     @property
+    def is_still(self) -> bool:
+        """Nobody is here, nothing goes on and no moment is awaited: recovered from its rows it would be the same."""
+        goes_on = self.tasks.backlog or self.streams.open_count or len(self.monotonic) or len(self.wall)
+        return not (self.behind or self.members.anybody or goes_on)
+
+    @property
     def behind(self) -> int:
         """How many events the rows are behind the log."""
         return self.seq - self._folded

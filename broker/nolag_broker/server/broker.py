@@ -31,6 +31,7 @@ from .private import write_private
 from .retention import Retention
 from .sessions import Sessions
 from .transport import CLOSE_TIMEOUT, Transport, is_loopback
+from .unloading import Unloading
 from .waking import wake_rooms
 from .writer import Connection
 
@@ -98,7 +99,8 @@ class Broker:
                 self._context.sessions.stop()
             await self._engine.close()
             raise
-        node.spawn(Retention(node, settings.trim_every).run())
+        unloading = Unloading(node, self._context.sessions, settings.unload_after)
+        node.spawn(Retention(node, unloading, settings.trim_every).run())
         node.spawn(wake_rooms(node))
         node.spawn(self._context.blobs.run())
         self._status = "ok"

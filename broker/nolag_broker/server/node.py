@@ -351,6 +351,16 @@ class Node:
             self._relief.set_result(None)
             self._relief = None
 
+    def unload(self, hosted: HostedRoom) -> bool:
+        """Forget a room in which nothing goes on; the next who asks for it loads it. False: something of it waits to be stored."""
+        if hosted.name in self._changed or self._rooms.get(hosted.name) is not hosted:
+            return False
+        del self._rooms[hosted.name]
+        self.behind.forget(hosted)
+        hosted.room = hosted.alarm = None
+        hosted.feed.close()
+        return True
+
     # -- when it goes wrong
 
     def _lost(self, hosted: HostedRoom, conflict: SequenceConflict) -> None:

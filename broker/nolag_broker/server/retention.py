@@ -1,4 +1,4 @@
-"""Drops what is older than the rooms' policies, from time to time.
+"""Drops what is older than the rooms' policies, from time to time, and unloads rooms that nobody uses.
 
 To trim costs a look at everything the room keeps, so nothing happens until a bound is exceeded by an eighth; then the log
 is cut down to the bound. What a trim costs, by event that came, does not grow with the room.
@@ -20,6 +20,7 @@ from .moments import first_since
 
 if TYPE_CHECKING:
     from .node import Node
+    from .unloading import Unloading
 
 log = get_logger("retention")
 
@@ -32,14 +33,13 @@ STORED_WITHIN: Final = 60.0  # seconds; a room that stores nothing for so long i
 class Retention:
     """Looks at the rooms that are open: one that nobody has used since the start does not grow."""
 
-    def __init__(self, node: Node, every: float) -> None:
+    def __init__(self, node: Node, unloading: Unloading, every: float) -> None:
         self._node = node
         self._engine = node.engine
+        self._unloading = unloading
         self._every = every
         self._oldest: dict[str, tuple[int, float]] = {}  # by room: the first sequence and its time
-        self._small: dict[
-            str, tuple[int, Policy]
-        ] = {}  # by room: the last sequence, when its log was found to have few bytes for its policy
+        self._small: dict[str, tuple[int, Policy]] = {}  # by room: the last sequence, when its log had few bytes for its policy
         self._swept: dict[str, int] = {}  # by room: the first period whose records are there
 
     async def run(self) -> None:
@@ -54,6 +54,9 @@ class Retention:
                     raise
                 except Exception as error:  # a defect here must not stop rooms: nothing was dropped that is needed, only too much is kept
                     log.error("a log could not be trimmed", room=hosted.name, trace=trace(error))
+            for room in self._unloading.look():  # here, where none of them is being trimmed
+                for known in (self._oldest, self._small, self._swept):
+                    known.pop(room, None)
 
     async def _look(self, hosted: HostedRoom, room: Room) -> None:
         feed = hosted.feed

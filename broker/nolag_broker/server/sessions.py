@@ -49,6 +49,10 @@ class Sessions:
         if self._by_process.get(process) is session:
             del self._by_process[process]
 
+    def rooms(self) -> set[str]:
+        """Where any of them is, or was."""
+        return {room for session in self._by_id.values() for room in session.rooms}
+
     def close_lost(self, room: str) -> None:
         """The room was thrown away: who is in it comes back and joins again."""
         for session in self:

@@ -19,6 +19,7 @@ from nolag_broker.server.inside import Inside
 from nolag_broker.server.node import Node
 from nolag_broker.server.retention import Retention
 from nolag_broker.server.sessions import Sessions
+from nolag_broker.server.unloading import Unloading
 from nolag_broker.server.waking import wake_rooms
 from nolag_broker.server.writer import Connection
 from nolag_broker.settings import Settings
@@ -142,7 +143,6 @@ class _Life:
             engine, settings, on_failure=self._failed, on_lost=lambda room: self._context.sessions.close_lost(room)
         )
         node.moment = moment
-        node.spawn(Retention(node, settings.trim_every).run())
         node.spawn(wake_rooms(node))
         self._context = Context(
             settings=settings,
@@ -154,6 +154,8 @@ class _Life:
             sessions=Sessions(2 * settings.heartbeat + PATIENCE, revocations),
             open_rooms=True,
         )
+        unloading = Unloading(node, self._context.sessions, settings.unload_after)
+        node.spawn(Retention(node, unloading, settings.trim_every).run())
         self._links: dict[Link, asyncio.Task[None]] = {}
 
     def serve(self, link: Link) -> None:
