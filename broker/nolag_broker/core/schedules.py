@@ -188,18 +188,20 @@ class Schedules:
         data.update(moment=moment, next=following)
         if moment != first:
             data["first"] = first
-        if (reason := self._hindered(schedule)) is not None:
+        task = f"{schedule.name[:64]}-{schedule.first_seq}@{moment:.0f}"
+        if (reason := self._hindered(schedule, task)) is not None:
             room.emit("schedule.skipped", schedule.type, {**data, "reason": reason})
             return
-        data["task"] = f"{schedule.name[:64]}-{schedule.first_seq}@{moment:.0f}"
-        room.emit("schedule.fired", schedule.type, data)
-        self._dispatch(schedule, data["task"], moment)
+        room.emit("schedule.fired", schedule.type, {**data, "task": task})
+        self._dispatch(schedule, task, moment)
 
-    def _hindered(self, schedule: Schedule) -> str | None:
+    def _hindered(self, schedule: Schedule, task: str) -> str | None:
         tasks, terms = self._room.tasks, schedule.data["terms"]
         last = tasks.by_id.get(schedule.task or "")
         if schedule.data["overlap"] == "skip" and last is not None and last.state in LIVE:
             return "running"
+        if task in tasks.by_id:  # somebody took its id on purpose
+            return "key_conflict"
         try:
             tasks.check_bounds(terms.get("rate_key"))
         except Refusal as refusal:

@@ -187,6 +187,16 @@ def test_a_full_room_skips_and_goes_on(make_driver: Any) -> None:
     assert fired(driver) == [1, 3]
 
 
+def test_who_takes_the_id_of_a_task_to_come_takes_nothing_else(driver: Any, planner: Any) -> None:
+    schedule(planner)
+    (source,) = [event.seq for event in driver.log if event.type == "schedule.set"]
+    planner.dispatch(f"s-{source}@{WALL + MINUTE:.0f}", "report", b"mine")
+    driver.advance(2 * MINUTE)
+    assert (fired(driver), skipped(driver)) == ([2], [(1, "key_conflict")])
+    worker = driver.worker("writer", "report", slots=2)
+    assert [push["body"] for push in worker.pushes("task")] == [b"mine", b"for ana"]
+
+
 def test_a_zone_that_is_gone_pauses_the_schedule_and_says_so(driver: Any, planner: Any) -> None:
     schedule(planner, tz="Europe/Berlin")
     driver.room.schedules._by_name["s"].data["tz"] = "Europe/Atlantis"
