@@ -55,14 +55,16 @@ class Behind:
 
     async def written(self, hosted: HostedRoom) -> None:
         """Until the rows tell everything decided in the room so far. Does not end for a room that is thrown away."""
-        room = hosted.room
-        if room is not None and room.behind:
-            future = self._loop.create_future()
-            hosted.waiting_for_rows.append((room.seq, future))
+        room, in_flight = hosted.room, hosted.in_flight
+        if room is None or not (room.behind or (in_flight is not None and in_flight.caught_up)):
+            return
+        future = self._loop.create_future()
+        hosted.waiting_for_rows.append((room.seq, future))
+        if room.behind:
             self._ask([hosted])
             self._rooms[hosted.name] = hosted
             self._arm()
-            await future
+        await future
 
     def all(self) -> bool:
         """Ask for the rows of all rooms; whether any are behind."""
