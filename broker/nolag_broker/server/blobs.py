@@ -32,7 +32,7 @@ OVERHEAD: Final = 1024  # bytes that a piece counts beside what is in it
 MAX_UPLOADS: Final = 16  # of one process of a client, under way at a time; the one that is idle longest gives way
 MAX_ALL_UPLOADS: Final = 1000
 IDLE: Final = 60.0  # seconds after which an upload gives way to those of others
-MAX_FETCHING: Final = 64  # pieces that a connection may wait for
+MAX_FETCHING: Final = 32  # pieces that a connection may wait for
 
 Uploader = tuple[str, str, str, bytes]
 """Actor, instance, room and hash: an upload outlives the connection."""
@@ -251,8 +251,10 @@ def get(session: Session, room: str, may_open: bool, request: int | None, frame:
 
     async def answer() -> dict[str, Any]:
         try:
-            await session.room_for_replay()  # as fast as the peer reads
-            return await session.context.blobs.get(room, hash, offset)
+            await session.room_for_replay()  # as fast as the peer reads: nothing is fetched before
+            piece = await session.context.blobs.get(room, hash, offset)
+            await session.room_for_replay()  # and of what was fetched together, one after the other is sent
+            return piece
         finally:
             session.fetching -= 1
 
