@@ -15,7 +15,7 @@ def storage_failed() -> Refusal:
     return Refusal("storage_failed", "the broker's storage failed, and it stops", maybe_applied=True)
 
 
-def failed_push(subscription: int) -> bytes:
-    """What a subscription is told that can't be read on. Told nothing, its client would ask every broker to come for the same."""
-    push: bytes = pack({"push": "failed", "sub": subscription, "err": storage_failed().to_wire()})
+def failed_push(subscription: int, refusal: Refusal) -> bytes:
+    """What a subscription is told that can't go on. Told nothing, its client would ask every broker to come for the same."""
+    push: bytes = pack({"push": "failed", "sub": subscription, "err": refusal.to_wire()})
     return push

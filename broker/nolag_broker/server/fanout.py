@@ -18,7 +18,7 @@ from ..wire.codec import pack
 from ..wire.frames import array_header, log_push
 from ..wire.grants import Grants
 from ..wire.topics import matcher
-from .errors import failed_push
+from .errors import failed_push, storage_failed
 from .logs import get_logger, trace
 from .sharing import Patience, Sharing
 from .visibility import is_personal, may_read, may_see
@@ -200,7 +200,7 @@ class Feed:
         try:
             await self._replay(subscription, after, retained)
         except StorageFailed:
-            subscription.reader.send(failed_push(subscription.number))
+            subscription.reader.send(failed_push(subscription.number, storage_failed()))
             raise
         except Exception as error:  # a defect must not look like silence: the connection is closed, the client comes back
             log.error("a replay broke", room=self._room, actor=subscription.view.actor, trace=trace(error))

@@ -17,9 +17,10 @@ from ..core.event import Event
 from ..core.groups import Group
 from ..engine.base import Engine, StorageFailed
 from ..wire.codec import pack
+from ..wire.codes import Refusal
 from ..wire.frames import dealt_push
 from ..wire.topics import matcher
-from .errors import failed_push
+from .errors import failed_push, storage_failed
 from .logs import get_logger, trace
 
 if TYPE_CHECKING:
@@ -70,9 +71,12 @@ class Seat:
         self.view = view
         if self.member is not None and self.member.seat is self:
             sharing = self.member.sharing
-            if view.grants.allows("subscribe", view.room, "group/" + sharing.group.id[0]):
+            resource = "group/" + sharing.group.id[0]
+            if view.grants.allows("subscribe", view.room, resource):
                 sharing.go_on()
             else:
+                refusal = Refusal("not_authorized", f"the new token has no grant for 'subscribe' on {resource!r}")
+                self.reader.send(failed_push(self.number, refusal))
                 sharing.quit(self.member)
 
 
@@ -233,7 +237,7 @@ class Sharing:
                 self._deal()
         except StorageFailed:
             for seat in [member.seat for member in self.members.values() if member.seat is not None]:
-                seat.reader.send(failed_push(seat.number))
+                seat.reader.send(failed_push(seat.number, storage_failed()))
             raise
         except Exception as error:  # a defect must not look like silence: the connections are closed, the clients come back
             log.error("reading for a group broke", room=self._room, group=self.group.id[0], trace=trace(error))

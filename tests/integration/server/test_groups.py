@@ -207,6 +207,7 @@ async def test_grants_count_at_the_join_and_at_each_message(any_broker: Harness)
     await join(wide)
     await has(wide, b"2")
     await narrow.call("auth.refresh", None, token=token("notes/a"))  # a member no longer
+    assert (await narrow.push("failed", sub=1))["err"]["code"] == "not_authorized"
     await wide.until(lambda: len(dealt(wide)) == 2)
     assert dealt(wide) == [(b"1", 2), (b"3", 2)]
 
