@@ -60,12 +60,24 @@ class Client:
 
     async def work(self, payload: Any, timeout: float = 60.0) -> Any:
         """A task of the type `work`, dispatched and waited for. Returns the task and its result."""
+        task = await self.dispatch(payload)
+        return task, await self.result(task, timeout)
+
+    async def dispatch(self, payload: Any) -> Any:
+        """A task of the type `work`; raises as the room does."""
         operation = self._history.invoke(self._process, "task.dispatch", type="work", body=encode(payload))
-        task = await self.room.handoff.dispatch("work", payload, capabilities=["work"], max_attempts=100)
+        try:
+            task = await self.room.handoff.dispatch("work", payload, capabilities=["work"], max_attempts=100)
+        except NoLagError as error:
+            self._history.fail(operation, error.code, error.detail, maybe_applied=error.maybe_applied)
+            raise
         self._history.ok(operation, {"task": task.id})
+        return task
+
+    async def result(self, task: Any, timeout: float = 60.0) -> Any:
         result = await task.result(timeout)
         self._history.observed(self._process, "task.result", {"state": "completed", "body": encode(result)}, task=task.id)
-        return task, result
+        return result
 
 
 async def whole_log(room: Any) -> list[Stored]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ from langgraph_nolag.client.subscription import Gap
 from .processes import Broker, joined
 from .trial import Row, Trial
 
-PROGRAM = (sys.executable, str(Path(__file__).with_name("trimming_broker.py")))
+PROGRAM = (sys.executable, str(Path(__file__).with_name("configured_broker.py")))
 KEPT = 200  # events
 KILL_EVERY = 100  # resumes
 
 
 async def resumes(trial: Trial) -> None:
-    with Broker(trial.folder, program=PROGRAM) as broker:
+    with Broker(trial.folder, program=PROGRAM, environment={"CHAOS_SETTINGS": json.dumps({"trim_every": 0.05})}) as broker:
         async with joined(broker) as room:
             last = 0
             await room.link.acall("room.configure", retention={"count": KEPT})
