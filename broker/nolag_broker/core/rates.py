@@ -66,15 +66,21 @@ class Rate(Entity):
 
     def started(self, wall: float) -> None:
         """A task of this key was handed out."""
+        del self._starts[self._counting(wall) :]
         del self._starts[: bisect_right(self._starts, wall + EARLY, key=self._until)]
         insort(self._starts, wall)
 
     def free(self, wall: float) -> bool:
-        return self.free_at() <= wall + EARLY
+        return self.free_at(wall) <= wall + EARLY
 
-    def free_at(self) -> float:
-        """The moment of the timer that lets the next one go; 0: now."""
-        return self._until(self._starts[-self.limit]) if len(self._starts) >= self.limit else 0.0
+    def free_at(self, wall: float) -> float:
+        """When the next one may go; 0: now."""
+        counting = self._counting(wall)
+        return self._until(self._starts[counting - self.limit]) if counting >= self.limit else 0.0
+
+    def _counting(self, wall: float) -> int:
+        """How many of the moments count, or counted: not those which a clock that was set back will show in more than a span from now."""
+        return bisect_right(self._starts, wall + self.period)
 
     def _until(self, start: float) -> float:
         return start + self.period + EARLY  # timers may be early; this is not to be

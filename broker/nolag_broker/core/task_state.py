@@ -337,11 +337,15 @@ class TaskState:
 
     def _wake_rate(self, rate: Rate) -> None:
         """Come back when the rate is free again, if somebody waits for that."""
-        wall, when = self._room.wall, rate.free_at()
-        if rate.timer is not None and rate.timer.when == when and rate.timer.action is not None:
+        monotonic, env = self._room.monotonic, self._room.env
+        if not rate.lines or rate.free(env.wall):
+            monotonic.cancel(rate.timer)
             return
-        wall.cancel(rate.timer)
-        rate.timer = None if rate.free(self._room.env.wall) or not rate.lines else wall.at(when, self._rate_frees, rate)
+        # On the clock that nobody sets, for when the other one should be there. Rounded, so that a room loaded again wakes alike.
+        when = round(env.now + rate.free_at(env.wall) - env.wall, 3)
+        if rate.timer is None or rate.timer.action is None or rate.timer.when != when:
+            monotonic.cancel(rate.timer)
+            rate.timer = monotonic.at(when, self._rate_frees, rate)
 
     def _unqueue(self, task: Task) -> None:
         """The task neither waits nor is delayed or parked any more; the lane and the rate it stood in have to let another through."""

@@ -46,6 +46,22 @@ def test_the_span_slides(driver: Any, planner: Any) -> None:
     assert worker.push("task")["task"] == "d"
 
 
+@pytest.mark.parametrize("seconds", [-7200, -3600, -5, -0.5, 3600])
+def test_a_clock_that_is_set_keeps_nobody_waiting_for_more_than_two_spans(driver: Any, planner: Any, seconds: float) -> None:
+    worker = driver.worker("writer", "draft", slots=20)
+    for number in range(9):
+        planner.dispatch(f"t{number}", rate_key="k", rate_limit=[3, 10])
+    assert len(worker.pushes("task")) == 3
+    driver.advance(1, worker)
+    driver.wall += seconds
+    driver.advance(20.1, worker)
+    assert len(worker.pushes("task")) >= 3
+    driver.advance(10.1, worker)
+    driver.advance(10.1, worker)
+    driver.advance(10.1, worker)
+    assert driver.types().count("task.claimed") == 9
+
+
 def test_every_attempt_counts(driver: Any, planner: Any) -> None:
     worker = driver.worker("writer", "draft")
     planner.dispatch("t", rate_key="k", rate_limit=[2, 10], retry={"initial": 0})

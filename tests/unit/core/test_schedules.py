@@ -176,6 +176,16 @@ def test_the_payload_outlives_the_schedule_as_long_as_its_tasks(driver: Any, pla
     assert source not in set(driver.room.retention.living())
 
 
+def test_a_room_with_a_schedule_stays_in_memory(driver: Any, planner: Any) -> None:
+    schedule(planner, overlap="skip")
+    driver.restart()
+    assert not driver.room.is_still
+    planner.connect()
+    planner.ask("schedule.pause", schedule="s")
+    driver.restart()
+    assert driver.room.is_still
+
+
 def test_a_full_room_skips_and_goes_on(make_driver: Any) -> None:
     driver = make_driver(Limits(backlog=1))
     schedule(driver.agent("planner"))
