@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .link import RoomLink
 
 UNKEPT: Final = 1 << 20  # bytes of a stream that may wait to be in the log; then writing waits
+OVERHEAD: Final = 32  # bytes a chunk counts beside itself
 MAX_CHUNK: Final = 1 << 20  # bytes
 AT_ONCE: Final = 1000  # chunks in one request,
 AT_ONCE_BYTES: Final = 256 << 10  # or so many bytes of them
@@ -78,12 +79,12 @@ class Outgoing:
                 raise self._error
             if self._closing:
                 raise StreamEnded(f"the stream {self.id} is closed")
-            if self._size and self._size + len(chunk) > UNKEPT:
+            if self._size and self._size + OVERHEAD + len(chunk) > UNKEPT:
                 room: concurrent.futures.Future[None] = concurrent.futures.Future()
                 self._waiting.append(room)
                 return room
             self._unsent.append(chunk)
-            self._size += len(chunk)
+            self._size += OVERHEAD + len(chunk)
             if not self._posted:
                 self._posted = True
                 self._link.connection.io.post(self._pump)
@@ -170,7 +171,7 @@ class Outgoing:
     def on_kept(self, n: int) -> None:
         with self._lock:
             while self._kept < n and self._sent:
-                self._size -= len(self._sent.popleft())
+                self._size -= OVERHEAD + len(self._sent.popleft())
                 self._kept += 1
             waiting, self._waiting = self._waiting, []
         _release(waiting)

@@ -132,15 +132,14 @@ class Streams:
     def take(self, stream: Stream, chunks: tuple[bytes, ...]) -> None:
         """The next chunks: to the readers, and into the buffer."""
         room, limits = self._room, self._room.limits
-        first, last, size = stream.n + 1, stream.n + len(chunks), sum(map(len, chunks))
-        packed = pack(chunks)
+        first, last, packed = stream.n + 1, stream.n + len(chunks), pack(chunks)
         for follower in stream.followers:
             if follower.n < last:  # otherwise it has them from before a crash of the broker
                 push_to(room, follower, {"first": first, "last": last, "body": packed})
                 follower.n = last
         stream.buffer.extend(chunks)
-        stream.buffered += size
-        self._buffered += size
+        stream.buffered += len(packed)  # many small ones count too
+        self._buffered += len(packed)
         if stream.buffered >= limits.roll_bytes or self._buffered > limits.stream_buffers:
             self.roll(stream)
         elif stream.timer is None:
