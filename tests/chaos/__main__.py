@@ -17,6 +17,7 @@ from .rows import ROWS
 from .trial import Row, Trial
 
 LIMIT = 3600.0  # seconds of a row
+TELL_EVERY = 20.0  # seconds
 
 
 def main() -> int:
@@ -47,6 +48,7 @@ def main() -> int:
             traceback.print_exc()
             trial.violations.append(f"did not end: {type(error).__name__}: {error}")
         trial.seconds = time.monotonic() - begun
+        print(f"    {_state(trial)}", flush=True)
         for violation in trial.violations[:20]:
             print(f"    VIOLATION: {violation}", flush=True)
         trials.append((row, trial))
@@ -60,8 +62,25 @@ def main() -> int:
 
 
 async def _bounded(row: Row, trial: Trial) -> None:
-    async with asyncio.timeout(LIMIT):
-        await row.tried(trial)
+    begun = time.monotonic()
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(TELL_EVERY)
+            trial.seconds = time.monotonic() - begun
+            print(f"    {_state(trial)} ...", flush=True)
+
+    telling = asyncio.create_task(tell())
+    try:
+        async with asyncio.timeout(LIMIT):
+            await row.tried(trial)
+    finally:
+        telling.cancel()
+
+
+def _state(trial: Trial) -> str:
+    done = ", ".join(f"{count:,} {what}" for what, count in trial.done.items()) or "under way"
+    return f"{trial.seconds:.0f} s: {done}; {len(trial.violations)} violations"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    backups,
     blocking,
     broker_kills,
     clock_jumps,
@@ -19,6 +20,7 @@ from . import (
 from .trial import Row
 
 MODULES = (
+    backups,
     blocking,
     broker_kills,
     clock_jumps,

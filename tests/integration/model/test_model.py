@@ -402,7 +402,7 @@ class _Listed:
 
 SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 # To make a failing example small takes minutes: that is left to the long form.
-SHORT = settings(SETTINGS, max_examples=20, stateful_step_count=40, derandomize=True, database=None, phases=[Phase.generate])
+SHORT = settings(SETTINGS, max_examples=16, stateful_step_count=40, derandomize=True, database=None, phases=[Phase.generate])
 LONG = settings(SETTINGS, max_examples=int(os.environ.get("MODEL_EXAMPLES", "40")), stateful_step_count=80)
 
 
