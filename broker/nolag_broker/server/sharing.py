@@ -83,12 +83,13 @@ class Seat:
 class Member:
     """One reader of a group, over its reconnects."""
 
-    __slots__ = ("gone_at", "in_hand", "key", "seat", "sharing", "turn")
+    __slots__ = ("gaps", "gone_at", "in_hand", "key", "seat", "sharing", "turn")
 
     def __init__(self, sharing: Sharing, key: MemberKey) -> None:
         self.sharing = sharing
         self.key = key
         self.in_hand: dict[int, float] = {}  # sequence, and until when
+        self.gaps: list[tuple[int, int]] = []  # told, but perhaps to a connection that broke: until it acknowledges what came after
         self.turn = 0  # when something was dealt to it last
         self.seat: Seat | None = None
         self.gone_at = 0.0
@@ -135,6 +136,8 @@ class Sharing:
         if member is None:
             member = self.members[key] = Member(self, key)
         member.seat, seat.member = seat, member
+        for gap in member.gaps:
+            self._tell(seat, gap)
         for seq, attempt in holding.items():
             if seq > self.group.through:
                 self._claims[seq] = (member, attempt)
@@ -194,6 +197,7 @@ class Sharing:
             self._lost.discard(seq)
             if (member := self._holders.pop(seq, None)) is not None:
                 member.in_hand.pop(seq, None)
+                member.gaps = [gap for gap in member.gaps if gap[1] > seq]
         self.go_on()
 
     def go_on(self) -> None:
@@ -283,9 +287,15 @@ class Sharing:
         self.group.through = max(self.group.through, events[-1].seq)
 
     def _gap(self, first: int, last: int) -> None:
-        for seat in [member.seat for member in self.members.values() if member.seat is not None]:
-            gap = {"push": "gap", "sub": seat.number, "room": self._room, "from": first, "to": last, "epoch": self._feed.epoch}
-            seat.reader.send(pack(gap))
+        for member in self.members.values():
+            member.gaps.append((first, last))
+            if member.seat is not None:
+                self._tell(member.seat, (first, last))
+
+    def _tell(self, seat: Seat, gap: tuple[int, int]) -> None:
+        first, last = gap
+        frame = {"push": "gap", "sub": seat.number, "room": self._room, "from": first, "to": last, "epoch": self._feed.epoch}
+        seat.reader.send(pack(frame))
 
     # -- dealing
 

@@ -234,6 +234,32 @@ async def test_what_retention_dropped_is_a_gap(start: Start) -> None:
     assert dealt(a)[0][0] != b"0"
 
 
+async def test_a_gap_is_told_again_where_it_may_not_have_arrived(start: Start) -> None:
+    harness = await start(engine="sqlite", trim_every=0.05)
+    writer, admin = await harness.client("writer"), await harness.admin()
+    await publish(writer, *[b"%d" % n for n in range(20)])
+    await admin.call("room.configure", retention={"count": 5})
+    async with asyncio.timeout(10):
+        while "gap" not in await writer.call("log.read"):
+            await asyncio.sleep(0.02)
+    holding: list[list[int]] = []
+    told = []
+    for _ in range(3):
+        a = await harness.client("a", instance="process")
+        await join(a, since=0, max_in_flight=1, holding=holding)
+        if not holding:
+            await a.until(lambda: dealt(a))  # noqa: B023
+            holding = [[push["events"][0]["seq"], 1] for push in a.pushes if push["push"] == "dealt"]
+        elif len(told) == 2:
+            await ack(a, holding[0][0])
+        told.append([(push["from"], push["to"]) for push in a.pushes if push["push"] == "gap"])
+        await a.socket.close()
+    assert told[0] == told[1] == told[2] != []
+    last = await harness.client("a", instance="process")
+    await join(last)
+    assert not any(push["push"] == "gap" for push in last.pushes), "it has acknowledged what came after"
+
+
 async def test_a_backlog_is_read_in_pieces(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sharing, "CHUNK_EVENTS", 3)
     monkeypatch.setattr(sharing, "WINDOW", 7)
