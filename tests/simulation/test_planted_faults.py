@@ -27,7 +27,7 @@ from nolag_broker.server.fanout import Feed
 from nolag_broker.wire.codec import pack
 from nolag_broker.wire.codes import Refusal
 
-WITHIN = 20  # seeds
+WITHIN = 40  # seeds; most defects show in one of five
 
 
 class AcknowledgesEarly(SimulatedEngine):

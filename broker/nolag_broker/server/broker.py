@@ -32,7 +32,7 @@ from .retention import Retention
 from .sessions import Sessions
 from .transport import CLOSE_TIMEOUT, Transport, is_loopback
 from .unloading import Unloading
-from .waking import wake_rooms
+from .waking import wake_rooms, watch_the_clock
 from .writer import Connection
 
 log = get_logger("broker")
@@ -102,6 +102,7 @@ class Broker:
         unloading = Unloading(node, self._context.sessions, settings.unload_after)
         node.spawn(Retention(node, unloading, settings.trim_every).run())
         node.spawn(wake_rooms(node))
+        node.spawn(watch_the_clock(node))
         node.spawn(self._context.blobs.run())
         self._status = "ok"
 

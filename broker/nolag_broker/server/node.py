@@ -296,6 +296,16 @@ class Node:
         for hosted in due:
             self.call(hosted.name, _tick, BROKER, may_open=False, request=None)
 
+    @property
+    def ahead(self) -> float:
+        """By how much the wall clock is ahead of the one that nobody sets."""
+        env = self._env()
+        return env.wall - env.now
+
+    def look_at_clocks(self) -> None:
+        """In every room: the wall clock was set, and what was to come by it may be due."""
+        self._ring([hosted for hosted in self._rooms.values() if hosted.room is not None])
+
     def _env(self) -> Env:
         return Env(self._loop.time(), time.time(), random.random, _new_id, CALENDAR)
 

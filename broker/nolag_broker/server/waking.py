@@ -1,16 +1,37 @@
-"""Rooms that have something to do by themselves are opened with the broker, whoever is there."""
+"""What rooms do by themselves, whoever is there: they are opened with the broker, and looked at when the wall clock is set.
+
+A room says when it wants to be looked at, and is, by the clock that nobody sets. Where the other one jumps (it is set, or the machine
+slept), what was to come by it may be due already.
+"""
 
 from __future__ import annotations
+
+import asyncio
+from typing import Final
 
 from ..core.schedules import KEYS
 from ..core.turn import BROKER, Env
 from .hosted import HostedRoom
 from .node import Node
 
+LOOK_EVERY: Final = 5.0  # seconds
+JUMP: Final = 0.5  # seconds that the clocks differ by more, or by less, than at the last look
+
 
 async def wake_rooms(node: Node) -> None:
+    """Open the rooms that have schedules."""
     for room in await node.engine.rooms_with(KEYS):
         node.call(room, _look_at_the_clock, BROKER, may_open=False, request=None)
+
+
+async def watch_the_clock(node: Node) -> None:
+    """For ever."""
+    ahead = node.ahead
+    while True:
+        await asyncio.sleep(LOOK_EVERY)
+        former, ahead = ahead, node.ahead
+        if abs(ahead - former) > JUMP:
+            node.look_at_clocks()
 
 
 def _look_at_the_clock(hosted: HostedRoom, env: Env) -> None:

@@ -20,7 +20,7 @@ from nolag_broker.server.node import Node
 from nolag_broker.server.retention import Retention
 from nolag_broker.server.sessions import Sessions
 from nolag_broker.server.unloading import Unloading
-from nolag_broker.server.waking import wake_rooms
+from nolag_broker.server.waking import wake_rooms, watch_the_clock
 from nolag_broker.server.writer import Connection
 from nolag_broker.settings import Settings
 from nolag_broker.wire.grants import Grants
@@ -144,6 +144,7 @@ class _Life:
         )
         node.moment = moment
         node.spawn(wake_rooms(node))
+        node.spawn(watch_the_clock(node))
         self._context = Context(
             settings=settings,
             node=node,
