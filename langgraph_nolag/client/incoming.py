@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 class Incoming(Numbered):
     """One reading of one stream. Callbacks run on the I/O thread.
 
+    Attributes:
+        token: the opening under which chunks are read.
+        ct: the content type of the chunks; None: MessagePack.
+
     Args:
         stream: its id.
         after: begin after this chunk.
@@ -48,6 +52,7 @@ class Incoming(Numbered):
         self._stream = stream
         self._n = after
         self.token = token
+        self.ct: str | None = None
         self._on_chunks = on_chunks
         self._on_rewind = on_rewind
         self._on_gap = on_gap
@@ -60,7 +65,7 @@ class Incoming(Numbered):
     def _on_page(self, page: Answer, number: int) -> None:
         if number != self._number or self.closed:  # given up meanwhile, or taken up anew
             return
-        self.token = page["token"]
+        self.token, self.ct = page["token"], page.get("ct")
         if (n := page.get("rewind")) is not None:
             self._rewind(n)
         if (gap := page.get("gap")) is not None:

@@ -142,7 +142,7 @@ class IncomingStream:
         """
         if self._items is None:
             self._items = self._open()
-        self._token, item = await anext(self._items)
+        self._token, ct, item = await anext(self._items)
         match item:
             case Rewind(n):
                 self.n = n
@@ -157,7 +157,7 @@ class IncomingStream:
                 raise StopAsyncIteration
             case _:
                 self.n += 1
-                return read(item)
+                return read(item, ct)
         return item
 
     async def collect(self) -> list[Any]:
@@ -187,7 +187,7 @@ class IncomingStream:
         feed: Feed[Any] = Feed(LIMIT, lambda: incoming.pause(), lambda: incoming.resume())
 
         def put(item: Any, size: int = 0) -> None:
-            feed.put((incoming.token, item), OVERHEAD + size)
+            feed.put((incoming.token, incoming.ct, item), OVERHEAD + size)
 
         def on_chunks(first: int, chunks: list[bytes]) -> None:
             for chunk in chunks:

@@ -121,6 +121,13 @@ async def test_a_reader_goes_on_elsewhere_where_another_left_off(join: Any) -> N
         assert await take(elsewhere, 6) == [4, 5, 6, 7, 8, 9]
 
 
+async def test_chunks_of_another_content_type_are_handed_out_as_they_are(join: Any) -> None:
+    writer, editor = await join("writer"), await join("editor")
+    opened = await writer.link.acall("stream.open", stream="raw", to="editor", ct="text/plain")
+    await writer.link.acall("stream.write", stream="raw", token=opened["token"], n=1, chunks=[b"A"])
+    assert await take(await first(editor.streams()), 1) == [b"A"]
+
+
 async def test_how_a_stream_ends_is_told(join: Any) -> None:
     writer, editor = await join("writer"), await join("editor")
     stream = await writer.open_stream(to="editor")
@@ -301,6 +308,25 @@ async def test_a_broker_that_is_killed_loses_no_chunk_of_a_writer_that_lives(pro
         while True:
             told += await take(incoming, 1)
     assert (told, incoming.n) in (([Rewind(1)], 1), ([], 2))  # on a busy machine it may have been kept before the kill
+
+
+async def test_a_broker_that_lost_its_memory_ends_streams_and_takes_new_ones(stack: AsyncExitStack) -> None:
+    broker = LocalBroker()
+    port = int(broker.url.rpartition(":")[2])
+    room = await connected(stack, broker.url, lambda: broker.token("writer"), "writer")
+    stream, streams = await room.open_stream(to="writer"), room.streams()
+    await stream.write(1)
+    incoming = await first(streams)
+    assert await take(incoming, 1) == [1]
+    await asyncio.to_thread(broker.close)
+    broker = await asyncio.to_thread(LocalBroker, port=port)
+    stack.callback(broker.close)
+    with pytest.raises(StreamNotFound):
+        await take(incoming, 1)
+    with pytest.raises(StreamNotFound):
+        await stream.close()
+    stream = await room.open_stream(to="writer")
+    assert (await first(streams)).id == stream.id
 
 
 # -- taking over
