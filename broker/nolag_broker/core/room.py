@@ -179,6 +179,11 @@ class Room:
         goes_on = self.tasks.backlog or self.streams.open_count or len(self.monotonic) or len(self.wall)
         return not (self.behind or self.members.anybody or goes_on)
 
+    def dismantle(self) -> None:
+        """The end of a room in memory. It and its parts refer to each other: left like this, they would stay until a garbage collection
+        finds them, and a broker has its collections far apart."""
+        _dismantle(self, self)
+
     @property
     def behind(self) -> int:
         """How many events the rows are behind the log."""
@@ -270,6 +275,14 @@ def _encode(changed: dict[Entity, None], heads: dict[str, bytes | None]) -> None
             heads[entity.key] = None
             entity.stored = False
     changed.clear()
+
+
+def _dismantle(thing: Any, room: Room) -> None:
+    parts, attributes = list(vars(thing).values()), vars(thing)
+    attributes.clear()
+    for part in parts:
+        if isinstance(part, Wanted) or getattr(part, "__dict__", {}).get("_room") is room:
+            _dismantle(part, room)
 
 
 def _nothing(event: Event) -> None:

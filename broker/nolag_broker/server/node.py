@@ -367,6 +367,8 @@ class Node:
             return False
         del self._rooms[hosted.name]
         self.behind.forget(hosted)
+        if hosted.room is not None:
+            hosted.room.dismantle()
         hosted.room = hosted.alarm = None
         hosted.feed.close()
         return True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -78,3 +80,20 @@ async def test_what_goes_on_keeps_a_room(unloading: Harness) -> None:
     assert {"member", "listened", "task", "expiring", "left"} <= loaded(unloading)
     await member.call("topic.publish", "listened", topic="t", body=b"heard")
     await listener.until(lambda: [event["body"] for event in listener.events() if event["type"] == "topic.published"] == [b"heard"])
+
+
+async def test_nothing_of_an_unloaded_room_waits_for_a_garbage_collection(unloading: Harness) -> None:
+    ana = await unloading.member("ana")
+    await ana.call("blackboard.set", key="plan", body=b"1")
+    (hosted,) = [hosted for hosted in unloading.broker._context.node.rooms() if hosted.name == "r"]
+    parts = [weakref.ref(part) for part in (hosted.room, *vars(hosted.room).values()) if hasattr(part, "__dict__")]
+    del hosted
+    gc.disable()
+    try:
+        await ana.call("room.leave")
+        await ana.close()
+        await unloaded(unloading, "r")
+        assert [part() for part in parts if part() is not None] == []
+    finally:
+        gc.enable()
+    assert len(parts) > 10
