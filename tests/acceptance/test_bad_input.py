@@ -32,7 +32,7 @@ from langgraph_nolag.errors import (
 )
 
 Join = Callable[[str], Awaitable[Room]]
-WITHIN = 20.0  # seconds that anything here may take
+WITHIN = 30.0  # seconds that anything here may take
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ class Broker:
         self._errors = folder / "broker.log"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "langgraph_nolag", "broker", "--path", str(self.data), "--port", str(self._port)]
+        command = [sys.executable, "-m", "nolag_broker", "--path", str(self.data), "--port", str(self._port)]
         with self._errors.open("ab") as errors:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         assert self.process.stdout is not None
@@ -332,25 +332,23 @@ async def in_a_group(room: Room) -> None:
         await message.ack()
 
 
-@pytest.mark.parametrize("read", [by_key, page_by_page, as_a_stream, in_a_group])
-async def test_a_database_that_is_damaged_in_the_middle(damaged: Path, broker: Broker, read: Any) -> None:
+async def test_a_database_that_is_damaged_in_the_middle(damaged: Path, broker: Broker) -> None:
     """Whoever comes upon the damage is told, however it reads; the broker stops and says where it is; started again it serves the rest."""
     shutil.copytree(damaged, broker.data)
     broker.start()
-    async with broker.connect() as client:
-        room = await client.join("hurt")
-        with pytest.raises(StorageFailed) as caught:
-            await asyncio.wait_for(read(room), WITHIN)
-        storage_failed(caught.value)
-        assert "damaged" in await asyncio.to_thread(broker.ended)
-        await asyncio.to_thread(broker.start)
-        async with asyncio.timeout(WITHIN):
-            sound = await client.join("sound")
-            await sound.publish("notes", "goes on")
-            entry = await sound.blackboard.get("plan")
-            assert entry is not None
-            assert entry.value == "the plan of sound"
-            await room.publish("notes", "what is not damaged goes on too")
+    async with broker.connect() as client:  # the same all the time: it comes back by itself
+        hurt, sound = await client.join("hurt"), await client.join("sound")
+        for read in (by_key, page_by_page, as_a_stream, in_a_group):
+            with pytest.raises(StorageFailed) as caught:
+                await asyncio.wait_for(read(hurt), WITHIN)
+            storage_failed(caught.value)
+            assert "damaged" in await asyncio.to_thread(broker.ended)
+            await asyncio.to_thread(broker.start)
+            async with asyncio.timeout(WITHIN):
+                entry = await sound.blackboard.get("plan")
+                assert entry is not None
+                assert entry.value == "the plan of sound"
+                await hurt.publish("notes", "what is not damaged goes on too")
 
 
 async def test_a_broker_in_this_process_stops_too(damaged: Path, caplog: pytest.LogCaptureFixture) -> None:
