@@ -48,6 +48,7 @@ class Limits:
     ended_streams: int = 1_000  # that can still be read; the oldest is forgotten
     ended_stream_bytes: int = 64 << 20  # of all of them
     stream_pieces: int = 1_000  # of a stream; the oldest is dropped, and said to be gone
+    stream_bytes: int = 64 << 20  # of its pieces; the same, but for the last one
     roll_after: float = 1.0  # chunks of a stream are put into the log after so long,
     roll_bytes: int = 64 << 10  # or when there are so many,
     stream_buffers: int = 16 << 20  # or when those of all streams are

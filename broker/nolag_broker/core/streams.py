@@ -58,7 +58,8 @@ class Streams:
         data = event.data
         stream = self.by_id[data["stream"]]
         stream.add(Piece(data["first"], data["last"], event.seq, len(event.body or b"")))
-        if len(stream.pieces) > self._room.limits.stream_pieces:
+        limits = self._room.limits
+        while len(stream.pieces) > 1 and (len(stream.pieces) > limits.stream_pieces or stream.size > limits.stream_bytes):
             stream.drop_oldest()
         self._room.touch(stream)
 

@@ -38,6 +38,7 @@ TIGHT = Limits(
     ended_streams=3,
     ended_stream_bytes=200,
     stream_pieces=3,
+    stream_bytes=150,
     roll_bytes=60,
     stream_buffers=100,
 )

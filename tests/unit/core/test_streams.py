@@ -172,8 +172,9 @@ def test_a_late_reader_gets_all_in_pages_then_goes_on_live(driver: Any, poet: An
     assert not reader.rewinds + reader.gaps
 
 
-def test_the_oldest_of_a_very_long_stream_is_dropped_and_that_is_said(make_driver: Any) -> None:
-    driver = make_driver(Limits(roll_bytes=1, stream_pieces=3))
+@pytest.mark.parametrize("bound", [{"stream_pieces": 3}, {"stream_bytes": 14}])
+def test_the_oldest_of_a_very_long_stream_is_dropped_and_that_is_said(make_driver: Any, bound: dict[str, int]) -> None:
+    driver = make_driver(Limits(roll_bytes=1, **bound))
     poet, editor = members(driver, "poet", "editor")
     writer = Writer(poet)
     for n in range(5):
