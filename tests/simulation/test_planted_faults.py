@@ -23,6 +23,8 @@ from nolag_broker.core.stream_reading import StreamReading
 from nolag_broker.core.stream_writing import StreamWriting
 from nolag_broker.core.tasks import Tasks
 from nolag_broker.core.turn import Turn
+from nolag_broker.engine.memory_blobs import MemoryBlobs
+from nolag_broker.server.blobs import Blobs
 from nolag_broker.server.fanout import Feed
 from nolag_broker.wire.codec import pack
 from nolag_broker.wire.codes import Refusal
@@ -140,6 +142,24 @@ def no_rewind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stream, "still_valid", lambda self, token, n: n)
 
 
+def collected_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the moment that a large value is there and the commit that refers to it."""
+    put = Blobs._put
+
+    async def and_collects(self: Blobs, *args: Any) -> dict[str, Any]:
+        answer = await put(self, *args)
+        await self._engine.collect_blobs(lambda room, hash: False)
+        return answer
+
+    monkeypatch.setattr(Blobs, "_put", and_collects)
+
+
+def pins_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trim that keeps an event and drops what it refers to."""
+    release = MemoryBlobs._release
+    monkeypatch.setattr(MemoryBlobs, "_release", lambda self, room, floor, pinned: release(self, room, floor, ()))
+
+
 def is_caught(rule: str, engine: type[SimulatedEngine] = SimulatedEngine) -> bool:
     """Whether one of the first seeds names the broken rule."""
     return any(rule in {violation.rule for violation in simulate(seed, engine=engine).violations} for seed in range(WITHIN))
@@ -168,6 +188,8 @@ def test_an_acknowledgement_before_the_commit_is_caught(rule: str) -> None:
         (moment_fired_again, "schedule"),
         (acknowledgement_not_written, "group"),
         (passed_over, "stuck"),
+        (collected_too_early, "value"),
+        (pins_forgotten, "value"),
     ],
 )
 def test_a_defect_is_caught(monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None], rule: str) -> None:

@@ -52,6 +52,7 @@ class Client:
         self.world = world
         self.connected: list[Callable[[], None]] = []
         self.pushed: dict[str, Then] = {}
+        self.provide: Callable[[dict[str, Any]], Coroutine[Any, Any, None]] | None = None  # the large value that a request refers to
         self.alive = True
         self.paused = False
         self.link: Link | None = None
@@ -221,18 +222,28 @@ class Client:
             if "ok" in frame:
                 then(frame["ok"])
             return
+        err = frame.get("err")
+        if err is not None and err["code"] == "blob_not_found" and self.provide is not None and frame["id"] in self._pending:
+            self.run(self._provide(self._pending[frame["id"]], self.provide))
+            return
         if (pending := self._pending.pop(frame["id"], None)) is None:
             return  # to what an earlier connection asked
-        history, operation, err = self.world.history, pending.operation, frame.get("err")
+        history, operation = self.world.history, pending.operation
         self.world.said(frame.get("seq", 0), f"the answer to {operation}")
         if err is None:
-            history.ok(operation, frame["ok"], frame["seq"])
+            history.ok(operation, frame["ok"], frame.get("seq"))
         else:
             # The room may have forgotten that it took this completion before: see PROTOCOL.md on holders.
             forgotten = err["code"] == "stale_lease" and "resent" in pending.frame
             history.fail(operation, err["code"], err["detail"], maybe_applied=err["maybe_applied"] or forgotten)
         if not pending.answer.done():
             pending.answer.set_result(frame)
+
+    async def _provide(self, pending: _Pending, provide: Callable[[dict[str, Any]], Coroutine[Any, Any, None]]) -> None:
+        """Another broker than the one that was given it: it is given it, and asked again, under the same id."""
+        await provide(pending.frame)
+        if pending.frame["id"] in self._pending:
+            self._send(pending)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

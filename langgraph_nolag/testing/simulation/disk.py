@@ -29,6 +29,13 @@ class _Store(MemoryEngine):
     def apply(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None]:
         return [self._commit(room, turn) for room, turn in turns]
 
+    def holds(self, room: str, hash: bytes) -> bool:
+        return room in self._blobs and hash in self._blobs[room].held
+
+    def readable(self, room: str) -> list[Event]:
+        stored = self._rooms.get(room)
+        return [] if stored is None else [*stored.pinned.values(), *stored.events]
+
     def copied(self) -> _Store:
         other = _Store()
         for name, stored in self._rooms.items():

@@ -55,6 +55,7 @@ class Faults:
             "paused past its lease",
             "wall clock set",
             "log trimmed",
+            "large value put again",
             "gap told",
         )
 

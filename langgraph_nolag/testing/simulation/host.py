@@ -157,6 +157,7 @@ class _Life:
         )
         unloading = Unloading(node, self._context.sessions, settings.unload_after)
         node.spawn(Retention(node, unloading, settings.trim_every).run())
+        node.spawn(self._context.blobs.run())
         self._links: dict[Link, asyncio.Task[None]] = {}
 
     def serve(self, link: Link) -> None:

@@ -18,11 +18,12 @@ from nolag_broker.core.limits import Limits
 from nolag_broker.core.room import Room
 from nolag_broker.core.turn import Env, Turn
 from nolag_broker.settings import Settings
+from nolag_broker.wire.blobs import referred
 
 from ..checker import check
 from ..history import History
 from ..log_rules import LogRules, Violation
-from . import roles, streaming
+from . import hoarding, roles, streaming
 from .client import ROOM, Client, Refused
 from .clock import Stuck, run
 from .disk import Disk, SimulatedEngine, Weather
@@ -45,11 +46,12 @@ CAST: Final[dict[str, roles.Role]] = {
     "reader": roles.reader,
     "sharer1": roles.sharer,
     "sharer2": roles.sharer,
+    "hoarder": hoarding.hoarder,
     "streamer": streaming.streamer,
     streaming.READER: streaming.follower,
 }
-SETTINGS: Final = {"engine": "memory", "lease": 3.0, "disconnect_grace": 1.0, "body_cache": 4096, "trim_every": 2.0}
-OPERATIONS: Final = 160  # that are begun, of all clients; follow-ups come on top
+SETTINGS: Final = {"engine": "memory", "lease": 3.0, "disconnect_grace": 1.0, "body_cache": 4096, "trim_every": 2.0, "keep_uploads": 8.0}
+OPERATIONS: Final = 170  # that are begun, of all clients; follow-ups come on top
 THINK: Final = 0.35  # seconds between two operations of a client, on average
 PATIENCE: Final = 300.0  # seconds after the last fault within which everything has to come to rest
 MAX_UNEXPECTED: Final = 3  # told in full
@@ -203,9 +205,17 @@ class World:
             elif event.type == "topic.published":
                 self.published.add(event.seq)
             self._shadow.apply(event)
+            self._refers_to_what_is_there(event)
+
+    def _refers_to_what_is_there(self, event: Event) -> None:
+        hash = referred(event.body, event.ct)
+        if hash is not None and not self.disk.synced.holds(ROOM, hash):
+            self.violations.append(Violation("value", f"event {event.seq} refers to a large value that is not on disk"))
 
     def _compare(self) -> None:
-        """What is on disk is the fold of what is in the log."""
+        """What is on disk is the fold of what is in the log, and what can be read of the log has its large values."""
+        for event in self.disk.synced.readable(ROOM):
+            self._refers_to_what_is_there(event)
         self._folded.update(self._shadow.take(rows=True).heads)
         folded = {key: row for key, row in self._folded.items() if row is not None}
         stored = {key: row for key, row in self._rows().items() if not key.startswith(("client/", "group/"))}
