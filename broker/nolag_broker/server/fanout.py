@@ -298,7 +298,7 @@ class Feed:
 
     def forget(self, sharing: Sharing) -> None:
         """Its last member has left."""
-        del self._shared[sharing.group.id]
+        self._shared.pop(sharing.group.id, None)
 
     def acknowledged(self, done: Acknowledged) -> None:
         if (sharing := self._shared.get(done.group)) is not None:
@@ -318,6 +318,7 @@ class Feed:
     def close(self) -> None:
         for sharing in self._shared.values():
             sharing.close()
+        self._shared.clear()
         if self._sweep is not None:
             self._sweep.cancel()
 
