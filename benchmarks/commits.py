@@ -17,6 +17,7 @@ from nolag_broker.engine.sqlite import SqliteEngine
 EVENTS, BODY = 32, 1024  # of a commit
 HISTORY = 2_000  # commits
 RECORDS = 40_000  # that are swept
+HEADS = 40_000  # of a room that is loaded
 HEADER = b"x" * 300  # a record
 SWITCH = 0.0005  # seconds between two threads' turns at the interpreter, as in a broker's process
 BREATH = 0.002  # seconds between two commits
@@ -43,8 +44,12 @@ async def _measure(folder: Path) -> dict[str, list[float]]:
             await history.commit()
         for first in range(0, RECORDS, 1000):
             await history.commit({f"kept/1/task/{n:032x}": HEADER for n in range(first, first + 1000)})
+        living = _Writer(engine, "living")
+        await living.begin()
+        await living.commit(heads={f"task/{n:032x}": HEADER for n in range(HEADS)})
         taken["nothing else"] = await writer.beside(asyncio.sleep(4.0))
         taken["a replay"] = await writer.beside(_replay(engine, history.seq))
+        taken["the loading of a room with 40,000 tasks"] = await writer.beside(engine.load("living"))
         taken["a sweep of 40,000 records"] = await writer.beside(engine.sweep("history", "kept/1/"))
         taken["a trim"] = await writer.beside(engine.trim("history", history.seq, ()))
     return taken
@@ -76,12 +81,12 @@ class _Writer:
     async def begin(self) -> None:
         await self._engine.create(self._room, "epoch")
 
-    async def commit(self, records: dict[str, bytes | None] | None = None) -> None:
+    async def commit(self, records: dict[str, bytes | None] | None = None, heads: dict[str, bytes | None] | None = None) -> None:
         events = [
             Event(self.seq + n, "task.dispatched", 0.0, "me", {"task": f"{n:032x}"}, "echo", b"x" * BODY, None, None, None)
             for n in range(1, EVENTS + 1)
         ]
-        turn = Turn(self.seq, events, records=records or {}, caught_up=True)
+        turn = Turn(self.seq, events, heads or {}, records or {}, caught_up=True)
         self.seq += EVENTS
         (conflict,) = await self._engine.commit([(self._room, turn)])
         if conflict is not None:

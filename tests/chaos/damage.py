@@ -81,7 +81,7 @@ def _everything(file: Path) -> dict[str, Any]:
     content: dict[str, Any] = {}
     with contextlib.closing(Tables(file)) as tables:
         for room, last in tables.rooms().items():
-            image = tables.load(room)
+            image = finish(tables.load(room))
             events = finish(tables.events(room, 0, MANY, MANY))
             content[room] = last, image, [event.encoded for event in events]
             content[room + " records"] = finish(tables.scan(room, KeyRange.of(""), False, MANY, True, MANY))

@@ -20,7 +20,7 @@ UPDATE room SET sum = ? WHERE id = ?;
 UPDATE room SET epoch = ?, sum = ? WHERE id = ?;
 
 -- name: heads
-SELECT key, value, sum FROM kv WHERE room = ? AND space = 0;
+SELECT key, value, sum FROM kv WHERE room = ? AND space = 0 AND key > ? ORDER BY key LIMIT ?;
 
 -- name: rooms_with
 SELECT id FROM room WHERE EXISTS (SELECT 1 FROM kv WHERE kv.room = room.id AND space = 0 AND key >= ? AND key < ?);

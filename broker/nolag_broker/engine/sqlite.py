@@ -76,7 +76,7 @@ class SqliteEngine:
         return await self._thread.do(lambda tables: tables.rooms_with(prefix))
 
     async def load(self, room: str) -> RoomImage | None:
-        return await self._thread.do(lambda tables: tables.load(room))
+        return await self._thread.read(lambda tables: tables.load(room))
 
     async def create(self, room: str, epoch: str) -> None:
         await self._thread.do(lambda tables: tables.create(room, epoch))

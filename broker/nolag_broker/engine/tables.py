@@ -31,6 +31,7 @@ SCHEMAS: Final = tuple(
 VERSION: Final = len(SCHEMAS)  # kept in `PRAGMA user_version`
 HEADS, RECORDS = 0, 1
 PIECE_ROWS, PIECE_BYTES = 64, 1 << 20  # of a scan, between two places to stop
+LOAD_ROWS: Final = 256  # of a room that is loaded, likewise
 
 # SQLite compares every text as less than every blob: an upper bound for keys where there is none.
 _TO_THE_END: Final = b""
@@ -178,6 +179,7 @@ class Tables:
         self._witness.add(sum([len(turn.events) for _, turn, _ in stored]))
         for log, turn, size in stored:
             log.end = turn.end
+            log.writes += 1
             log.bytes += size
             log.tail += size
             if turn.caught_up:
@@ -211,15 +213,23 @@ class Tables:
         found = {id for (id,) in self._sql.execute(SQL["rooms_with"], (keys.low, _TO_THE_END if keys.high is None else keys.high))}
         return [room for room, log in self._logs.items() if log.folded < log.end or log.id in found]
 
-    def load(self, room: str) -> RoomImage | None:
+    def load(self, room: str) -> Read[RoomImage | None]:
         log = self._logs.get(room)
         if log is None:
             return None
+        seen, after = -1, ""
         heads: dict[str, bytes] = {}
-        for key, value, sum in self._sql.execute(SQL["heads"], (log.id,)):
-            check(sum, sum_of_row(log.id, HEADS, key, value), f"the row {key!r} of the room {room!r}")
-            heads[key] = value
-        return RoomImage(room, log.epoch, log.end, log.folded, log.first, heads)
+        while True:
+            if seen != log.writes:  # a commit came between. Who loads a room does not write to it, so this comes to an end.
+                seen, after, heads = log.writes, "", {}
+            rows = self._sql.execute(SQL["heads"], (log.id, after, LOAD_ROWS)).fetchall()
+            for key, value, sum in rows:
+                check(sum, sum_of_row(log.id, HEADS, key, value), f"the row {key!r} of the room {room!r}")
+                heads[key] = value
+            if len(rows) < LOAD_ROWS:
+                return RoomImage(room, log.epoch, log.end, log.folded, log.first, heads)
+            after = rows[-1][0]
+            yield
 
     def events(self, room: str, after: int, limit: int, max_bytes: int) -> Read[list[Event]]:
         found: list[Event] = []

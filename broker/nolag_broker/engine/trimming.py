@@ -36,6 +36,7 @@ class Log:
     bytes: int  # of the events from the first on
     tail: int = 0  # of these bytes: beyond `folded`
     changes: int = 0  # commits that touched the room's records
+    writes: int = 0  # all its commits
 
 
 class Row(NamedTuple):
