@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..core.fields import MAX_INT, integer, read_bytes, refuse
 from ..core.turn import Env
-from ..engine.base import Engine
+from ..engine.base import Engine, StorageFailed
 from ..engine.blobs import BlobDamaged, Name
 from ..wire.blobs import BLOB, HASH_BYTES, MARK, PIECE, Reference
 from ..wire.codes import Refusal
 from .hosted import HostedRoom
-from .logs import get_logger
+from .logs import get_logger, trace
 
 if TYPE_CHECKING:
     from .session import Session
@@ -189,13 +189,21 @@ class Blobs:
         while True:
             await asyncio.sleep(self._every)
             before = self._clock() - self._keep
-            for uploader, upload in list(self._uploads.items()):
-                if upload.last < before and not upload.turn.locked():
-                    await self._end(uploader, upload)
-            if begun < before:
-                self._here = {key: known for key, known in self._here.items() if known[0] >= before}
-                if count := await self._engine.collect_blobs(self._spared):
-                    log.info("large values were collected", count=count)
+            try:
+                await self._collect(before, everything=begun < before)
+            except StorageFailed:
+                raise
+            except Exception as error:  # a defect here must not stop rooms: only too much is kept
+                log.error("large values could not be collected", trace=trace(error))
+
+    async def _collect(self, before: float, *, everything: bool) -> None:
+        for uploader, upload in list(self._uploads.items()):
+            if upload.last < before and not upload.turn.locked():
+                await self._end(uploader, upload)
+        if everything:
+            self._here = {key: known for key, known in self._here.items() if known[0] >= before}
+            if count := await self._engine.collect_blobs(self._spared):
+                log.info("large values were collected", count=count)
 
 
 def _references(frame: dict[str, Any]) -> Iterator[Reference]:
