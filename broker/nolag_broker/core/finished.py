@@ -83,7 +83,7 @@ class Finished(Entity):
         self._room = room
         self._unwritten: dict[str, Task] = {}  # ended since rows were written last
         self._unwritten_keys: dict[tuple[str, str, str], Task] = {}
-        self._recent: dict[str, Task] = {}  # a cache of records
+        self._recent: dict[str, Task] = {}  # these, and a cache of records
         self._acknowledged: dict[str, Task] = {}  # for a worker that sends a completion again
         self._grouped: dict[str, Grouped] = {}
         self._groups: dict[str, dict[str, Grouped]] = {}
@@ -98,9 +98,10 @@ class Finished(Entity):
         """A new period begins with an event of this time, `until` or later. Then `expire` is to follow."""
         period = int(time // self._room.limits.keep)
         self._begin(period)
-        self._recent.clear()
-        for task in [task for task in self._unwritten.values() if task.period < period - 1]:
-            self._unwrite(task)
+        for task in [task for task in self._recent.values() if task.period < self.oldest]:
+            del self._recent[task.id]
+            if task.id in self._unwritten:
+                self._unwrite(task)
         self._room.touch(self)
 
     def _begin(self, period: int) -> None:
@@ -130,8 +131,6 @@ class Finished(Entity):
         self._unwritten[task.id] = self._recent[task.id] = task
         if task.idempotency_key is not None:
             self._unwritten_keys[task.kind, task.type, task.idempotency_key] = task
-        if len(self._recent) > self._room.limits.finished:
-            del self._recent[next(iter(self._recent))]
 
     def keep(self, task: Task) -> None:
         """A dead letter becomes a record."""
@@ -139,9 +138,11 @@ class Finished(Entity):
             self._room.put_record(key, row)
 
     def write(self, records: dict[str, bytes | None]) -> None:
-        """Add what ended since the last time."""
+        """Add what ended since the last time. Only here the cache is cut: what needed no reading is at hand when it is decided on."""
         for task in self._unwritten.values():
             records.update(_records(task))
+        while len(self._recent) > self._room.limits.finished:
+            del self._recent[next(iter(self._recent))]
         self._unwritten.clear()
         self._unwritten_keys.clear()
 
@@ -203,14 +204,14 @@ class Finished(Entity):
 
     def needs(self, id: str) -> tuple[str, ...]:
         """The records that may hold this task."""
-        return () if id in self._recent or id in self._unwritten else self.places("task/" + id)
+        return () if id in self._recent else self.places("task/" + id)
 
     def needs_key(self, kind: str, type: str, key: str) -> tuple[str, ...]:
         return () if (kind, type, key) in self._unwritten_keys else self.places(key_name(kind, type, key))
 
     def find(self, id: str) -> Task | None:
         """A finished task. Its records must have been named by `needs`."""
-        return self._recent.get(id) or self._unwritten.get(id) or self._read(self.needs(id))
+        return self._recent.get(id) or self._read(self.needs(id))
 
     def find_key(self, kind: str, type: str, key: str) -> Task | None:
         return self._unwritten_keys.get((kind, type, key)) or self._read(self.needs_key(kind, type, key))

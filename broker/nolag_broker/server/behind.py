@@ -35,12 +35,13 @@ class Behind:
         assert hosted.room is not None
         if hosted.blocked:  # what is decided next was told which records to read
             return False
-        return hosted.catch_up or hosted.room.behind >= EVENTS or hosted.behind_bytes >= BYTES
+        behind = hosted.room.behind
+        return behind > 0 and (hosted.catch_up or behind >= EVENTS or hosted.behind_bytes >= BYTES)
 
     def stored(self, hosted: HostedRoom, turn: Turn) -> None:
         """A turn of the room was stored."""
         if turn.caught_up:
-            hosted.catch_up, hosted.behind_bytes = False, 0
+            hosted.behind_bytes = 0
             self._rooms.pop(hosted.name, None)
             waiting, hosted.waiting_for_rows = hosted.waiting_for_rows, []
             for seq, future in waiting:
@@ -48,6 +49,9 @@ class Behind:
                     hosted.waiting_for_rows.append((seq, future))
                 elif not future.done():
                     future.set_result(None)
+            hosted.catch_up = False
+            if hosted.waiting_for_rows:  # asked for while these were on their way
+                self._soon(hosted)
         elif turn.events:
             hosted.behind_bytes += sum([len(event.body) for event in turn.events if event.body is not None])
             self._rooms[hosted.name] = hosted
@@ -61,16 +65,18 @@ class Behind:
         future = self._loop.create_future()
         hosted.waiting_for_rows.append((room.seq, future))
         if room.behind:
-            self._ask([hosted])
-            self._rooms[hosted.name] = hosted
-            self._arm()
+            self._soon(hosted)
         await future
+
+    def _soon(self, hosted: HostedRoom) -> None:
+        self._rooms[hosted.name] = hosted
+        self._ask([hosted])
+        self._arm()
 
     def all(self) -> bool:
         """Ask for the rows of all rooms; whether any are behind."""
-        rooms = [hosted for hosted in self._rooms.values() if hosted.room is not None and not hosted.blocked]
-        self._ask(rooms)
-        return bool(rooms)
+        self._ask(list(self._rooms.values()))
+        return bool(self._rooms)
 
     def forget(self, hosted: HostedRoom) -> None:
         self._rooms.pop(hosted.name, None)

@@ -34,9 +34,10 @@ from .speaker import Speaker
 log = get_logger("node")
 
 MAX_WAITING: Final = 32 << 20  # bytes of requests decided or to be decided for the next commit; past it, connections are not read
-
+OVERHEAD: Final = 512  # bytes that a request counts beside its message: many small ones take time and memory too
 
 AT_ONCE: Final = 64  # commands of a room decided in one turn: the first are being stored while the next are decided
+READ_AT_ONCE: Final = 256  # the same, where records are read for them
 
 
 class Node:
@@ -90,6 +91,7 @@ class Node:
 
     def submit(self, room: str, command: Command, caller: Caller, request: int | None, may_open: bool) -> None:
         """Queue one command. Its reply, or its refusal, goes to the caller's session."""
+        self._waiting_bytes += OVERHEAD
         hosted = self._rooms.get(room)
         if hosted is not None and hosted.awake and self._refusing is None:
             hosted.inbox.append((command, caller, request, may_open))
@@ -230,6 +232,9 @@ class Node:
             return
         inbox = hosted.inbox[:AT_ONCE]
         if any(room.needs(command) for command, _, _, _ in inbox if not callable(command)):
+            if self.behind.due(hosted):  # first the rows, which can't be written while something is read: it might always be
+                self._changed[hosted.name] = hosted
+                return
             hosted.blocked = True
             self.spawn(self._decide_with(hosted, room))
         else:
@@ -240,10 +245,11 @@ class Node:
 
     async def _decide_with(self, hosted: HostedRoom, room: Room) -> None:
         """Decide what is in the inbox by now, with the cold rows it needs; nothing of the room is decided while they are read."""
-        count = len(hosted.inbox)
+        commands = [command for command, _, _, _ in hosted.inbox[:READ_AT_ONCE] if not callable(command)]
+        count = min(len(hosted.inbox), READ_AT_ONCE)
         hosted.collect()  # before `needs`, which does not ask for what the room has not yet handed over
         self._mark(hosted)
-        keys = list(dict.fromkeys(key for command, _, _, _ in hosted.inbox if not callable(command) for key in room.needs(command)))
+        keys = list(dict.fromkeys(key for command in commands for key in room.needs(command)))
         cold: dict[str, bytes | None] = dict.fromkeys(keys)
         unstored = hosted.unstored(keys)
         cold.update(await self.engine.records(hosted.name, [key for key in keys if key not in unstored]))
@@ -332,6 +338,8 @@ class Node:
                 except Exception as error:
                     self._broke(hosted, error)
                     continue
+                if hosted.inbox:
+                    self._wake(hosted)  # it may wait for this: see `_decide`
                 if turn.writes:
                     hosted.in_flight = turn
                     writing.append((hosted.name, turn))

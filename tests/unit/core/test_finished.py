@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 import pytest
 
+from nolag_broker.core.command import parse
 from nolag_broker.core.limits import Limits
+from nolag_broker.core.turn import Reply
 
 
 def finish(planner: Any, worker: Any, task: str = "t1", **fields: Any) -> None:
@@ -253,3 +257,24 @@ def test_a_key_used_after_a_long_silence_is_kept(driver: Any, planner: Any) -> N
     second = planner.ask("topic.publish", topic="a", body=b"", key="k2")
     assert planner.ask("topic.publish", topic="a", body=b"", key="k2") == second
     assert planner.ask("topic.publish", topic="a", body=b"", key="k1") != first
+
+
+def test_what_needs_no_reading_is_at_hand_until_it_is_decided_on(make_driver: Callable[..., Any]) -> None:
+    """Of requests that are decided together, an earlier one may begin a period or end more tasks than are kept at hand."""
+    driver = make_driver(Limits(keep=100.0, finished=2, disconnect_grace=10_000.0, lease=10_000.0))
+    planner, writer = driver.agent("planner"), driver.worker("writer", "draft", slots=4)
+    for n in range(4):
+        planner.dispatch(f"t{n}")
+    first, *others = writer.pushes("task")
+    writer.complete(first)
+    driver.advance(90)
+    get = parse({"op": "task.get", "task": first["task"]})
+    assert driver.room.needs(get) == ()
+    driver.advance(15)
+    driver.write_rows = repeat(False)
+    for task in others:
+        writer.complete(task)
+    driver.room.decide(get, planner.caller, 1000, {}, driver.env)
+    (reply,) = [effect for effect in driver.flush().effects if isinstance(effect, Reply)]
+    assert reply.ok is not None
+    assert reply.ok["task"]["state"] == "completed"
