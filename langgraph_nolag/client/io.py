@@ -45,7 +45,7 @@ class Courier:
             RuntimeError: the loop is closed.
         """
         self._calls.append((call, args))
-        if not self._awake:
+        if not self._awake or self._loop.is_closed():  # it may have closed before it looked
             self._awake = True
             self._loop.call_soon_threadsafe(self._deliver)
 
@@ -153,10 +153,10 @@ class IoThread:
         self._over = "this connection belongs to the parent process; connect again after a fork"
 
     def stop(self) -> None:
-        """At the end of the process. Whoever asks for something after that is told, and does not wait for ever."""
+        """At the end of the process, after what was posted. Whoever asks for something then is told, and does not wait for ever."""
         self._over = "the process is ending"
         with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._courier.post(self.loop.stop)
         self._thread.join(1.0)
 
 

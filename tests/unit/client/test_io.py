@@ -136,3 +136,25 @@ async def test_a_latch_is_awaited_by_many_and_blocked_on_by_others() -> None:
 def test_a_latch_that_is_not_set_times_out_on_a_thread_too() -> None:
     with pytest.raises(TimeoutError):
         Latch[int]().wait_blocking(0.001)
+
+
+def test_what_was_posted_is_done_before_the_thread_ends() -> None:
+    thread = IoThread()
+    seen: list[int] = []
+    for n in range(10 * AT_ONCE):
+        thread.post(seen.append, n)
+    thread.stop()
+    assert seen == list(range(10 * AT_ONCE))
+    with pytest.raises(Disconnected):
+        thread.post(seen.append, 0)
+    thread.loop.close()
+
+
+def test_a_courier_to_a_closed_loop_says_so_every_time() -> None:
+    loop = asyncio.new_event_loop()
+    courier = Courier(loop)
+    courier.post(print)
+    loop.close()
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            courier.post(print)
