@@ -117,6 +117,6 @@ ROWS = [
         databases,
         full={"backups": 50},
         short={"backups": 1},
-        least={"backups": 1, "acknowledged meanwhile": 1, "upgrades": 5, "newer refused": 1},
+        least={"backups": 1, "upgrades": 5, "newer refused": 1},
     )
 ]

@@ -15,13 +15,14 @@ from typing import Any
 from langgraph_nolag.client.body import encode
 
 from .history import Client, judged, new_history, stored, unfinished, whole_log
-from .processes import LEASE, Broker, Worker, joined, until
+from .processes import Broker, Worker, joined, until
 from .trial import Row, Trial
 from .worker import echo
 
 PROGRAM = (sys.executable, str(Path(__file__).with_name("jumping_broker.py")))
 WORKERS, SLOTS = 4, 4
-SECONDS = 2.5 * LEASE  # of a task: an hour's jump that ended a lease would be seen
+SECONDS = 1.0  # of a task
+LEASE = 5.0  # seconds: an hour's jump would end it at once, a busy machine does not
 LOAD = 24
 KILL_EVERY = 10  # jumps: a lease that must end, ends in time
 
@@ -47,7 +48,7 @@ async def clock_jumps(trial: Trial) -> None:
                 trial.recovered(now - died, LEASE + 1.0, "a task of a killed worker: the way to the next")
                 del lost[task]
 
-    with Broker(trial.folder, program=PROGRAM) as broker, contextlib.ExitStack() as stack:
+    with Broker(trial.folder, lease=LEASE, program=PROGRAM) as broker, contextlib.ExitStack() as stack:
         alive = [Worker(broker, echo, SECONDS) for _ in range(WORKERS)]
         stack.callback(lambda: [worker.kill() for worker in alive])
         for worker in alive:
