@@ -86,8 +86,11 @@ def follower(client: Client) -> None:
 
     def opened(frame: dict[str, Any]) -> None:
         for event in frame["events"]:
-            if event["data"]["stream"] not in following.values():
-                follow(event["data"]["stream"])
+            stream = event["data"]["stream"]
+            read = world.read.get(stream)
+            known = read is not None and read.ended and read.token >= event["seq"]  # its end was pushed before: the log may lag behind
+            if not known and stream not in following.values():
+                follow(stream)
 
     def follow(stream: str) -> None:
         read = world.read.setdefault(stream, Read())
