@@ -73,6 +73,7 @@ class Followed:
     __slots__ = (
         "_accepted",
         "_attempt",
+        "_ended",
         "_follows",
         "_n",
         "_on_accepted",
@@ -101,6 +102,7 @@ class Followed:
         self._accepted: concurrent.futures.Future[Answer] | None = None if on_accepted else concurrent.futures.Future()
         self._attempt = 0
         self._n = 0
+        self._ended = 0  # the sequence of the result
         self._pending = True  # the dispatch has no answer yet
         self._session: object = None
 
@@ -125,7 +127,7 @@ class Followed:
 
     def ack(self) -> None:
         """The result is in safe hands: the broker may forget a task that has no key."""
-        self._follows.ack(self.task)
+        self._follows.ack(self.task, self._ended)
 
     def close(self) -> None:
         """Follow no longer; nothing more is told. The task goes on."""
@@ -140,7 +142,7 @@ class Follows:
     def __init__(self, link: RoomLink) -> None:
         self.link = link
         self._tasks: dict[str, list[Followed]] = {}
-        self._acks: list[str] = []
+        self._acks: list[tuple[str, int]] = []  # tasks, and the sequences of their results
         self._acks_due: asyncio.TimerHandle | None = None
 
     # --- from any thread ------------------------------------------------------------------------------------
@@ -159,8 +161,8 @@ class Follows:
         followed._pending = False
         self.link.connection.io.post(self._follow, followed)
 
-    def ack(self, task: str) -> None:
-        self.link.connection.io.post(self._ack, task)
+    def ack(self, task: str, seq: int) -> None:
+        self.link.connection.io.post(self._ack, task, seq)
 
     # --- on the I/O thread ----------------------------------------------------------------------------------
 
@@ -225,10 +227,11 @@ class Follows:
 
     def on_result(self, frame: dict[str, Any]) -> None:
         for followed in self._tasks.pop(frame["task"], ()):
+            followed._ended = frame["seq"]
             followed._on_end(_result(frame))
 
-    def _ack(self, task: str) -> None:
-        self._acks.append(task)
+    def _ack(self, task: str, seq: int) -> None:
+        self._acks.append((task, seq))
         if len(self._acks) == CHUNK:
             self.send_acks()
         elif self._acks_due is None:
@@ -241,9 +244,10 @@ class Follows:
             self._acks_due = None
         if not self.link.connection.is_live:
             return
-        tasks, self._acks = self._acks, []
-        for start in range(0, len(tasks), CHUNK):
-            self.link.note("task.ack", tasks=tasks[start : start + CHUNK])
+        acks, self._acks = self._acks, []
+        for start in range(0, len(acks), CHUNK):
+            tasks, seqs = zip(*acks[start : start + CHUNK], strict=True)
+            self.link.note("task.ack", tasks=list(tasks), seqs=list(seqs))
 
     def restore(self) -> None:
         """Follow again; those whose dispatch has no answer yet are sent again with it."""

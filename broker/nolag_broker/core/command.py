@@ -202,6 +202,7 @@ class TaskUnfollow(Command):
 class TaskAck(Command):
     op = "task.ack"
     tasks: Names
+    seqs: Sequences | None = None  # of the results; one that another followed since, of a retry, is not meant
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
 from ..wire.codes import Refusal
@@ -130,7 +130,13 @@ class Dispatching:
 
     def ack(self, command: TaskAck, caller: Caller) -> dict[str, Any]:
         tasks = self._tasks
-        finished = [task for id in command.tasks if id not in tasks.by_id and (task := tasks.finished.find(id)) is not None]
+        if command.seqs is not None and len(command.seqs) != len(command.tasks):
+            raise Refusal("bad_request", "a result's sequence for each of the tasks", detail={"field": "seqs"})
+        finished = [
+            task
+            for id, seq in zip(command.tasks, command.seqs or repeat(None), strict=False)
+            if id not in tasks.by_id and (task := tasks.finished.find(id)) is not None and seq in (None, task.end_seq)
+        ]
         for task in finished:
             if task.dispatcher != caller.actor:
                 raise Refusal("not_authorized", f"only {task.dispatcher}, who dispatched the task, acknowledges its result")

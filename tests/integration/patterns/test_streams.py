@@ -242,10 +242,11 @@ class Process:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.port = 0
+        self.lease = 1.0
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "nolag_broker", "--path", str(self.path), "--port", str(self.port), "--lease", "1"]
+        command = [sys.executable, "-m", "nolag_broker", "--path", str(self.path), "--port", str(self.port), "--lease", str(self.lease)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline().rpartition(":")[2])
@@ -287,6 +288,7 @@ async def test_a_broker_that_is_killed_loses_no_chunk_of_a_writer_that_lives(pro
     read = await take(incoming, 300)  # some of it is nowhere but here and with the writer
     await asyncio.to_thread(process.kill)
     await stream.write("between")
+    process.lease = 30.0  # longer than any machine needs to let the writer come back
     await asyncio.to_thread(process.start)
     assert await take(incoming, 1) == ["between"]
     await asyncio.wait_for(stream.close(), 20)
@@ -302,6 +304,7 @@ async def test_a_broker_that_is_killed_loses_no_chunk_of_a_writer_that_lives(pro
     assert await take(incoming, 2) == ["kept", "not kept"]
     await asyncio.to_thread(process.kill)
     await writer.link.connection.aclose(0.0)
+    process.lease = 1.0
     await asyncio.to_thread(process.start)
     told: list[Any] = []
     with pytest.raises(StreamAborted):

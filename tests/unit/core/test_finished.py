@@ -88,6 +88,23 @@ def test_an_ack_deletes_what_only_the_dispatcher_wanted(driver: Any, planner: An
         planner.ask("task.get", task="t1")
 
 
+def test_a_late_ack_of_a_failure_is_not_taken_for_the_result_of_its_retry(planner: Any, writer: Any, refused: Any) -> None:
+    planner.dispatch(max_attempts=1)
+    writer.fail(writer.push("task"))
+    failed = planner.push("result")
+    planner.ask("task.retry", task="t1")
+    writer.complete(writer.push("task"))
+    planner.ask("task.follow", tasks=[["t1", 0]])
+    completed = planner.push("result")
+    planner.say("task.ack", tasks=["t1"], seqs=[failed["seq"]])
+    assert planner.state() == "completed"
+    planner.say("task.ack", tasks=["t1"], seqs=[completed["seq"]])
+    with refused("task_not_found"):
+        planner.state()
+    with refused("bad_request"):
+        planner.ask("task.ack", tasks=["t1"], seqs=[])
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_result_that_nobody_acknowledges_goes_with_time(driver: Any, planner: Any, writer: Any, refused: Any, restarts: bool) -> None:
     """A dispatcher that never comes back costs no disk for ever."""
