@@ -31,7 +31,7 @@ async def test_nobody_notices_a_broker_that_is_restarted(tmp_path: Path) -> None
             await room.publish("done", number)
             done.append(task.id)
 
-    with Broker(tmp_path) as broker:
+    with Broker(tmp_path, lease=10.0) as broker:
         async with (
             joined(broker) as working,
             joined(broker) as asking,
