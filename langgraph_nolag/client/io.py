@@ -22,7 +22,7 @@ from ..errors import Disconnected, WrongThread
 
 # Calls carried out before the loop looks around, which is where a busy thread lets the other one go on: what the first
 # calls ask for is sent while the rest is worked on. All at once, a hundred tasks move as one block, and everybody waits for everybody.
-AT_ONCE: Final = 32
+AT_ONCE: Final = 64
 
 T = TypeVar("T")
 log = logging.getLogger("langgraph_nolag")

@@ -36,8 +36,7 @@ log = get_logger("node")
 MAX_WAITING: Final = 32 << 20  # bytes of requests decided or to be decided for the next commit; past it, connections are not read
 OVERHEAD: Final = 512  # bytes that a request counts beside its message: many small ones take time and memory too
 
-AT_ONCE: Final = 64  # commands of a room decided in one turn: the first are being stored while the next are decided
-READ_AT_ONCE: Final = 256  # the same, where records are read for them
+AT_ONCE: Final = 256  # commands of a room decided in one turn: the first are being stored while the next are decided
 
 
 class Node:
@@ -245,8 +244,8 @@ class Node:
 
     async def _decide_with(self, hosted: HostedRoom, room: Room) -> None:
         """Decide what is in the inbox by now, with the cold rows it needs; nothing of the room is decided while they are read."""
-        commands = [command for command, _, _, _ in hosted.inbox[:READ_AT_ONCE] if not callable(command)]
-        count = min(len(hosted.inbox), READ_AT_ONCE)
+        commands = [command for command, _, _, _ in hosted.inbox[:AT_ONCE] if not callable(command)]
+        count = min(len(hosted.inbox), AT_ONCE)
         hosted.collect()  # before `needs`, which does not ask for what the room has not yet handed over
         self._mark(hosted)
         keys = list(dict.fromkeys(key for command in commands for key in room.needs(command)))
