@@ -336,6 +336,8 @@ class Machine(RuleBasedStateMachine):
     def restart(self, now: int) -> None:
         if now == 0:  # not too often: it takes longer than all else
             self.stage.restart()
+            for room in self.rooms.values():  # answered after what a client says first when it is back: what it serves
+                self.run(room.presence.list())
 
     @invariant()
     def tasks_are_as_modelled(self) -> None:
