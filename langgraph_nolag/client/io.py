@@ -13,7 +13,6 @@ import contextlib
 import logging
 import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
@@ -31,7 +30,7 @@ log = logging.getLogger("langgraph_nolag")
 class Courier:
     """Carries calls from other threads to one loop, in order."""
 
-    __slots__ = ("__weakref__", "_awake", "_calls", "_loop")
+    __slots__ = ("_awake", "_calls", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -64,15 +63,17 @@ class Courier:
             self._loop.call_soon(self._deliver)
 
 
-_couriers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Courier] = weakref.WeakKeyDictionary()
+_couriers: dict[asyncio.AbstractEventLoop, Courier] = {}
 _couriers_lock = threading.Lock()
 
 
 def courier_to(loop: asyncio.AbstractEventLoop) -> Courier:
-    """The one courier of a user's loop."""
+    """The one courier of a user's loop. Those of closed loops go when one for a new loop is made: a process may use a loop a call."""
     courier = _couriers.get(loop)
     if courier is None:
         with _couriers_lock:
+            for closed in [known for known in _couriers if known.is_closed()]:
+                del _couriers[closed]
             courier = _couriers.setdefault(loop, Courier(loop))
     return courier
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from langgraph_nolag.client.io import AT_ONCE, Courier, IoThread, io_thread
+from langgraph_nolag.client.io import AT_ONCE, Courier, IoThread, hand_back, io_thread
 from langgraph_nolag.client.latch import Latch
 from langgraph_nolag.errors import Disconnected, WrongThread
 
@@ -158,3 +160,20 @@ def test_a_courier_to_a_closed_loop_says_so_every_time() -> None:
     for _ in range(2):
         with pytest.raises(RuntimeError):
             courier.post(print)
+
+
+def test_loops_that_are_closed_are_not_kept() -> None:
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def reached() -> None:
+        loop = asyncio.get_running_loop()
+        loops.append(weakref.ref(loop))
+        done = loop.create_future()
+        assert hand_back(loop, done.set_result, None)
+        await done
+        hand_back(loop, loop.create_future().set_result, None)  # comes too late
+
+    for _ in range(5):
+        asyncio.run(reached())
+    gc.collect()
+    assert sum(loop() is not None for loop in loops) <= 1
