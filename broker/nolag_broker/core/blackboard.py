@@ -10,7 +10,7 @@ import msgpack
 from ..wire.codec import pack
 from ..wire.codes import Refusal
 from ..wire.topics import matcher
-from .command import BlackboardDelete, BlackboardGet, BlackboardHistory, BlackboardList, BlackboardSet
+from .commands.keyed import BlackboardDelete, BlackboardGet, BlackboardHistory, BlackboardList, BlackboardSet
 from .entity import Entity
 from .event import Event
 from .turn import BodyAt, Caller

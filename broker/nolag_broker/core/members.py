@@ -14,19 +14,19 @@ import msgpack
 
 from ..wire.codec import pack
 from ..wire.codes import Refusal
-from .command import PresenceList, PresenceUpdate, RoomInfo, RoomJoin, RoomLeave
+from .commands.rooms import PresenceList, PresenceUpdate, RoomInfo, RoomJoin, RoomLeave
 from .entity import Entity
 from .event import Event
-from .finished import SEPARATOR
-from .matching import Offer
-from .task import Holder, Task
+from .tasks.finished import SEPARATOR
+from .tasks.matching import Offer
+from .tasks.task import Holder, Task
 from .timers import Timer
 from .turn import Caller
 
 if TYPE_CHECKING:
-    from .approval import Approval
+    from .approvals.approval import Approval
     from .room import Room
-    from .stream import Follower, Stream
+    from .streams.stream import Follower, Stream
 
 
 GRID: Final = 0.5  # seconds that a lease may end late

@@ -14,7 +14,7 @@ import msgpack
 from ..wire.codec import pack
 from ..wire.codes import Refusal
 from .event import Event
-from .finished import SEPARATOR
+from .tasks.finished import SEPARATOR
 
 if TYPE_CHECKING:
     from .room import Room

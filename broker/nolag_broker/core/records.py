@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ..wire.codes import Refusal
-from .command import RecordRead, RecordScan, RecordWrite
-from .task import RUNNING
+from .commands.keyed import RecordRead, RecordScan, RecordWrite
+from .tasks.task import RUNNING
 from .turn import Caller, RecordAt, ScanAt
 
 if TYPE_CHECKING:

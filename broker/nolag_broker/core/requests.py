@@ -12,7 +12,7 @@ import msgpack
 
 from ..wire.codec import pack
 from .entity import Entity
-from .finished import SEPARATOR
+from .tasks.finished import SEPARATOR
 from .turn import Caller
 
 if TYPE_CHECKING:

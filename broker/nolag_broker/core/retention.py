@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from ..wire.codec import pack
-from .approval import Approval
-from .command import RoomConfigure
-from .effects import referring_event
+from .approvals.approval import Approval
+from .commands.rooms import RoomConfigure
 from .entity import Entity
 from .event import Event
 from .limits import Policy
-from .task import Task
+from .tasks.effects import referring_event
+from .tasks.task import Task
 from .turn import Caller
 
 if TYPE_CHECKING:

@@ -10,31 +10,31 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..wire.codes import Refusal
-from .approvals import Approvals
+from .approvals.approvals import Approvals
 from .blackboard import Blackboard
-from .command import Command
-from .cursors import Cursors
-from .dispatching import Dispatching
-from .effects import Effects
+from .commands.reading import Command
 from .entity import Entity
 from .event import Event
-from .groups import Groups
-from .inbox import Inbox
 from .limits import Limits
 from .members import Members, Session
+from .messages.cursors import Cursors
+from .messages.groups import Groups
+from .messages.inbox import Inbox
+from .messages.topics import Topics
 from .once import Once
 from .records import Records
 from .requests import Requests
 from .retention import Retention
-from .schedules import Schedules
-from .serving import Serving
-from .stream_reading import StreamReading
-from .stream_writing import StreamWriting
-from .streams import Streams
-from .tasks import Tasks
+from .streams.reading import StreamReading
+from .streams.streams import Streams
+from .streams.writing import StreamWriting
+from .tasks.dispatching import Dispatching
+from .tasks.effects import Effects
+from .tasks.schedules import Schedules
+from .tasks.serving import Serving
+from .tasks.tasks import Tasks
 from .timers import EARLY, Timers
 from .tools import Tools
-from .topics import Topics
 from .turn import BROKER, Caller, Env, Push, Reply, Turn
 from .wanted import Wanted
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from .command import ToolList
+from .commands.rooms import ToolList
 from .event import Event
 from .members import Member, Registration
 from .turn import BodyAt, Caller

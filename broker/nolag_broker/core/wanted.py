@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from .command import (
+from .commands.approvals import (
     ApprovalDecide,
     ApprovalDelegate,
     ApprovalFollow,
@@ -13,26 +13,13 @@ from .command import (
     ApprovalList,
     ApprovalRequest,
     ApprovalWithdraw,
-    Command,
-    EffectGet,
-    EffectPut,
-    EventEmit,
-    InboxSend,
-    RecordWrite,
-    TaskAck,
-    TaskCancel,
-    TaskComplete,
-    TaskDispatch,
-    TaskFail,
-    TaskFollow,
-    TaskGet,
-    TaskProgress,
-    TaskRelease,
-    TaskRetry,
-    TaskTell,
-    TopicPublish,
 )
-from .effects import effects_of
+from .commands.keyed import RecordWrite
+from .commands.messages import EventEmit, InboxSend, TopicPublish
+from .commands.reading import Command
+from .commands.serving import EffectGet, EffectPut, TaskComplete, TaskFail, TaskProgress, TaskRelease
+from .commands.tasks import TaskAck, TaskCancel, TaskDispatch, TaskFollow, TaskGet, TaskRetry, TaskTell
+from .tasks.effects import effects_of
 
 if TYPE_CHECKING:
     from .room import Room

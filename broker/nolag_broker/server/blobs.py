@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ..core.fields import MAX_INT, integer, read_bytes, refuse
+from ..core.commands.fields import MAX_INT, integer, read_bytes, refuse
 from ..core.turn import Env
 from ..engine.base import Engine, StorageFailed
 from ..engine.blobs import BlobDamaged, Name

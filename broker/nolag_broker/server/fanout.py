@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from ..core.event import Event
-from ..core.groups import Group
+from ..core.messages.groups import Group
 from ..core.turn import Acknowledged, GroupKey
 from ..engine.base import Engine, StorageFailed
 from ..wire.codec import pack

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ..core.fields import MAX_INT, integer, listed, read_name, read_pattern, read_positive_seconds, refuse
+from ..core.commands.fields import MAX_INT, integer, listed, read_name, read_pattern, read_positive_seconds, refuse
 from ..core.turn import Env, GroupKey, Reply
 from ..wire.codes import Refusal
 from .fanout import View

@@ -7,7 +7,7 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 
-from ..core.fields import read_name
+from ..core.commands.fields import read_name
 from ..settings import Settings
 from ..wire.codec import DIALECT, pack, unpack
 from ..wire.codes import Closes, Refusal

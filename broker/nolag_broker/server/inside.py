@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from ..core.command import parse
+from ..core.commands import parse
 from ..core.turn import Caller
 from ..wire.codec import unpack
 from ..wire.codes import Refusal

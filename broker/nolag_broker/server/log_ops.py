@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..core.fields import MAX_INT, integer, read_bool, read_moment, read_name, read_pattern
+from ..core.commands.fields import MAX_INT, integer, read_bool, read_moment, read_name, read_pattern
 from ..core.turn import Env
 from ..wire.codec import pack
 from ..wire.codes import Refusal

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from websockets.exceptions import ConnectionClosed
 
-from ..core.command import COMMANDS, parse
+from ..core.commands import COMMANDS, parse
 from ..core.turn import Caller
 from ..engine.base import StorageFailed
 from ..wire.blobs import BLOB

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..core.event import Event
-from ..core.groups import Group
+from ..core.messages.groups import Group
 from ..engine.base import Engine, StorageFailed
 from ..wire.codec import pack
 from ..wire.codes import Refusal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..core.event import Event
-from ..core.stream import DIRECTED
+from ..core.streams.stream import DIRECTED
 from ..wire.grants import Grants
 from ..wire.topics import matches
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from ..core.schedules import KEYS
+from ..core.tasks.schedules import KEYS
 from ..core.turn import BROKER, Env
 from .hosted import HostedRoom
 from .node import Node

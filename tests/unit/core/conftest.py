@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nolag_broker.core.command import parse
+from nolag_broker.core.commands import parse
 from nolag_broker.core.event import Event
 from nolag_broker.core.limits import Limits
 from nolag_broker.core.room import Room

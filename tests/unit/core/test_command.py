@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nolag_broker.core.command import COMMANDS, RecordWrite, TaskComplete, TaskDispatch, TaskFollow, parse
-from nolag_broker.core.fields import RETRY
+from nolag_broker.core.commands import COMMANDS, parse
+from nolag_broker.core.commands.fields import RETRY
+from nolag_broker.core.commands.keyed import RecordWrite
+from nolag_broker.core.commands.serving import TaskComplete
+from nolag_broker.core.commands.tasks import TaskDispatch, TaskFollow
 from nolag_broker.wire.codes import Refusal
 
 DISPATCH: dict[str, Any] = {"op": "task.dispatch", "task": "t1", "type": "draft", "body": b"x"}

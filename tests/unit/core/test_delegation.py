@@ -7,7 +7,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from nolag_broker.core import delegation
+from nolag_broker.core.approvals import delegation
 
 
 @pytest.fixture

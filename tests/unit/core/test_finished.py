@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nolag_broker.core.command import parse
+from nolag_broker.core.commands import parse
 from nolag_broker.core.limits import Limits
 from nolag_broker.core.turn import Reply
 

@@ -19,7 +19,7 @@ from hypothesis.errors import NoSuchExample
 from nolag_broker.core.limits import Limits
 from nolag_broker.core.retention import of_record
 from nolag_broker.core.room import Room
-from nolag_broker.core.task import FAILED, RUNNING, Task
+from nolag_broker.core.tasks.task import FAILED, RUNNING, Task
 from nolag_broker.wire.codes import Refusal
 
 TIGHT = Limits(

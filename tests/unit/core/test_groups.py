@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from nolag_broker.core.groups import MOST_AHEAD, Group
 from nolag_broker.core.limits import Limits
+from nolag_broker.core.messages.groups import MOST_AHEAD, Group
 from nolag_broker.core.turn import Acknowledged
 
 ID = ("readers", "topic.published", "notes")

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nolag_broker.core.limits import Limits
-from nolag_broker.core.matching import Market, Offer
-from nolag_broker.core.task import Task
+from nolag_broker.core.tasks.matching import Market, Offer
+from nolag_broker.core.tasks.task import Task
 
 from .conftest import Driver
 

@@ -152,7 +152,7 @@ def test_chunks_that_come_again_count_once_and_a_hole_is_not_taken(poet: Any, ed
 
 
 def test_a_late_reader_gets_all_in_pages_then_goes_on_live(driver: Any, poet: Any, editor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nolag_broker.core.stream_reading.PAGE", 10)
+    monkeypatch.setattr("nolag_broker.core.streams.reading.PAGE", 10)
     writer = Writer(poet)
     for n in range(30):
         writer.write(b"%02d" % n, b"--")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from nolag_broker.core.command import parse
+from nolag_broker.core.commands import parse
 from nolag_broker.core.room import Room
 from nolag_broker.core.turn import Caller, Env
 from nolag_broker.engine.memory import MemoryEngine

@@ -1,0 +1,1 @@
+"""Approvals: asked once, decided once, votes passed on."""

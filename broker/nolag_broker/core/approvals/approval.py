@@ -1,0 +1,181 @@
+"""An approval: what is asked, who voted how, and what was decided. What is shown, and edited arguments, are in the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from ...wire.codec import pack
+from ..entity import Entity
+from ..event import Event
+from ..timers import Timer
+from ..turn import BodyAt, Caller
+
+if TYPE_CHECKING:
+    from ..members import Session
+
+HEADER = 18  # values
+PENDING = "pending"
+DECIDED = "decided"
+
+
+class Approval(Entity):
+    """`seq` is the sequence of the request, which carries what is shown. Votes and decision are as callers see them, except
+    that a body is the sequence of the event that carries it."""
+
+    __slots__ = (
+        "action",
+        "allow",
+        "approvers",
+        "created",
+        "ct",
+        "decision",
+        "delegations",
+        "description",
+        "digest",
+        "expires",
+        "id",
+        "keys",
+        "quorum",
+        "requester",
+        "seq",
+        "task",
+        "thread",
+        "timer",
+        "votes",
+        "watchers",
+    )
+
+    def __init__(self, event: Event) -> None:
+        data = event.data
+        self.stored = False
+        self.id: str = data["approval"]
+        self.seq = event.seq
+        self.action = event.subject or ""
+        self.requester = event.sender
+        self.created = event.time
+        self.ct = event.ct
+        self.allow: list[str] = list(data["allow"])
+        self.approvers: list[str] | None = data.get("approvers")
+        self.quorum: int = data["quorum"]
+        self.expires: float | None = data.get("expires")
+        self.digest: str = data["digest"]
+        self.description: str | None = data.get("description")
+        self.task: str | None = data.get("task")
+        self.thread: str | None = data.get("thread")
+        self.votes: dict[str, dict[str, Any]] = {}  # by actor
+        self.keys: list[str] = []  # of all votes ever counted
+        self.decision: dict[str, Any] | None = None
+        self.delegations: dict[str, dict[str, Any]] = {}  # by the actor who passed its vote on: to, time, reason?, taken?
+        self.timer: Timer | None = None
+        self.watchers: dict[Session, None] = {}
+
+    @property
+    def key(self) -> str:
+        return "approval/" + self.id
+
+    @property
+    def state(self) -> str:
+        return PENDING if self.decision is None else DECIDED
+
+    def head(self) -> bytes | None:
+        return self.header() if self.decision is None else None
+
+    def header(self) -> bytes:
+        row: bytes = pack(
+            (
+                self.id,
+                self.seq,
+                self.action,
+                self.requester,
+                self.created,
+                self.ct,
+                self.allow,
+                self.approvers,
+                self.quorum,
+                self.expires,
+                self.digest,
+                self.description,
+                self.task,
+                self.thread,
+                self.votes,
+                self.keys,
+                self.decision,
+                self.delegations,
+            )
+        )
+        return row
+
+    @classmethod
+    def from_header(cls, row: bytes) -> Approval:
+        self = cls.__new__(cls)
+        values: list[Any] = msgpack.unpackb(row)
+        if len(values) < HEADER:
+            values.append({})  # written by a broker that did not know delegations
+        (
+            self.id,
+            self.seq,
+            self.action,
+            self.requester,
+            self.created,
+            self.ct,
+            self.allow,
+            self.approvers,
+            self.quorum,
+            self.expires,
+            self.digest,
+            self.description,
+            self.task,
+            self.thread,
+            self.votes,
+            self.keys,
+            self.decision,
+            self.delegations,
+        ) = values
+        self.stored = False
+        self.timer = None
+        self.watchers = {}
+        return self
+
+    def names(self, caller: Caller) -> bool:
+        """Whether the caller is asked: as itself, or for a role it has."""
+        if self.approvers is None:
+            return True
+        return caller.actor in self.approvers or any("role:" + role in self.approvers for role in caller.roles)
+
+    def view_of_decision(self) -> dict[str, Any] | None:
+        """With the place of the edited arguments instead of the sequence of their event."""
+        if self.decision is None:
+            return None
+        view = {name: value for name, value in self.decision.items() if name not in ("seq", "key")}
+        if (body_seq := view.pop("body_seq", 0)) != 0:
+            view["body"] = BodyAt(body_seq)
+        return view
+
+    def info(self) -> dict[str, Any]:
+        """As `approval.get` and `approval.list` show it."""
+        info: dict[str, Any] = {
+            "approval": self.id,
+            "action": self.action,
+            "state": self.state,
+            "requester": self.requester,
+            "allow": self.allow,
+            "approvers": self.approvers,
+            "quorum": self.quorum,
+            "votes": [{"actor": actor, **vote} for actor, vote in self.votes.items()],
+            "created": self.created,
+            "digest": self.digest,
+            "body": BodyAt(self.seq),
+        }
+        optional = {
+            "expires": self.expires,
+            "description": self.description,
+            "task": self.task,
+            "thread": self.thread,
+            "ct": self.ct,
+            "delegations": [{"from": actor, **passed} for actor, passed in self.delegations.items()] or None,
+            "decision": self.view_of_decision(),
+        }
+        info.update((name, value) for name, value in optional.items() if value is not None)
+        return info

@@ -1,0 +1,366 @@
+"""Approvals: asked once, decided once, kept for ever. Nothing is ever approved because nobody answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+import msgpack
+
+from ...wire.blobs import referred
+from ...wire.codec import pack
+from ...wire.codes import Refusal
+from ..commands.approvals import (
+    ApprovalDecide,
+    ApprovalDelegate,
+    ApprovalFollow,
+    ApprovalGet,
+    ApprovalList,
+    ApprovalRequest,
+    ApprovalWithdraw,
+)
+from ..entity import Entity
+from ..event import Event
+from ..members import Session
+from ..turn import Caller
+from . import delegation
+from .approval import DECIDED, PENDING, Approval
+
+if TYPE_CHECKING:
+    from ..room import Room
+
+REJECT: Final = "reject"
+APPROVING: Final = frozenset({"approve", "edit"})  # a response answers in place of the action
+NEEDS_BODY: Final = frozenset({"edit"})
+
+
+class Decided(Entity):
+    """A decided approval that can still be listed; everything else about it is in its record."""
+
+    __slots__ = ("id", "listed", "seq")
+
+    def __init__(self, id: str, seq: int) -> None:
+        self.stored = False
+        self.listed = True
+        self.id = id
+        self.seq = seq
+
+    @property
+    def key(self) -> str:
+        return "decided/" + self.id
+
+    def head(self) -> bytes | None:
+        row: bytes | None = pack((self.id, self.seq)) if self.listed else None
+        return row
+
+
+class Approvals:
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._pending: dict[str, Approval] = {}
+        self._decided: dict[str, Decided] = {}
+
+    def operations(self) -> dict[type, Any]:
+        return {
+            ApprovalRequest: self.request,
+            ApprovalFollow: self.follow,
+            ApprovalList: self.list_approvals,
+            ApprovalGet: self.get,
+            ApprovalDecide: self.decide,
+            ApprovalDelegate: self.delegate,
+            ApprovalWithdraw: self.withdraw,
+        }
+
+    def folds(self) -> dict[str, Any]:
+        return {
+            "approval.requested": self.apply_requested,
+            "approval.delegated": self.apply_delegated,
+            "approval.voted": self.apply_voted,
+            "approval.decided": self.apply_decided,
+        }
+
+    @property
+    def pending_count(self) -> int:
+        return len(self._pending)
+
+    def pending(self) -> list[Approval]:
+        return list(self._pending.values())
+
+    # -- the fold
+
+    def apply_requested(self, event: Event) -> None:
+        approval = Approval(event)
+        self._enter(approval)
+        self._room.touch(approval)
+
+    def apply_delegated(self, event: Event) -> None:
+        data = event.data
+        approval = self._pending[data["approval"]]
+        passed = {"to": data["to"], "time": event.time}
+        if "reason" in data:
+            passed["reason"] = data["reason"]
+        approval.delegations.pop(event.sender, None)
+        approval.delegations[event.sender] = passed
+        delegation.take(approval, event.sender, data.get("for", ()))
+        self._room.touch(approval)
+
+    def apply_voted(self, event: Event) -> None:
+        data = event.data
+        approval = self._pending[data["approval"]]
+        vote = {"type": data["type"], "time": event.time}
+        vote.update((name, data[name]) for name in ("by", "message", "key", "for") if name in data)
+        delegation.take(approval, event.sender, data.get("for", ()))
+        approval.votes.pop(event.sender, None)
+        approval.votes[event.sender] = vote
+        if "key" in data:
+            approval.keys.append(data["key"])
+        self._room.touch(approval)
+
+    def apply_decided(self, event: Event) -> None:
+        data = event.data
+        approval = self._pending.pop(data["approval"])
+        self._room.wall.cancel(approval.timer)
+        decision = {name: value for name, value in data.items() if name != "approval"}
+        decision.update(actor=event.sender, time=event.time, seq=event.seq)
+        if event.body is not None:
+            decision["body_seq"] = event.seq
+            if event.ct is not None:
+                decision["ct"] = event.ct
+        approval.decision = decision
+        self._room.put_record("done/approval/" + approval.id, approval.header())
+        self._room.touch(approval)
+        entry = self._decided[approval.id] = Decided(approval.id, event.seq)
+        self._room.touch(entry)
+        if len(self._decided) > self._room.limits.decided:
+            oldest = self._decided.pop(next(iter(self._decided)))
+            oldest.listed = False
+            self._room.touch(oldest)
+
+    def load(self, rows: Mapping[str, bytes]) -> None:
+        pending = [Approval.from_header(row) for key, row in rows.items() if key.startswith("approval/")]
+        for approval in sorted(pending, key=lambda approval: approval.seq):
+            approval.stored = True
+            self._enter(approval)
+        decided = [Decided(*msgpack.unpackb(row)) for key, row in rows.items() if key.startswith("decided/")]
+        for entry in sorted(decided, key=lambda entry: entry.seq):
+            entry.stored = True
+            self._decided[entry.id] = entry
+
+    def _enter(self, approval: Approval) -> None:
+        self._pending[approval.id] = approval
+        if approval.expires is not None:
+            approval.timer = self._room.wall.at(approval.expires, self._expired, approval, approval.seq)
+
+    def _expired(self, approval: Approval) -> None:
+        self._decide(approval, {"type": REJECT, "approved": False, "reason": "expired"})
+
+    # -- finding one
+
+    def needs(self, id: str) -> tuple[str, ...]:
+        return () if id in self._pending else ("done/approval/" + id,)
+
+    def needs_listed(self, command: ApprovalList) -> list[str]:
+        return self._last_decided(command.limit) if DECIDED in command.states else []
+
+    def _last_decided(self, limit: int) -> list[str]:
+        return ["done/approval/" + id for id in list(self._decided)[-limit:]]
+
+    def _find(self, id: str) -> Approval | None:
+        approval = self._pending.get(id)
+        if approval is None and (row := self._room.cold("done/approval/" + id)) is not None:
+            approval = Approval.from_header(row)
+        return approval
+
+    def _known(self, id: str) -> Approval:
+        approval = self._find(id)
+        if approval is None:
+            raise Refusal("approval_not_found", f"no approval {id[:64]!r} in this room")
+        return approval
+
+    # -- asking
+
+    def request(self, command: ApprovalRequest, caller: Caller) -> dict[str, Any]:
+        self.check((command,))
+        approval = self.open(command)
+        if command.follow:
+            self._watch(self._room.members.session(caller), approval)
+        return {"approval": approval.id, "state": approval.state}
+
+    def check(self, commands: Iterable[ApprovalRequest]) -> None:
+        """Whether all of these can be opened: nothing is accepted by half."""
+        new = 0
+        for command in commands:
+            self._room.allow("dispatch", command.action)
+            if (known := self._find(command.approval)) is not None:
+                if known.action != command.action or known.digest != _digest(command):
+                    raise Refusal("key_conflict", f"the approval {known.id!r} was asked for with another action or body")
+                continue
+            new += 1
+            named = command.approvers
+            if named is not None and not any(name.startswith("role:") for name in named) and len(set(named)) < command.quorum:
+                raise Refusal("bad_request", "quorum is larger than the number of approvers", detail={"field": "quorum"})
+        if new and len(self._pending) + new > self._room.limits.approvals:
+            raise Refusal("overloaded", f"{self._room.limits.approvals} approvals are pending in this room already")
+
+    def open(self, command: ApprovalRequest) -> Approval:
+        """The approval, asked for now or before. For commands that passed `check`."""
+        room = self._room
+        if (known := self._find(command.approval)) is not None:
+            return known
+        data: dict[str, Any] = {
+            "approval": command.approval,
+            "allow": command.allow,
+            "quorum": command.quorum,
+            "digest": _digest(command),
+        }
+        if command.expires is not None:
+            data["expires"] = room.env.wall + command.expires
+        if command.approvers is not None:
+            data["approvers"] = list(command.approvers)
+        for name in ("description", "task", "thread"):
+            if (value := getattr(command, name)) is not None:
+                data[name] = value
+        room.emit("approval.requested", command.action, data, command.body, command.ct, command.parent)
+        return self._pending[command.approval]
+
+    def follow(self, command: ApprovalFollow, caller: Caller) -> dict[str, Any]:
+        room = self._room
+        if not caller.grants.touches(room.name):
+            raise Refusal("not_authorized", f"no grant of this token covers the room {room.name!r}")
+        session, states = room.members.session(caller), {}
+        for id in command.approvals:
+            approval = self._find(id)
+            states[id] = None if approval is None else approval.state
+            if approval is not None:
+                self._watch(session, approval)
+        return {"states": states}
+
+    def withdraw(self, command: ApprovalWithdraw, caller: Caller) -> dict[str, Any]:
+        approval = self._known(command.approval)
+        if approval.requester != caller.actor:
+            raise Refusal("not_authorized", f"only {approval.requester}, who asked, withdraws the request")
+        self._still_pending(approval)
+        data: dict[str, Any] = {"type": REJECT, "approved": False, "reason": "withdrawn"}
+        if command.reason is not None:
+            data["message"] = command.reason
+        self._decide(approval, data)
+        return {"state": DECIDED}
+
+    # -- looking
+
+    def get(self, command: ApprovalGet, caller: Caller) -> dict[str, Any]:
+        approval = self._known(command.approval)
+        # Whoever may ask for this action may look it up: a gate is taken up by other workers than the one that asked.
+        may_ask = caller.grants.allows("dispatch", self._room.name, approval.action)
+        if approval.requester != caller.actor and not may_ask:
+            self._room.allow("approve", approval.action)
+        return {"approval": approval.info()}
+
+    def list_approvals(self, command: ApprovalList, caller: Caller) -> dict[str, Any]:
+        found: list[dict[str, Any]] = []
+        for approval in self._candidates(command):
+            if len(found) == command.limit:
+                break
+            if approval.requester == caller.actor or caller.grants.allows("approve", self._room.name, approval.action):
+                found.append(approval.info())
+        return {"approvals": found}
+
+    def _candidates(self, command: ApprovalList) -> Iterable[Approval]:
+        """The pending ones, oldest first, then the decided ones, newest first."""
+        if PENDING in command.states:
+            yield from self._pending.values()
+        if DECIDED in command.states:
+            for key in reversed(self._last_decided(command.limit)):
+                if (row := self._room.cold(key)) is not None:
+                    yield Approval.from_header(row)
+
+    # -- deciding
+
+    def decide(self, command: ApprovalDecide, caller: Caller) -> dict[str, Any]:
+        approval = self._known(command.approval)
+        decided = approval.decision
+        if command.key is not None and command.key in approval.keys:  # whoever says it again: nothing is decided by it
+            return self._answer(approval) if decided is not None and decided.get("key") == command.key else {"state": PENDING}
+        self._room.allow("approve", approval.action)
+        acting_for = delegation.votes_for(approval, caller)
+        if command.resent and decided is not None and (decided["actor"], decided["type"]) == (caller.actor, command.type):
+            return self._answer(approval)
+        self._still_pending(approval)
+        self._check_vote(approval, command)
+        data: dict[str, Any] = {"type": command.type, "roles": sorted(caller.roles)}
+        for name in ("message", "by", "key"):
+            if (value := getattr(command, name)) is not None:
+                data[name] = value
+        if acting_for:
+            data["for"] = acting_for
+        vote = {"approval": approval.id, **data}
+        self._room.emit("approval.voted", approval.action, vote, command.body, command.ct, approval.seq)
+        agreed = sum(vote["type"] != REJECT for vote in approval.votes.values())
+        if command.type == REJECT or agreed >= approval.quorum:
+            self._decide(approval, {**data, "approved": command.type in APPROVING, "reason": "vote"}, command.body, command.ct)
+        return self._answer(approval)
+
+    def delegate(self, command: ApprovalDelegate, caller: Caller) -> dict[str, Any]:
+        """Pass the caller's vote on. Whoever gets it needs the grant like everybody who votes: nobody is granted anything by this."""
+        approval = self._known(command.approval)
+        self._room.allow("approve", approval.action)
+        self._still_pending(approval)
+        with_it = delegation.check(approval, caller, command.to)
+        data: dict[str, Any] = {"approval": approval.id, "from": caller.actor, "to": command.to}
+        if command.reason is not None:
+            data["reason"] = command.reason
+        if with_it:
+            data["for"] = with_it
+        self._room.emit("approval.delegated", approval.action, data, parent=approval.seq)
+        return {"state": PENDING}
+
+    def _check_vote(self, approval: Approval, command: ApprovalDecide) -> None:
+        if command.type not in approval.allow:
+            raise Refusal("bad_request", f"this approval allows {', '.join(approval.allow)}", detail={"field": "type"})
+        if command.type in NEEDS_BODY and command.body is None:
+            raise Refusal("bad_request", "an edit needs body, the edited arguments", detail={"field": "body"})
+        if command.digest is not None and command.digest != approval.digest:
+            raise Refusal("bad_request", "the decision is about something else than what is asked: look again", detail={"field": "digest"})
+
+    def _still_pending(self, approval: Approval) -> None:
+        if (decision := approval.decision) is not None:
+            shown = {name: decision[name] for name in ("type", "approved", "by", "actor", "message", "reason", "time") if name in decision}
+            raise Refusal("already_decided", f"{decision['actor']} decided {decision['type']!r}", detail={"decision": shown})
+
+    def _answer(self, approval: Approval) -> dict[str, Any]:
+        if approval.decision is None:
+            return {"state": PENDING}
+        return {"state": DECIDED, "decision": approval.view_of_decision()}
+
+    def _decide(self, approval: Approval, data: dict[str, Any], body: bytes | None = None, ct: str | None = None) -> None:
+        self._room.emit("approval.decided", approval.action, {"approval": approval.id, **data}, body, ct, approval.seq)
+        if approval.watchers:
+            frame = self._decision(approval)
+            for session in approval.watchers:
+                session.watching.pop(approval, None)
+                self._room.push(session, frame)
+            approval.watchers.clear()
+
+    def _watch(self, session: Session, approval: Approval) -> None:
+        if approval.decision is not None:
+            self._room.push(session, self._decision(approval))
+        else:
+            approval.watchers[session] = None
+            session.watching[approval] = None
+
+    def _decision(self, approval: Approval) -> dict[str, Any]:
+        assert approval.decision is not None
+        return {
+            "push": "decision",
+            "room": self._room.name,
+            "approval": approval.id,
+            "state": DECIDED,
+            "decision": approval.view_of_decision(),
+            "seq": approval.decision["seq"],
+        }
+
+
+def _digest(command: ApprovalRequest) -> str:
+    """SHA-256 of what is shown: of the value itself where the body refers to it."""
+    return (referred(command.body, command.ct) or sha256(command.body).digest()).hex()

@@ -1,0 +1,85 @@
+"""What can be asked about approvals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from .fields import Body, Flag, Limit, Name, Names, PositiveSeconds, Sequence, Text, choice, choices, integer, refuse
+from .reading import Command, build
+
+Verdict = Annotated[str, choice("approve", "edit", "reject", "respond")]
+Verdicts = Annotated[tuple[str, ...], choices("approve", "edit", "reject", "respond")]
+
+
+@dataclass(slots=True)
+class ApprovalRequest(Command):
+    op = "approval.request"
+    approval: Name
+    action: Name
+    body: Body
+    allow: Verdicts
+    ct: Name | None = None
+    expires: PositiveSeconds | None = None
+    approvers: Names | None = None
+    quorum: Annotated[int, integer(1, 100)] = 1
+    description: Text | None = None
+    task: Name | None = None
+    thread: Name | None = None
+    follow: Flag = True
+    parent: Sequence | None = None
+
+
+def _read_approval(value: Any, field: str) -> ApprovalRequest:
+    if type(value) is not dict:
+        refuse(field, "a list of the fields of approval.request")
+    return build(ApprovalRequest, value)
+
+
+@dataclass(slots=True)
+class ApprovalFollow(Command):
+    op = "approval.follow"
+    approvals: Names
+
+
+@dataclass(slots=True)
+class ApprovalList(Command):
+    op = "approval.list"
+    states: Annotated[tuple[str, ...], choices("pending", "decided")] = ("pending",)
+    limit: Limit = 100
+
+
+@dataclass(slots=True)
+class ApprovalGet(Command):
+    op = "approval.get"
+    approval: Name
+
+
+@dataclass(slots=True)
+class ApprovalDecide(Command):
+    op = "approval.decide"
+    approval: Name
+    type: Verdict
+    body: Body | None = None
+    ct: Name | None = None
+    message: Text | None = None
+    by: Name | None = None
+    digest: Name | None = None
+    key: Name | None = None  # a vote with a key that was seen is not counted again
+
+
+@dataclass(slots=True)
+class ApprovalDelegate(Command):
+    op = "approval.delegate"
+    once = True
+    approval: Name
+    to: Name  # an actor or "role:name"
+    reason: Text | None = None
+
+
+@dataclass(slots=True)
+class ApprovalWithdraw(Command):
+    op = "approval.withdraw"
+    once = True
+    approval: Name
+    reason: Text | None = None

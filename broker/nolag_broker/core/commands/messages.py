@@ -1,0 +1,82 @@
+"""What can be asked about events, topics and their cursors and groups, and inboxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from .fields import Body, Flag, Name, Pattern, Sequence, Sequences, integer
+from .reading import Command
+
+
+@dataclass(slots=True)
+class EventEmit(Command):
+    op = "event.emit"
+    once = True
+    type: Name
+    severity: Name = "info"
+    body: Body | None = None
+    ct: Name | None = None
+    parent: Sequence | None = None
+    key: Name | None = None  # a repeat happens once, as of topic.publish
+    mid: Name | None = None
+
+
+@dataclass(slots=True)
+class TopicPublish(Command):
+    op = "topic.publish"
+    once = True
+    topic: Name
+    body: Body
+    ct: Name | None = None
+    qos: Annotated[int, integer(0, 2)] = 1
+    retain: Flag = False
+    key: Name | None = None
+    parent: Sequence | None = None
+    mid: Name | None = None
+
+
+@dataclass(slots=True)
+class CursorMove(Command):
+    op = "cursor.move"
+    cursor: Name
+    seq: Sequence
+
+
+@dataclass(slots=True)
+class CursorDelete(Command):
+    op = "cursor.delete"
+    cursor: Name
+
+
+@dataclass(slots=True)
+class GroupAck(Command):
+    op = "group.ack"
+    group: Name
+    messages: Sequences
+    types: Pattern = "**"
+    subject: Pattern = "**"
+
+
+@dataclass(slots=True)
+class InboxSend(Command):
+    op = "inbox.send"
+    once = True
+    to: Name
+    body: Body
+    ct: Name | None = None
+    keep: Flag = False
+    key: Name | None = None  # a repeat happens once, as of topic.publish
+    parent: Sequence | None = None
+    mid: Name | None = None
+
+
+@dataclass(slots=True)
+class InboxOpen(Command):
+    op = "inbox.open"
+
+
+@dataclass(slots=True)
+class InboxAck(Command):
+    op = "inbox.ack"
+    messages: Sequences

@@ -1,0 +1,74 @@
+"""What can be asked about schedules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final
+
+from .fields import Body, Name, choice, read_cron, refuse
+from .reading import Command, build
+from .tasks import TaskDispatch
+
+TERMS: Final = frozenset(
+    {
+        *("kind", "capabilities", "preferred", "priority", "timeout", "attempt_timeout", "max_attempts", "retry", "group"),
+        *("concurrency_key", "concurrency_limit", "rate_key", "rate_limit"),
+    }
+)
+"""Fields of task.dispatch that may be the same of many tasks."""
+
+
+def _read_terms(value: Any, field: str) -> TaskDispatch:
+    if type(value) is not dict or not value.keys() <= TERMS:
+        refuse(field, "a map of " + ", ".join(sorted(TERMS)))
+    return build(TaskDispatch, {**value, "task": field, "type": field, "body": b""})
+
+
+@dataclass(slots=True)
+class ScheduleSet(Command):
+    op = "schedule.set"
+    schedule: Name
+    cron: Annotated[str, read_cron]
+    type: Name
+    body: Body
+    ct: Name | None = None
+    terms: Annotated[TaskDispatch, _read_terms] | None = None
+    tz: Name = "UTC"
+    overlap: Annotated[str, choice("allow", "skip")] = "allow"
+
+    @property
+    def job(self) -> TaskDispatch:
+        """As a task of it is dispatched."""
+        if self.terms is None:
+            return TaskDispatch("", self.type, self.body, ct=self.ct)
+        return replace(self.terms, type=self.type, body=self.body, ct=self.ct)
+
+
+@dataclass(slots=True)
+class ScheduleGet(Command):
+    op = "schedule.get"
+    schedule: Name
+
+
+@dataclass(slots=True)
+class ScheduleList(Command):
+    op = "schedule.list"
+
+
+@dataclass(slots=True)
+class SchedulePause(Command):
+    op = "schedule.pause"
+    schedule: Name
+
+
+@dataclass(slots=True)
+class ScheduleResume(Command):
+    op = "schedule.resume"
+    schedule: Name
+
+
+@dataclass(slots=True)
+class ScheduleDelete(Command):
+    op = "schedule.delete"
+    once = True
+    schedule: Name

@@ -1,0 +1,67 @@
+"""What can be asked about streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from .fields import MAX_INT, Name, Names, Pattern, Sequence, Token, integer, listed, read_bytes, read_error, read_lease
+from .reading import Command
+
+
+@dataclass(slots=True)
+class StreamOpen(Command):
+    op = "stream.open"
+    once = True
+    stream: Name
+    to: Name | None = None
+    topic: Name | None = None
+    ct: Name | None = None
+    lease: Annotated[tuple[str, int], read_lease] | None = None  # the task under which it is written
+    keep: Sequence | None = None  # how many chunks of a former writer stay valid; None: all
+    parent: Sequence | None = None
+
+
+@dataclass(slots=True)
+class StreamWrite(Command):
+    op = "stream.write"
+    stream: Name
+    token: Token
+    n: Annotated[int, integer(1, MAX_INT)]  # of the first chunk
+    chunks: Annotated[tuple[bytes, ...], listed(read_bytes)]
+
+
+@dataclass(slots=True)
+class StreamClose(Command):
+    op = "stream.close"
+    stream: Name
+    token: Token
+    n: Sequence  # how many chunks there are
+    error: Annotated[dict[str, str], read_error] | None = None
+
+
+@dataclass(slots=True)
+class StreamFollow(Command):
+    op = "stream.follow"
+    sub: Token
+    stream: Name
+    after: Sequence = 0
+    token: Token = 0  # of the opening under which `after` was read; 0: of the current one
+
+
+@dataclass(slots=True)
+class StreamUnfollow(Command):
+    op = "stream.unfollow"
+    sub: Token
+
+
+@dataclass(slots=True)
+class StreamList(Command):
+    op = "stream.list"
+    topics: Pattern | None = None
+
+
+@dataclass(slots=True)
+class StreamAck(Command):
+    op = "stream.ack"
+    streams: Names

@@ -1,0 +1,138 @@
+"""What those ask who want work done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from .fields import (
+    EMPTY,
+    RETRY,
+    Body,
+    Flag,
+    Limit,
+    Moment,
+    Name,
+    Names,
+    NameSet,
+    PositiveSeconds,
+    Seconds,
+    Sequence,
+    Sequences,
+    Text,
+    choice,
+    choices,
+    integer,
+    listed,
+    read_followed,
+    read_name,
+    read_rate,
+    read_retry,
+)
+from .reading import Command
+
+Kind = Annotated[str, choice("handoff", "tool", "node")]
+States = Annotated[tuple[str, ...], choices("waiting", "delayed", "parked", "running", "completed", "failed", "cancelled", "timed_out")]
+
+
+@dataclass(slots=True)
+class TaskDispatch(Command):
+    op = "task.dispatch"
+    task: Name
+    type: Name
+    body: Body
+    kind: Kind = "handoff"
+    capabilities: NameSet = EMPTY
+    preferred: Name | None = None
+    ct: Name | None = None
+    key: Name | None = None
+    priority: Annotated[int, integer(-(2**31), 2**31)] = 0
+    delay: Seconds = 0.0
+    run_at: Moment | None = None
+    timeout: PositiveSeconds | None = None
+    attempt_timeout: PositiveSeconds | None = None
+    max_attempts: Annotated[int, integer(1, 100)] = 3
+    retry: Annotated[tuple[float, float, float, float], read_retry] = RETRY
+    concurrency_key: Name | None = None
+    concurrency_limit: Annotated[int, integer(1, 10_000)] = 1
+    rate_key: Name | None = None
+    rate_limit: Annotated[tuple[int, float], read_rate] | None = None
+    slot: Name | None = None
+    group: Name | None = None
+    digest: Name | None = None  # compared where the key is used again; None: type and body are
+    require_live: Flag = False
+    follow: Flag = True
+    parent: Sequence | None = None
+
+
+@dataclass(slots=True)
+class TaskFollow(Command):
+    op = "task.follow"
+    tasks: Annotated[tuple[tuple[str, int, int], ...], listed(read_followed)]
+
+
+@dataclass(slots=True)
+class TaskUnfollow(Command):
+    op = "task.unfollow"
+    tasks: Names
+
+
+@dataclass(slots=True)
+class TaskAck(Command):
+    op = "task.ack"
+    tasks: Names
+    seqs: Sequences | None = None  # of the results; one that another followed since, of a retry, is not meant
+
+
+@dataclass(slots=True)
+class TaskForget(Command):
+    op = "task.forget"
+    once = True
+    group: Name
+    keep: Annotated[tuple[str, ...], listed(read_name, 10_000)] = ()
+    tasks: Names | None = None  # only these
+
+
+@dataclass(slots=True)
+class TaskPurge(Command):
+    op = "task.purge"
+    once = True
+    kind: Kind | None = None
+    tasks: Names | None = None  # only these
+
+
+@dataclass(slots=True)
+class TaskCancel(Command):
+    op = "task.cancel"
+    task: Name
+    reason: Text | None = None
+
+
+@dataclass(slots=True)
+class TaskTell(Command):
+    op = "task.tell"
+    once = True
+    task: Name
+    body: Body
+    keep: Flag = True  # False: for whoever runs the task now, and nobody after
+
+
+@dataclass(slots=True)
+class TaskGet(Command):
+    op = "task.get"
+    task: Name
+
+
+@dataclass(slots=True)
+class TaskList(Command):
+    op = "task.list"
+    states: States | None = None
+    kind: Kind | None = None
+    limit: Limit = 100
+
+
+@dataclass(slots=True)
+class TaskRetry(Command):
+    op = "task.retry"
+    once = True
+    task: Name

@@ -1,0 +1,1 @@
+"""Messages: directed ones, those on topics, and how far their readers have come."""

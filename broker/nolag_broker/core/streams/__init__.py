@@ -1,0 +1,1 @@
+"""Streams: chunks by one writer at a time, read by many."""

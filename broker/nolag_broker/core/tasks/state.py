@@ -1,0 +1,410 @@
+"""The tasks of a room as the log tells them, and the indexes over them.
+
+`apply_…` fold events, and nothing else changes a task but the clock. Where a queued task stands (waiting, delayed, parked)
+follows from the others and from the time, so that it is neither logged nor stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from ..event import Event
+from .effects import effects_of
+from .finished import Finished
+from .lanes import Lane
+from .lines import Line
+from .matching import Market, Offer
+from .rates import Rate, Rates
+from .task import CANCELLED, COMPLETED, DELAYED, FAILED, FORGOTTEN, PARKED, RUNNING, TIMED_OUT, WAITING, Holder, Task
+
+if TYPE_CHECKING:
+    from ..room import Room
+
+
+class TaskState:
+    """Every live task and dead letter, and what finds them. The clock moves tasks too: a delay ends without an event."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.finished = Finished(room)
+        self.market = Market()
+        self.by_id: dict[str, Task] = {}  # live tasks and dead letters
+        self.by_state: dict[str, dict[str, Task]] = {state: {} for state in (WAITING, DELAYED, PARKED, RUNNING, FAILED)}
+        self.by_key: dict[tuple[str, str, str], Task] = {}
+        self.by_slot: dict[str, Task] = {}
+        self.held: dict[Holder, dict[str, Task]] = {}
+        self._lanes: dict[str, Lane] = {}
+        self.rates = Rates(room.touch)
+        self._unclaimed: dict[str, dict[Task, None]] = {}  # those that need a live server, by type, until one has them
+        self._ready: dict[Task, None] = {}  # began to wait since the last `settle`; not in the market yet
+        self._freed: list[Offer] = []  # have a free slot since the last `settle`
+
+    def folds(self) -> dict[str, Any]:
+        return {
+            "task.dispatched": self.apply_dispatched,
+            "task.claimed": self.apply_claimed,
+            "task.released": self.apply_released,
+            "task.completed": lambda event: self._apply_ended(event, COMPLETED),
+            "task.failed": lambda event: self._apply_ended(event, FAILED),
+            "task.cancelled": lambda event: self._apply_ended(event, CANCELLED),
+            "task.timed_out": lambda event: self._apply_ended(event, TIMED_OUT),
+            "task.retried": self.apply_retried,
+            "task.forgotten": self.apply_forgotten,
+        }
+
+    @property
+    def backlog(self) -> int:
+        return len(self.by_id) - len(self.by_state[FAILED])
+
+    # -- the fold
+
+    def apply_dispatched(self, event: Event) -> None:
+        task = Task(event)
+        self.by_state[WAITING][task.id] = task
+        self._enter(task)
+        if task.rate_key is not None:
+            self.rates.name_limit(task, event.time)
+        self._queue_or_delay(task)
+        if task.rate_key is not None:
+            self._free_rate(task)
+        self._room.touch(task)
+
+    def apply_claimed(self, event: Event) -> None:
+        data = event.data
+        task = self.by_id[data["task"]]
+        self._unqueue(task)
+        task.due = None
+        task.token = data["token"]
+        task.attempt = data["attempt"]
+        if task.concurrency_key is not None and (lane := self._lanes[task.concurrency_key]).members > 1:
+            lane.turn = event.seq
+            self._room.touch(lane)
+        task.offer_number = data["offer"]
+        if task.attempt_timeout is not None:
+            task.attempt_ends = event.time + task.attempt_timeout
+        if task.rate_key is not None:
+            self.rates.started(task, event.time)
+        self._run(task, (data["actor"], data["instance"]))
+        if task.rate_key is not None:
+            self._free_rate(task)
+        self._room.touch(task)
+
+    def apply_released(self, event: Event) -> None:
+        data = event.data
+        task = self.by_id[data["task"]]
+        holder = self._stop(task)
+        if (error := data.get("error")) is not None:
+            task.errors.append((task.attempt, error, holder[0]))
+        task.holder = None
+        task.used = data["attempts"]
+        task.due = data.get("due")
+        if task.require_live:
+            self._unclaimed.setdefault(task.type, {})[task] = None
+        self._queue_or_delay(task)
+        self._room.touch(task)
+
+    def _apply_ended(self, event: Event, state: str) -> None:
+        data = event.data
+        task = self.by_id[data["task"]]
+        actor = ""
+        if (lane := self._lanes.get(task.concurrency_key or "")) is not None:
+            lane.leave(task)
+        if task.state == RUNNING:
+            actor = self._stop(task)[0]
+        else:
+            self._unqueue(task)
+        if lane is not None:
+            self._let_through(lane.line)
+            if not lane.members:
+                del self._lanes[lane.name]
+                self._room.touch(lane)
+        if task.rate_key is not None:
+            self._free_rate(task)
+            self.rates.leave(task, event.time)
+        if task.end_timer is not None:
+            self._room.wall.cancel(task.end_timer)
+        if task.slot is not None and self.by_slot.get(task.slot) is task:
+            del self.by_slot[task.slot]
+        if (error := data.get("error")) is not None:
+            task.error = error
+            task.errors.append((task.attempt, error, actor))
+            if actor:
+                task.used += 1
+        del self.by_state[task.state][task.id]
+        task.state = state
+        task.ended = event.time
+        task.end_seq = event.seq
+        if event.body is not None:
+            task.body_seq = event.seq
+            task.result_ct = event.ct
+        finished = self.finished
+        task.period = finished.period
+        if task.dead:
+            self._bury(task)
+        else:
+            self._drop_effects(task)
+            self._leave(task)
+            finished.add(task)
+        if task.group is not None and (task.idempotency_key is not None or task.dead):
+            finished.group(task)
+        self._room.touch(task)
+
+    def apply_retried(self, event: Event) -> None:
+        task = self.by_id[event.data["task"]]
+        self.finished.ungroup(task.id)
+        del self.by_state[FAILED][task.id]
+        self.by_state[WAITING][task.id] = task
+        task.state = WAITING
+        task.used = 0
+        task.due = task.deadline = task.error = task.holder = task.result_ct = None
+        task.end_seq = task.body_seq = task.period = 0
+        task.ended = 0.0
+        self._enter(task)
+        self._queue_or_delay(task)
+        self._room.touch(task)
+
+    def apply_forgotten(self, event: Event) -> None:
+        for id in event.data["tasks"]:
+            if (task := self.by_state[FAILED].get(id)) is not None:
+                self._remove_dead(task)
+                self.finished.ungroup(id)
+            else:
+                self.finished.forget(id)
+
+    def expire(self) -> None:
+        """A new period began: what is older than the last one is not kept any more."""
+        oldest = self.finished.period - 1
+        for task in list(self.by_state[FAILED].values()):
+            if task.period >= oldest:
+                break
+            self._remove_dead(task)
+        self.finished.expire(oldest)
+
+    def load(self, rows: Mapping[str, bytes], wall: float) -> None:
+        """From the rows. Running tasks are their holders' own still."""
+        self.finished.load(rows)
+        self.rates.load(rows)
+        for key, row in rows.items():
+            if key.startswith("lane/"):
+                lane = Lane(*msgpack.unpackb(row))
+                lane.stored = True
+                self._lanes[lane.name] = lane
+        tasks = [Task.from_header(row) for key, row in rows.items() if key.startswith("task/")]
+        for task in sorted(tasks, key=lambda task: task.end_seq or task.seq):
+            task.stored = True
+            self.by_state[task.state][task.id] = task
+            if task.state == FAILED:
+                self.by_id[task.id] = task
+                self._index_key(task)
+                continue
+            self._enter(task)
+            if task.state == RUNNING:
+                assert task.holder is not None
+                self._run(task, task.holder)
+            else:
+                self._queue_or_delay(task, wall)
+        for task in self._ready:
+            self.market.add(task)
+        self._ready.clear()
+
+    def _enter(self, task: Task) -> None:
+        self.by_id[task.id] = task
+        if task.idempotency_key is not None:
+            self._index_key(task)
+        if task.slot is not None:
+            self.by_slot[task.slot] = task
+        if task.deadline is not None:
+            task.end_timer = self._room.wall.at(task.deadline, self._timed_out, task, task.seq)
+        if (name := task.concurrency_key) is not None:
+            lane = self._lanes.get(name)
+            if lane is None:
+                lane = self._lanes[name] = Lane(name)
+            lane.join(task)
+            self._let_through(lane.line)  # by a lower limit, maybe not
+        if task.rate_key is not None:
+            self.rates.enter(task)
+        if task.require_live and task.state != RUNNING:
+            self._unclaimed.setdefault(task.type, {})[task] = None
+
+    def _index_key(self, task: Task) -> None:
+        if task.idempotency_key is not None:
+            self.by_key[task.kind, task.type, task.idempotency_key] = task
+
+    def _leave(self, task: Task) -> None:
+        del self.by_id[task.id]
+        if task.idempotency_key is not None:
+            del self.by_key[task.kind, task.type, task.idempotency_key]
+
+    def _bury(self, task: Task) -> None:
+        """It becomes a dead letter; beyond the bound the oldest one goes where other finished tasks are."""
+        dead = self.by_state[FAILED]
+        dead[task.id] = task
+        if len(dead) > self._room.limits.dead_letters:
+            oldest = next(iter(dead.values()))
+            self.finished.keep(oldest)
+            self._remove_dead(oldest)
+
+    def _remove_dead(self, task: Task) -> None:
+        del self.by_state[FAILED][task.id]
+        self._leave(task)
+        self._drop_effects(task)
+        task.state = FORGOTTEN
+        self._room.touch(task)
+
+    def _drop_effects(self, task: Task) -> None:
+        """It runs no more: nobody asks again what it did."""
+        if task.effects:
+            self._room.delete_records(effects_of(task.id))
+            task.effects = 0
+
+    def _set_state(self, task: Task, state: str) -> None:
+        by_state = self.by_state
+        del by_state[task.state][task.id]
+        task.state = state
+        by_state[state][task.id] = task
+
+    # -- waiting, delayed, parked
+
+    def _queue_or_delay(self, task: Task, wall: float | None = None) -> None:
+        if task.due is not None and (wall is None or task.due > wall):
+            self._set_state(task, DELAYED)
+            task.due_timer = self._room.wall.at(task.due, self._came_due, task, task.seq)
+        else:
+            self._queue(task)
+
+    def _queue(self, task: Task) -> None:
+        if task.concurrency_key is None:
+            self._pass_lane(task)
+            return
+        task.lane = line = self._lanes[task.concurrency_key].line
+        self._set_state(task, PARKED)
+        line.add(task)
+        self._let_through(line)
+
+    def _pass_lane(self, task: Task) -> None:
+        """Its concurrency key, if it has one, lets the task go on."""
+        if task.rate_key is None:
+            self._wait(task)
+            return
+        rate = self.rates.of(task)
+        self._set_state(task, PARKED)
+        self._let_through(rate.add(task))
+        self._wake_rate(rate)
+
+    def _wait(self, task: Task) -> None:
+        self._set_state(task, WAITING)
+        self._ready[task] = None
+
+    def _wait_no_more(self, task: Task) -> None:
+        if task.queue is not None:
+            self.market.remove(task)
+        else:
+            self._ready.pop(task, None)
+
+    def _let_through(self, line: Line[Lane] | Line[Rate]) -> None:
+        """Let the one task of the line go on whose turn it is."""
+        following = line.next(self._room.env.wall)
+        former, line.admitted = line.admitted, following
+        if following is former:
+            return
+        if former is not None:
+            self._wait_no_more(former)
+            self._set_state(former, PARKED)
+            if former.rate is not line:
+                self._leave_rate(former)
+        if following is not None:
+            if following.rate is line:
+                self._wait(following)
+            else:
+                self._pass_lane(following)
+
+    def _leave_rate(self, task: Task) -> None:
+        if (line := task.rate) is not None:
+            line.of.remove(task)
+            self._let_through(line)
+
+    def _free_rate(self, task: Task) -> None:
+        """Something of the task's rate changed: let others through, or no more."""
+        self._rate_frees(self.rates.of(task))
+
+    def _rate_frees(self, rate: Rate) -> None:
+        for line in list(rate.lines.values()):
+            self._let_through(line)
+        self._wake_rate(rate)
+
+    def _wake_rate(self, rate: Rate) -> None:
+        """Come back when the rate is free again, if somebody waits for that."""
+        monotonic, env = self._room.monotonic, self._room.env
+        if not rate.lines or rate.free(env.wall):
+            monotonic.cancel(rate.timer)
+            return
+        # On the clock that nobody sets, for when the other one should be there. Rounded, so that a room loaded again wakes alike.
+        when = round(env.now + rate.free_at(env.wall) - env.wall, 3)
+        if rate.timer is None or rate.timer.action is None or rate.timer.when != when:
+            monotonic.cancel(rate.timer)
+            rate.timer = monotonic.at(when, self._rate_frees, rate)
+
+    def _unqueue(self, task: Task) -> None:
+        """The task neither waits nor is delayed or parked any more; the lane and the rate it stood in have to let another through."""
+        self._wait_no_more(task)
+        if task.due_timer is not None:
+            self._room.wall.cancel(task.due_timer)
+            task.due_timer = None
+        if task.require_live and (unclaimed := self._unclaimed.get(task.type)) is not None:
+            unclaimed.pop(task, None)
+            if not unclaimed:
+                del self._unclaimed[task.type]
+        if task.rate is not None:
+            task.rate.of.remove(task)
+        if (line := task.lane) is not None:
+            task.lane = None
+            line.remove(task)
+
+    def _run(self, task: Task, holder: Holder) -> None:
+        if task.state != RUNNING:
+            self._set_state(task, RUNNING)
+        task.holder = holder
+        held = self.held.get(holder)
+        if held is None:
+            held = self.held[holder] = {}
+        held[task.id] = task
+        if task.attempt_ends is not None:
+            task.attempt_timer = self._room.wall.at(task.attempt_ends, self._attempt_timed_out, task, task.seq)
+        if task.concurrency_key is not None:
+            lane = self._lanes[task.concurrency_key]
+            lane.running += 1
+            self._let_through(lane.line)
+
+    def _stop(self, task: Task) -> Holder:
+        """The task does not run any more."""
+        holder = task.holder
+        assert holder is not None
+        held = self.held[holder]
+        del held[task.id]
+        if not held:
+            del self.held[holder]
+        if task.attempt_timer is not None:
+            self._room.wall.cancel(task.attempt_timer)
+            task.attempt_timer = task.attempt_ends = None
+        if task.concurrency_key is not None:
+            lane = self._lanes[task.concurrency_key]
+            lane.running -= 1
+            self._let_through(lane.line)
+        return holder
+
+    # -- when the time comes
+
+    def _came_due(self, task: Task) -> None:
+        task.due_timer = None
+        self._queue(task)
+
+    def _timed_out(self, task: Task) -> None:
+        """Decided by whoever decides: this only knows when."""
+        raise NotImplementedError
+
+    def _attempt_timed_out(self, task: Task) -> None:
+        """As `_timed_out`: of the attempt that runs."""
+        raise NotImplementedError

@@ -1,0 +1,320 @@
+"""A task: its header, how the header is stored, and what callers see of it. Its bodies are in the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgpack
+
+from ...wire.codec import pack
+from ..commands.fields import RETRY
+from ..entity import Entity
+from ..event import Event
+from ..timers import Timer
+
+if TYPE_CHECKING:
+    from .lanes import Lane
+    from .lines import Line
+    from .live import Live
+    from .matching import Queue
+    from .rates import Rate
+
+WAITING: Final = "waiting"  # for a worker
+DELAYED: Final = "delayed"
+PARKED: Final = "parked"  # its concurrency key is busy, or its rate key used up
+RUNNING: Final = "running"
+COMPLETED: Final = "completed"
+FAILED: Final = "failed"
+CANCELLED: Final = "cancelled"
+TIMED_OUT: Final = "timed_out"
+FORGOTTEN: Final = "forgotten"  # by the room too: nobody ever sees it
+LIVE: Final = frozenset({WAITING, DELAYED, PARKED, RUNNING})
+ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED, TIMED_OUT})
+
+HEADER: Final = 41  # fields of a stored header; new ones come last, and None is what older rows have
+
+Holder = tuple[str, str]  # actor, instance
+
+
+class Task(Entity):
+    """What the room knows of one task. `seq` is the sequence of its dispatch."""
+
+    __slots__ = (
+        "attempt",  # hand-outs so far
+        "attempt_ends",  # while it runs: when this attempt is given up
+        "attempt_timeout",
+        "attempt_timer",
+        "body_seq",  # of the event that carries the result or the error's body; 0: there is none
+        "capabilities",
+        "concurrency_key",
+        "concurrency_limit",
+        "created",
+        "ct",
+        "deadline",
+        "digest",
+        "dispatcher",
+        "due",
+        "due_timer",
+        "effects",  # how many of its ledger are kept
+        "end_seq",
+        "end_timer",
+        "ended",
+        "error",
+        "errors",  # [attempt, error, actor] of hand-outs that failed or were lost
+        "group",
+        "holder",
+        "id",
+        "idempotency_key",
+        "kind",
+        "lane",
+        "live",  # what is not stored: followers, offer, progress, tells
+        "max_attempts",
+        "moment",  # of the schedule that brought it
+        "offer_number",
+        "payload_seq",  # of the event that carries the payload: its dispatch, or what set its schedule
+        "period",  # in which it ended; see Finished
+        "preferred",
+        "priority",
+        "queue",
+        "rate",
+        "rate_key",
+        "rate_limit",
+        "require_live",
+        "result_ct",
+        "retry",
+        "seq",
+        "slot",
+        "state",
+        "token",
+        "type",
+        "used",  # hand-outs that failed or were lost since the dispatch or the last task.retry
+    )
+
+    def __init__(self, event: Event) -> None:
+        """As dispatched."""
+        data = event.data
+        get = data.get
+        self.stored = False
+        self.id: str = data["task"]
+        self.seq = event.seq
+        self.type = event.subject or ""
+        self.kind: str = data["kind"]
+        self.capabilities = frozenset(data["capabilities"])
+        self.ct: str | None = get("payload_ct", event.ct)
+        self.payload_seq: int = get("payload", event.seq)
+        self.moment: float | None = get("moment")
+        self.idempotency_key: str | None = get("key")
+        self.digest: str = data["digest"]
+        self.priority: int = data["priority"]
+        self.max_attempts: int = data["attempts"]
+        self.retry: tuple[float, float, float, float] = tuple(get("retry", RETRY))
+        self.dispatcher: str = get("dispatcher", event.sender)
+        self.created = event.time
+        self.due: float | None = get("due")
+        self.deadline: float | None = get("deadline")
+        self.concurrency_key: str | None = get("concurrency_key")
+        self.concurrency_limit: int = get("concurrency_limit", 1)
+        self.rate_key: str | None = get("rate_key")
+        self.rate_limit: tuple[int, float] | None = tuple(limit) if (limit := get("rate_limit")) is not None else None
+        self.preferred: str | None = get("preferred")
+        self.slot: str | None = get("slot")
+        self.group: str | None = get("group")
+        self.require_live: bool = get("require_live", False)
+        self.attempt_timeout: float | None = get("attempt_timeout")
+        self.attempt_ends: float | None = None
+        self.effects = 0
+        self.state = WAITING
+        self.attempt = self.used = self.token = self.offer_number = 0
+        self.holder: Holder | None = None
+        self.errors: list[tuple[int, dict[str, Any], str]] = []
+        self.error: dict[str, Any] | None = None
+        self.end_seq = self.body_seq = self.period = 0
+        self.ended = 0.0
+        self.result_ct: str | None = None
+        self.lane: Line[Lane] | None = None
+        self.rate: Line[Rate] | None = None
+        self.queue: Queue | None = None
+        self.live: Live | None = None
+        self.due_timer: Timer | None = None
+        self.end_timer: Timer | None = None
+        self.attempt_timer: Timer | None = None
+
+    def __lt__(self, other: Task) -> bool:
+        return False  # heaps order by priority and sequence; two entries of one task are equals
+
+    def __repr__(self) -> str:
+        return f"Task({self.id!r}, {self.state})"
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Which waiting task goes first."""
+        lane = self.lane
+        return -self.priority, self.seq if lane is None or lane.of.turn < self.seq else lane.of.turn
+
+    @property
+    def key(self) -> str:
+        return "task/" + self.id
+
+    @property
+    def dead(self) -> bool:
+        """A dead letter: it failed, and somebody may want to look into it. A failed call of a tool is an answer, nothing more."""
+        return self.state == FAILED and self.kind != "tool"
+
+    def head(self) -> bytes | None:
+        return self.header() if self.state in LIVE or self.dead else None
+
+    def header(self) -> bytes:
+        """The whole header, as head or as record. How a task waits is not in it: that follows from the others and the time."""
+        state = self.state
+        values: bytes = pack(
+            (
+                self.id,
+                self.seq,
+                self.type,
+                self.kind,
+                sorted(self.capabilities),
+                self.ct,
+                self.idempotency_key,
+                self.digest,
+                self.priority,
+                self.max_attempts,
+                None if self.retry is RETRY else self.retry,
+                self.dispatcher,
+                self.created,
+                self.due,
+                self.deadline,
+                self.concurrency_key,
+                self.slot,
+                self.group,
+                self.require_live,
+                WAITING if state in (DELAYED, PARKED) else state,
+                self.attempt,
+                self.used,
+                self.token,
+                self.offer_number,
+                self.holder,
+                self.errors,
+                self.error,
+                self.end_seq,
+                self.body_seq,
+                self.period,
+                self.ended,
+                self.result_ct,
+                self.attempt_timeout,
+                self.attempt_ends,
+                self.effects,
+                self.concurrency_limit,
+                self.preferred,
+                self.rate_key,
+                self.rate_limit,
+                None if self.payload_seq == self.seq else self.payload_seq,
+                self.moment,
+            )
+        )
+        return values
+
+    @classmethod
+    def from_header(cls, header: bytes) -> Task:
+        self = cls.__new__(cls)
+        capabilities: list[str]
+        retry: list[float] | None
+        holder: list[str] | None
+        errors: list[list[Any]]
+        effects: int | None
+        limit: int | None
+        rate_limit: list[Any] | None
+        payload_seq: int | None
+        values: list[Any] = msgpack.unpackb(header)
+        if len(values) < HEADER:
+            values += [None] * (HEADER - len(values))  # written by a broker that did not know the last ones
+        (
+            self.id,
+            self.seq,
+            self.type,
+            self.kind,
+            capabilities,
+            self.ct,
+            self.idempotency_key,
+            self.digest,
+            self.priority,
+            self.max_attempts,
+            retry,
+            self.dispatcher,
+            self.created,
+            self.due,
+            self.deadline,
+            self.concurrency_key,
+            self.slot,
+            self.group,
+            self.require_live,
+            self.state,
+            self.attempt,
+            self.used,
+            self.token,
+            self.offer_number,
+            holder,
+            errors,
+            self.error,
+            self.end_seq,
+            self.body_seq,
+            self.period,
+            self.ended,
+            self.result_ct,
+            self.attempt_timeout,
+            self.attempt_ends,
+            effects,
+            limit,
+            self.preferred,
+            self.rate_key,
+            rate_limit,
+            payload_seq,
+            self.moment,
+        ) = values
+        self.stored = False
+        self.effects = effects or 0
+        self.payload_seq = payload_seq or self.seq
+        self.concurrency_limit = limit or 1
+        self.rate_limit = None if rate_limit is None else (rate_limit[0], rate_limit[1])
+        self.capabilities = frozenset(capabilities)
+        self.retry = RETRY if retry is None else (retry[0], retry[1], retry[2], retry[3])
+        self.holder = None if holder is None else (holder[0], holder[1])
+        self.errors = [(attempt, error, actor) for attempt, error, actor in errors]
+        self.lane = self.rate = self.queue = self.live = self.due_timer = self.end_timer = self.attempt_timer = None
+        return self
+
+    def backoff(self, random: float) -> float:
+        """How long the next hand-out waits after a failure."""
+        initial, factor, maximum, jitter = self.retry
+        delay = min(maximum, initial * factor**self.used)
+        return delay * (1 + jitter * (2 * random - 1))
+
+    def info(self) -> dict[str, Any]:
+        """As `task.get` and `task.list` show it."""
+        info: dict[str, Any] = {
+            "task": self.id,
+            "type": self.type,
+            "kind": self.kind,
+            "state": self.state,
+            "attempt": self.attempt,
+            "token": self.token,
+            "dispatcher": self.dispatcher,
+            "capabilities": sorted(self.capabilities),
+            "priority": self.priority,
+            "created": self.created,
+            "errors": [{"attempt": attempt, "error": error, "actor": actor} for attempt, error, actor in self.errors],
+        }
+        if self.holder is not None and self.state == RUNNING:
+            info["holder"] = self.holder[0]
+        if self.state == PARKED:
+            info["parked_by"] = "concurrency_key" if self.rate is None else "rate_key"
+        optional = {
+            "key": self.idempotency_key,
+            "group": self.group,
+            "due": self.due,
+            "deadline": self.deadline,
+            "attempt_timeout": self.attempt_timeout,
+            "concurrency_key": self.concurrency_key,
+            "rate_key": self.rate_key,
+        }
+        info.update((name, value) for name, value in optional.items() if value is not None)
+        return info

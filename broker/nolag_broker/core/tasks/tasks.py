@@ -1,0 +1,245 @@
+"""What is decided about tasks for whoever asks: how they end, who gets which, and what their followers and workers are told.
+
+What gives work out (`settle`) runs after each decision: a task is assigned in the turn that dispatches it, when somebody is free.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ...wire.codes import Refusal
+from ..turn import BodyAt
+from .live import Live
+from .matching import Offer
+from .state import TaskState
+from .task import ENDED, RUNNING, WAITING, Holder, Task
+
+LOST: Final = {"type": "lease_expired", "message": "the worker fell silent for longer than its lease"}
+SLOW: Final = {"type": "attempt_timeout", "message": "the attempt took longer than it may"}
+UNSERVED: Final = {"type": "tool_not_found", "message": "the last worker that serves this tool left"}
+
+
+class Tasks(TaskState):
+    """The tasks of a room. All parts that decide about tasks do so through this one."""
+
+    def _timed_out(self, task: Task) -> None:
+        self.end(task, "task.timed_out", {"task": task.id}, notify="timed_out")
+
+    def _attempt_timed_out(self, task: Task) -> None:
+        live = task.live
+        if live is not None and (offer := live.offer) is not None:
+            self._tell_off(offer, task, SLOW["type"])
+        if task.used + 1 < task.max_attempts:
+            env = self._room.env
+            delay = task.backoff(env.random())
+            self.release(task, SLOW["type"], task.used + 1, SLOW, env.wall + delay if delay else None)
+        else:
+            self.end(task, "task.failed", {"task": task.id, "error": SLOW, "dead": task.kind != "tool"})
+
+    def _tell_off(self, offer: Offer, task: Task, reason: str) -> None:
+        """The worker is to stop: nothing of this hand-out counts any more."""
+        room = self._room
+        room.push(offer.session, {"push": "cancel", "room": room.name, "task": task.id, "token": task.token, "reason": reason})
+
+    def end(
+        self, task: Task, type: str, data: dict[str, Any], body: bytes | None = None, ct: str | None = None, notify: str | None = None
+    ) -> None:
+        """The task ends: followers get the result; `notify` is the reason that its worker is given."""
+        room, live = self._room, task.live
+        holder = self.vacate(task)
+        room.emit(type, task.type, data, body, ct, task.token or task.seq)
+        if notify is not None and holder is not None:
+            self._tell_off(holder, task, notify)
+        if live is not None:
+            task.live = None
+            if live.followers:
+                frame = self.result(task)
+                for session in live.followers:
+                    session.following.pop(task, None)
+                    room.push(session, frame)
+        room.streams.task_ended(task)
+
+    def release(
+        self,
+        task: Task,
+        reason: str,
+        attempts: int,
+        error: dict[str, Any] | None = None,
+        due: float | None = None,
+        body: bytes | None = None,
+        ct: str | None = None,
+    ) -> None:
+        """The hand-out ended without a result; the task goes back."""
+        self.vacate(task)
+        data: dict[str, Any] = {"task": task.id, "token": task.token, "reason": reason, "attempts": attempts}
+        if error is not None:
+            data["error"] = error
+        if due is not None:
+            data["due"] = due
+        self._room.emit("task.released", task.type, data, body, ct, task.token)
+        if task.require_live and not self._room.tools.served(task.type):
+            self.end(task, "task.failed", {"task": task.id, "error": UNSERVED, "dead": False})
+
+    def abandon(self, holder: Holder, *, lost: bool) -> None:
+        """A worker is gone for good: what it held goes to others, or becomes a dead letter when its attempts are used up."""
+        for task in list(self.held.get(holder, {}).values()):
+            if not lost:
+                self.release(task, "handed_back", task.used)
+            elif task.used + 1 < task.max_attempts:
+                self.release(task, "lease_expired", task.used + 1, LOST)
+            else:
+                self.end(task, "task.failed", {"task": task.id, "error": LOST, "dead": task.kind != "tool"})
+
+    def unserved(self, tool: str) -> None:
+        """Nobody serves this tool any more: calls that nobody took end at once."""
+        for task in sorted(self._unclaimed.get(tool, ()), key=lambda task: task.seq):
+            self.end(task, "task.failed", {"task": task.id, "error": UNSERVED, "dead": False})
+
+    def hand_out(self, task: Task, offer: Offer) -> None:
+        room, member = self._room, offer.member
+        data = {
+            "task": task.id,
+            "token": room.seq + 1,
+            "attempt": task.attempt + 1,
+            "actor": member.actor,
+            "instance": member.instance,
+            "offer": offer.number,
+        }
+        room.emit("task.claimed", task.type, data, parent=task.seq)
+        live = task.live
+        if live is None:
+            live = task.live = Live()
+        elif task.attempt > 1:
+            live.restart()
+        live.offer = offer
+        self.market.occupy(offer)
+        self.push_task(task, offer)
+
+    def vacate(self, task: Task) -> Offer | None:
+        """The task leaves the offer that held it, if that is still there."""
+        live = task.live
+        if live is None or (offer := live.offer) is None:
+            return None
+        live.offer = None
+        self.market.vacate(offer)
+        self._freed.append(offer)
+        return offer
+
+    def push_task(self, task: Task, offer: Offer) -> None:
+        room, live = self._room, task.live
+        frame: dict[str, Any] = {
+            "push": "task",
+            "room": room.name,
+            "offer": offer.number,
+            "task": task.id,
+            "type": task.type,
+            "kind": task.kind,
+            "attempt": task.attempt,
+            "token": task.token,
+            "seq": task.seq,
+            "body": BodyAt(task.payload_seq),
+            "dispatcher": task.dispatcher,
+            "tells": list(live.tells) if live is not None else [],
+        }
+        if task.deadline is not None:
+            frame["deadline"] = task.deadline
+        if task.moment is not None:
+            frame["moment"] = task.moment
+        if task.attempt_ends is not None:
+            frame["attempt_ends"] = task.attempt_ends
+        if task.ct is not None:
+            frame["ct"] = task.ct
+        room.push(offer.session, frame)
+
+    def result(self, task: Task) -> dict[str, Any]:
+        """The push for those who follow a task that ended."""
+        frame: dict[str, Any] = {
+            "push": "result",
+            "room": self._room.name,
+            "task": task.id,
+            "state": task.state,
+            "seq": task.end_seq,
+            "attempt": task.attempt,
+        }
+        if task.body_seq:
+            frame["body"] = BodyAt(task.body_seq)
+            if task.result_ct is not None:
+                frame["ct"] = task.result_ct
+        if task.error is not None:
+            frame["error"] = task.error
+        return frame
+
+    def open(self, offer: Offer) -> None:
+        """The offer takes tasks from now on."""
+        self.market.open(offer)
+        self._freed.append(offer)
+
+    def close(self, offer: Offer) -> None:
+        """The offer is replaced by another one, which says anew what it holds."""
+        self.market.close(offer)
+        for task in self.held.get(offer.member.holder, {}).values():
+            if task.live is not None and task.live.offer is offer:
+                task.live.offer = None
+
+    def settle(self) -> None:
+        """Give out what can be given out. Freed offers come first: they choose among all that wait; then no task that began to
+        wait passes a better one. A task that finds an offer at once never enters the market: nothing in there matches a free
+        offer between two calls."""
+        market = self.market
+        while self._ready or self._freed:
+            freed, self._freed = self._freed, []
+            ready, self._ready = self._ready, {}
+            if freed:
+                for task in ready:
+                    market.add(task)
+            for free in freed:
+                while free.used < free.slots and (best := market.best(free.profile)) is not None:
+                    self.hand_out(best, self._preferred(best) or free)
+                for task in self._ready:  # the next one of its concurrency key: it stands beside the others for the next slot
+                    market.add(task)
+                    ready[task] = None
+                self._ready.clear()
+            for task in ready if len(ready) < 2 else sorted(ready, key=lambda task: task.rank):
+                if task.queue is None if freed else task.state != WAITING or task in self._ready:
+                    continue  # handed out, or its rate was used up by one before it
+                if (offer := self._preferred(task) or market.find(task)) is not None:
+                    self.hand_out(task, offer)
+                elif not freed:
+                    market.add(task)
+
+    def _preferred(self, task: Task) -> Offer | None:
+        """A free offer of the worker that the task would rather go to."""
+        if task.preferred is not None:
+            for member in self._room.members.of_actor(task.preferred):
+                for offer in () if member.session is None else member.session.offers.values():
+                    if offer.used < offer.slots and offer.profile.kind == task.kind and offer.profile.admits(task):
+                        return offer
+        return None
+
+    def check_bounds(self, rate_key: str | None) -> None:
+        """Whether there is room for one more. Raises `Refusal` (`overloaded`)."""
+        room, bound = self._room, self._room.limits.backlog
+        if self.backlog >= bound:
+            raise Refusal("overloaded", f"{bound} tasks wait or run in this room already; nothing was accepted", detail={"max": bound})
+        if rate_key is not None and self.rates.full(rate_key, bound := room.limits.rates, room.env.wall):
+            raise Refusal("overloaded", f"{bound} rate keys are in use in this room already; nothing was accepted", detail={"max": bound})
+
+    # -- looking tasks up
+
+    def holding(self, id: str, holder: Holder, token: int) -> Task:
+        """The running task that this worker holds under this token.
+
+        Raises:
+            Refusal: `task_finished`, `stale_lease`. A task that is not known any more was finished by others long ago.
+        """
+        task = self.by_id.get(id)
+        if task is not None and task.token == token and task.state == RUNNING and task.holder == holder:
+            return task
+        if task is None:
+            task = self.finished.find(id)
+        if task is not None and task.state in ENDED and task.token == token and task.holder == holder:
+            raise Refusal("task_finished", f"the task is {task.state} already", detail={"state": task.state})
+        raise Refusal("stale_lease", "another attempt owns this task, or it is over: stop working on it")
+
+    def find(self, id: str) -> Task | None:
+        return self.by_id.get(id) or self.finished.find(id)
