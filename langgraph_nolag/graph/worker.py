@@ -1,36 +1,27 @@
-"""A worker process: serves nodes of graphs, tools, and handlers of handed-off tasks.
-
-Bodies run away from the thread that keeps the worker's leases alive: sync ones on threads, async ones on an event loop
-of their own. A body that blocks starves nobody but its like.
-"""
+"""A worker process: serves nodes of graphs, tools, and handlers of handed-off tasks."""
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
 import os
 import signal
-import threading
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_core.runnables import Runnable
 from langgraph.graph.state import CompiledStateGraph
 
 from ..client.connection import Connection
 from ..client.credentials import Token, parse_address, resolve
 from ..client.link import RoomLink, settled
-from ..client.offer import Assigned, Offer
 from ..client.rooms import RoomHandle
-from ..errors import NoLagError, Refused
+from ..errors import Refused
 from .distribute import DistributedGraph
 from .errors import NotSupported
-from .remote.attempt import Attempt
 from .remote.key import graph_name
 from .remote.nodes_of import bodies, check_names, under
+from .remote.serving import Body, NodeServing
 from .serde.codec import Codec
 from .serde.trust import trust_of
 
@@ -41,20 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("langgraph_nolag")
 
-TYPES_OF_AN_OFFER: Final = 128
 SHOWN: Final = 5  # graphs named in the line that says what is served
-LOOP_STOP: Final = 1.0  # seconds for cancelled bodies to end
 TOKEN_TTL: Final = 3600.0  # seconds; of the token a worker mints for itself
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """One node that this worker can run."""
-
-    graph: str
-    node: str
-    runnable: Runnable[Any, Any]
-    codec: Codec
 
 
 class Worker:
@@ -193,7 +172,7 @@ class Worker:
         async with AsyncExitStack() as stack:
             link = await self._join(stack, url or self.url, token or self.token, concurrency or self.concurrency)
             try:
-                if not await _unless(stop, serving.start(link, stack)):
+                if not await _unless(stop, serving.start(link)):
                     return  # asked to stop while the broker was away
                 link.update_presence(status="available")
                 line = self._ready_line(link)
@@ -268,36 +247,19 @@ def _stop_or_exit(stop: asyncio.Event, number: int) -> None:
 
 
 class _Serving:
-    """A worker while it runs: its offers, its threads and what runs on them."""
+    """A worker while it runs: nodes, tools and handlers."""
 
     def __init__(self, worker: Worker, concurrency: int) -> None:
         self._worker = worker
         self._concurrency = concurrency
-        self._bodies: Mapping[str, Body] = worker._bodies
-        self._attempts: dict[Assigned, Attempt] = {}  # on the I/O thread
-        self._threads = concurrent.futures.ThreadPoolExecutor(concurrency, thread_name_prefix="nolag-body")
-        self._loop = _UserLoop(concurrency)
-        self._link: RoomLink | None = None
-        self._nodes: list[Offer] = []
+        self._nodes = NodeServing(worker._bodies, concurrency)
         self._others: list[Serving] = []  # tools and handlers
-        self._ended: concurrent.futures.Future[NoLagError] = concurrent.futures.Future()
+        self._link: RoomLink | None = None
 
-    async def start(self, link: RoomLink, stack: AsyncExitStack) -> None:
+    async def start(self, link: RoomLink) -> None:
         """Stand in the room. Raises: NoLagError: an offer was refused."""
         self._link = link
-        types = sorted(self._bodies)
-        for some in (types[start : start + TYPES_OF_AN_OFFER] for start in range(0, len(types), TYPES_OF_AN_OFFER)):
-            offer = link.serve(
-                kind="node",
-                types=some,
-                capabilities=self._worker.capabilities,
-                slots=self._concurrency,
-                on_task=self._on_task,
-                on_cancel=lambda task, reason: self._stop_attempt(task, reason),
-                on_tell=self._on_tell,
-                on_lost=lambda task: self._stop_attempt(task, "another worker has it now"),
-            )
-            self._nodes.append(offer)
+        for offer in self._nodes.offer(link, sorted(self._worker._bodies), self._worker.capabilities):
             await settled(offer.ready)
         if self._worker._tools or self._worker._handlers:
             from ..patterns.room import Room
@@ -311,31 +273,6 @@ class _Serving:
                 )
             for serving in self._others:
                 await serving.start()
-
-    # --- on the I/O thread ----------------------------------------------------------------------------------
-
-    def _on_task(self, task: Assigned) -> None:
-        body = self._bodies.get(task.type)
-        if body is None or self._link is None:
-            task.offer.fail(task, "not_served", f"this worker does not serve {task.type}")
-            return
-        attempt = Attempt(self._link, body.graph, body.node, body.runnable, body.codec, task, self._finished)
-        self._attempts[task] = attempt
-        attempt.start(self._threads, self._loop.loop)
-
-    def _on_tell(self, task: Assigned, frame: bytes) -> None:
-        if (attempt := self._attempts.get(task)) is not None:
-            attempt.told(frame)
-
-    def _stop_attempt(self, task: Assigned, reason: str) -> None:
-        if (attempt := self._attempts.get(task)) is not None:
-            attempt.cancel(reason)
-
-    def _finished(self, task: Assigned) -> None:
-        """From any thread."""
-        self._attempts.pop(task, None)
-
-    # --- life -----------------------------------------------------------------------------------------------
 
     async def until(self, stop: Any) -> None:
         """Wait for the sign to stop, or for the connection to end for good, which is raised."""
@@ -353,48 +290,15 @@ class _Serving:
         """Take nothing new, of any kind, finish what runs, hand back what takes too long. Returns how many bodies still run."""
         left = 0
         others = [asyncio.ensure_future(serving.close(drain_timeout)) for serving in self._others]
-        idle = [offer.close(drain=True) for offer in self._nodes]
+        idle = self._nodes.drain()
         try:
             async with asyncio.timeout(drain_timeout):
                 for each in idle:
                     await settled(each)
         except TimeoutError:
-            left = len(self._attempts)
-            log.warning("handing back %d running nodes: they did not finish within %s s", left, drain_timeout)
-            for offer in self._nodes:
-                offer.close(drain=False)
-            for attempt in list(self._attempts.values()):
-                attempt.cancel("the worker stops")
+            left = self._nodes.hand_back("the worker stops")
+            log.warning("handed back %d running nodes: they did not finish within %s s", left, drain_timeout)
         await asyncio.gather(*others)
         left += sum(serving.running for serving in self._others)
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        await self._loop.stop()
+        await asyncio.to_thread(self._nodes.stop)
         return left
-
-
-class _UserLoop:
-    """An event loop on a thread of its own, for async bodies."""
-
-    def __init__(self, concurrency: int) -> None:
-        self.loop = asyncio.new_event_loop()
-        # LangChain runs the sync parts of async bodies there; a body may need several at a time.
-        self._threads = concurrent.futures.ThreadPoolExecutor(max(32, 4 * concurrency), thread_name_prefix="nolag-body")
-        self.loop.set_default_executor(self._threads)
-        self._thread = threading.Thread(target=self._main, name="nolag-async", daemon=True)
-        self._thread.start()
-
-    def _main(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
-        left = asyncio.all_tasks(self.loop)
-        for task in left:
-            task.cancel()
-        if left:
-            self.loop.run_until_complete(asyncio.wait(left, timeout=LOOP_STOP))
-        self.loop.close()
-
-    async def stop(self) -> None:
-        """Bodies that are left are cancelled; one that blocks the loop is left to the end of the process."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        await asyncio.to_thread(self._thread.join, 2 * LOOP_STOP)
