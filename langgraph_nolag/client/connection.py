@@ -19,7 +19,7 @@ from nolag_broker.wire.codes import CLOSES, Refusal
 from ..errors import AccessDenied, ActorMismatch, BrokerUnreachable, Disconnected, MessageTooLarge, NoLagError, Refused, from_wire
 from .credentials import HOW_TO_START, Token
 from .fetches import Fetches
-from .io import hand_back, io_thread, settle
+from .io import hand_back, io_thread, settle, settle_blocking
 from .large import Place, Value, in_answer, take_out
 from .requests import Allowance, Answer, OnAnswer, Pending, Unanswered, weigh
 from .socket import Socket
@@ -137,15 +137,7 @@ class Connection:
 
     def request_frame(self, frame: dict[str, Any], timeout: float | None) -> concurrent.futures.Future[Answer]:
         future: concurrent.futures.Future[Answer] = concurrent.futures.Future()
-
-        def on_answer(answer: Answer | None, error: NoLagError | None) -> None:
-            if future.set_running_or_notify_cancel():
-                if answer is not None:
-                    future.set_result(answer)
-                else:
-                    future.set_exception(error)
-
-        self.ask(frame, on_answer, timeout)
+        self.ask(frame, lambda answer, error: settle_blocking(future, answer, error), timeout)
         return future
 
     def call(self, op: str, *, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:

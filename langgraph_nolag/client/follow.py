@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import NoLagError, TaskNotFound
+from .io import settle_blocking
 from .requests import Answer, OnAnswer
 
 if TYPE_CHECKING:
@@ -205,11 +206,8 @@ class Follows:
                 self._ask([followed])
         if followed._on_accepted is not None:
             followed._on_accepted(answer, error)
-        elif followed._accepted is not None and followed._accepted.set_running_or_notify_cancel():
-            if answer is not None:
-                followed._accepted.set_result(answer)
-            else:
-                followed._accepted.set_exception(error)
+        elif followed._accepted is not None:
+            settle_blocking(followed._accepted, answer, error)
 
     def on_progress(self, frame: dict[str, Any]) -> None:
         task, attempt = frame["task"], frame["attempt"]

@@ -96,6 +96,17 @@ def settle(future: asyncio.Future[Any], value: Any, error: BaseException | None)
             future.set_result(value)
 
 
+def settle_blocking(future: concurrent.futures.Future[Any], value: Any, error: BaseException | None) -> bool:
+    """The same, once, for a future that a thread waits for. False: its owner gave up on it."""
+    if not future.set_running_or_notify_cancel():
+        return False
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(value)
+    return True
+
+
 class IoThread:
     """The thread and its loop. One a process: see `io_thread`."""
 

@@ -15,7 +15,7 @@ from .cause import add_parent
 from .connection import REQUEST_TIMEOUT, Connection
 from .follow import Followed, Follows, Progress, Result
 from .incoming import Incoming
-from .io import hand_back
+from .io import hand_back, settle_blocking
 from .offer import Assigned, Offer, Offers
 from .outgoing import Outgoing, OutgoingStreams
 from .requests import Answer, OnAnswer
@@ -308,14 +308,9 @@ class RoomLink:
         opened: concurrent.futures.Future[Outgoing] = concurrent.futures.Future()
 
         def on_answer(answer: Answer | None, error: NoLagError | None) -> None:
-            if not opened.set_running_or_notify_cancel():
-                return
-            if answer is not None:
-                stream = Outgoing(self._outgoing, answer["stream"], answer["token"], answer["n"])
+            stream = None if answer is None else Outgoing(self._outgoing, answer["stream"], answer["token"], answer["n"])
+            if settle_blocking(opened, stream, error) and stream is not None:
                 self._outgoing.add(stream)
-                opened.set_result(stream)
-            else:
-                opened.set_exception(error)
 
         frame = self.frame("stream.open", {**fields, "stream": fields.get("stream") or self.new_id()})
         self.connection.io.post(self.ensure_joined)
@@ -387,11 +382,7 @@ class RoomLink:
     def _joined(self, answer: Answer | None, error: NoLagError | None) -> None:
         joining, self._joining = self._joining, []
         for joined in joining:
-            if joined.set_running_or_notify_cancel():
-                if answer is not None:
-                    joined.set_result(answer)
-                else:
-                    joined.set_exception(error)
+            settle_blocking(joined, answer, error)
 
     def _closed_to_us(self, error: NoLagError) -> None:
         log.error("room %s is closed to %s: %s", self.room, self.actor, error)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import NoLagError, StaleLease
+from .io import settle_blocking
 from .requests import Answer, OnAnswer
 
 if TYPE_CHECKING:
@@ -193,8 +194,7 @@ class Offer:
         if self.closing and not self.held:
             idle, self._idle = self._idle, []
             for future in idle:
-                if future.set_running_or_notify_cancel():
-                    future.set_result(None)
+                settle_blocking(future, None, None)
 
     def wait_idle(self, future: concurrent.futures.Future[None]) -> None:
         self._idle.append(future)
@@ -406,13 +406,7 @@ def _as_failure(error: NoLagError) -> dict[str, Any]:
 
 def _settle(future: concurrent.futures.Future[None], error: NoLagError | None) -> bool:
     """False when it was settled before."""
-    if future.done() or not future.set_running_or_notify_cancel():
-        return False
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
-    return True
+    return not future.done() and settle_blocking(future, None, error)
 
 
 def _unheard(answer: Answer | None, error: NoLagError | None) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import MessageTooLarge, NoLagError, StreamEnded
+from .io import settle_blocking
 from .requests import Answer, OnAnswer
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class Outgoing:
 
     def _close(self, error: Mapping[str, str] | None, closed: concurrent.futures.Future[None]) -> None:
         if self._over:
-            _settle(closed, self._error)
+            settle_blocking(closed, None, self._error)
             return
         if not self._closed and error is not None:
             self._end = {"error": dict(error)}
@@ -211,7 +212,7 @@ class Outgoing:
             self._size = 0
         _release(waiting)
         for closed in self._closed:
-            _settle(closed, error)
+            settle_blocking(closed, None, error)
         self._closed = []
 
 
@@ -253,12 +254,4 @@ class OutgoingStreams:
 
 def _release(waiting: list[concurrent.futures.Future[None]]) -> None:
     for room in waiting:
-        _settle(room, None)
-
-
-def _settle(future: concurrent.futures.Future[None], error: NoLagError | None) -> None:
-    if future.set_running_or_notify_cancel():
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+        settle_blocking(room, None, None)

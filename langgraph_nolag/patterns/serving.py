@@ -15,11 +15,10 @@ from typing import Any, Self
 from ..client.body import decode, encode
 from ..client.cause import cause
 from ..client.connection import REQUEST_TIMEOUT
-from ..client.io import hand_back, settle
+from ..client.io import hand_back, settle, settle_blocking
 from ..client.link import RoomLink, settled
 from ..client.offer import Assigned, Offer
-from ..client.requests import Answer
-from ..errors import NoLagError, NotDecodable, NotEncodable, Permanent, RequestTimeout
+from ..errors import NotDecodable, NotEncodable, Permanent, RequestTimeout
 from .effect import Ledger
 from .task_streams import TaskStreams
 
@@ -74,15 +73,8 @@ class HandedTask:
         """
         body = encode(value)
         if self._blocking:
-            answered: Future[Answer] = Future()
-
-            def on_answer(answer: Answer | None, error: NoLagError | None) -> None:
-                if error is not None:
-                    answered.set_exception(error)
-                else:
-                    answered.set_result(Answer({}) if answer is None else answer)
-
-            self._assigned.offer.progress(self._assigned, body, on_answer=on_answer)
+            answered: Future[None] = Future()
+            self._assigned.offer.progress(self._assigned, body, on_answer=lambda answer, error: settle_blocking(answered, None, error))
             answered.result()
             return _Done()
         loop = asyncio.get_running_loop()
