@@ -20,8 +20,8 @@ from ..client.latch import Latch
 from ..client.link import RoomLink
 from ..client.requests import Answer, OnAnswer
 from ..errors import BadRequest, NoLagError, NotEncodable, TaskFailed, TaskTimeout, ToolFailed, ToolNotFound
-from .handoff import value_of
 from .serving import HandedTask, Serving
+from .task import value_of
 
 CALL_TIMEOUT = 60.0  # seconds a call may take, unless the caller says otherwise
 BaseTools = list[BaseTool]  # in the class, `list` is the method
