@@ -27,7 +27,7 @@ class Room:
         name: the room's name.
         link: the low-level seam: requests of this room, as in the protocol.
         handoff, inbox, blackboard, observe, approve, tools, presence: the patterns.
-        publish, subscribe: topics.
+        publish, subscribe, delete_cursor, delete_group: topics.
         open_stream, streams, stream: chunks as they come.
     """
 
@@ -43,6 +43,8 @@ class Room:
         topics = Topics(link)
         self.publish = topics.publish
         self.subscribe = topics.subscribe
+        self.delete_cursor = topics.delete_cursor
+        self.delete_group = topics.delete_group
         streams = Streams(link)
         self.open_stream = streams.open_stream
         self.streams = streams.streams

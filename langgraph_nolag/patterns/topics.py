@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from ..client.body import encode, read
 from ..client.link import RoomLink
@@ -16,6 +16,7 @@ from ..client.subscription import Gap
 from ..errors import BadRequest
 
 Acknowledge = Callable[[int], Awaitable[None]]
+_PUBLISHED: Final = "topic.published"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Message:
 
 
 class Topics:
-    """`room.publish` and `room.subscribe`."""
+    """`room.publish`, `room.subscribe`, and what subscriptions leave behind."""
 
     def __init__(self, link: RoomLink) -> None:
         self._link = link
@@ -114,7 +115,7 @@ class Topics:
             return group_stream(
                 self._link,
                 group,
-                "topic.published",
+                _PUBLISHED,
                 topic,
                 _dealt,
                 since=since,
@@ -124,7 +125,7 @@ class Topics:
         wanted = since is None and since_time is None and cursor is None if retained is None else retained
         return log_stream(
             self._link,
-            "topic.published",
+            _PUBLISHED,
             partial(_message, None if cursor is None else partial(self._acknowledge, cursor)),
             subject=topic,
             since=since,
@@ -133,6 +134,22 @@ class Topics:
             epoch=epoch,
             retained=wanted,
         )
+
+    async def delete_cursor(self, cursor: str) -> None:
+        """Forget a cursor that nobody needs any more, if it is there: a room keeps a bounded number of them."""
+        await self._link.acall("cursor.delete", cursor=cursor)
+
+    async def delete_group(self, topic: str, group: str) -> None:
+        """Forget a group that nobody needs any more, if it is there: a room keeps a bounded number of them. What was not acknowledged is
+        not dealt again.
+
+        Args:
+            topic, group: as they were given to `subscribe`.
+
+        Raises:
+            BadRequest: somebody reads in it.
+        """
+        await self._link.acall("group.delete", group=group, types=_PUBLISHED, subject=topic)
 
     async def _acknowledge(self, cursor: str, seq: int) -> None:
         await self._link.acall("cursor.move", cursor=cursor, seq=seq)

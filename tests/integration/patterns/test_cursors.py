@@ -70,3 +70,14 @@ async def test_only_what_has_a_cursor_can_be_acknowledged(join: Any) -> None:
         message = await anext(stream)
     with pytest.raises(BadRequest, match="cursor"):
         await message.ack()
+
+
+async def test_a_cursor_that_was_deleted_begins_again(join: Any) -> None:
+    room = await join("reader")
+    await room.publish("notes", "first")
+    for _ in range(2):
+        async with room.subscribe("notes", cursor="mine", since=0) as stream, asyncio.timeout(10):
+            message = await anext(stream)
+            assert message.body == "first"
+            await message.ack()
+        await room.delete_cursor("mine")

@@ -137,3 +137,18 @@ async def test_what_does_not_go_together(join: Any) -> None:
     narrow = await join("two", grants=[{"room": "demo", "topics": ["notes"], "verbs": ["subscribe"]}])
     with pytest.raises(NotAuthorized):
         await anext(narrow.subscribe("notes", group="readers"))
+
+
+async def test_a_group_that_nobody_reads_in_can_be_deleted(join: Any) -> None:
+    room = await join("one")
+    reader = Reader(room.subscribe("notes", group="readers", since=0))
+    await room.publish("notes", 1)
+    await until(lambda: reader.seen)
+    with pytest.raises(BadRequest, match="has members"):
+        await room.delete_group("notes", "readers")
+    reader.leave()
+    await room.delete_group("notes", "readers")
+    await room.delete_group("notes", "readers")
+    again = Reader(room.subscribe("notes", group="readers", since=0))
+    await until(lambda: again.seen)
+    assert again.seen == [(1, 1)], "it begins as one that never was"
