@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nolag_broker.engine.keys import KeyRange
-from nolag_broker.engine.tables import Tables, finish
+from nolag_broker.engine.reading import finish
+from nolag_broker.engine.tables import Tables
 
 from .processes import ROOM, Broker, joined
 from .trial import Row, Trial
@@ -80,11 +81,11 @@ def _everything(file: Path) -> dict[str, Any]:
     """All that a broker would ever read of it."""
     content: dict[str, Any] = {}
     with contextlib.closing(Tables(file)) as tables:
-        for room, last in tables.rooms().items():
-            image = finish(tables.load(room))
-            events = finish(tables.events(room, 0, MANY, MANY))
+        for room, last in tables.reads.rooms().items():
+            image = finish(tables.reads.load(room))
+            events = finish(tables.reads.events(room, 0, MANY, MANY))
             content[room] = last, image, [event.encoded for event in events]
-            content[room + " records"] = finish(tables.scan(room, KeyRange.of(""), False, MANY, True, MANY))
+            content[room + " records"] = finish(tables.reads.scan(room, KeyRange.of(""), False, MANY, True, MANY))
     assert ROOM in content
     return content
 

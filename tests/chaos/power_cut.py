@@ -15,7 +15,8 @@ from pathlib import Path
 
 from nolag_broker.engine.base import StorageFailed
 from nolag_broker.engine.blobs import BlobDamaged
-from nolag_broker.engine.tables import Tables, finish
+from nolag_broker.engine.reading import finish
+from nolag_broker.engine.tables import Tables
 from nolag_broker.wire.blobs import BLOB, PIECE, Reference
 
 from . import shim
@@ -153,11 +154,11 @@ def _wrong(file: Path, promised: int) -> list[str]:
         (sound,) = tables._sql.execute("PRAGMA integrity_check").fetchone()
         if sound != "ok":
             return [f"integrity check: {sound}"]
-        last = tables.rooms().get(ROOM, 0)
+        last = tables.reads.rooms().get(ROOM, 0)
         if last < promised:
             return [f"event {promised} was acknowledged, the log ends at {last}"]
         after = 0
-        while found := finish(tables.events(ROOM, after, 10_000, 1 << 22)):
+        while found := finish(tables.reads.events(ROOM, after, 10_000, 1 << 22)):
             if [event.seq for event in found] != list(range(after + 1, after + len(found) + 1)):
                 return [f"a hole after event {after}"]
             after = found[-1].seq

@@ -70,13 +70,13 @@ class SqliteEngine:
         return events
 
     async def rooms(self) -> dict[str, int]:
-        return await self._thread.do(lambda tables: tables.rooms())
+        return await self._thread.do(lambda tables: tables.reads.rooms())
 
     async def rooms_with(self, prefix: str) -> list[str]:
-        return await self._thread.do(lambda tables: tables.rooms_with(prefix))
+        return await self._thread.do(lambda tables: tables.reads.rooms_with(prefix))
 
     async def load(self, room: str) -> RoomImage | None:
-        return await self._thread.read(lambda tables: tables.load(room))
+        return await self._thread.read(lambda tables: tables.reads.load(room))
 
     async def create(self, room: str, epoch: str) -> None:
         await self._thread.do(lambda tables: tables.create(room, epoch))
@@ -87,13 +87,13 @@ class SqliteEngine:
         return await self._thread.do(lambda tables: tables.commit(rows))
 
     async def events(self, room: str, after: int, limit: int, max_bytes: int = 1 << 20) -> list[Event]:
-        return await self._thread.read(lambda tables: tables.events(room, after, limit, max_bytes))
+        return await self._thread.read(lambda tables: tables.reads.events(room, after, limit, max_bytes))
 
     async def bodies(self, room: str, sequences: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
-        return await self._thread.read(lambda tables: tables.bodies(room, sequences))
+        return await self._thread.read(lambda tables: tables.reads.bodies(room, sequences))
 
     async def floor(self, room: str, max_bytes: int) -> int:
-        return await self._thread.read(lambda tables: tables.floor(room, max_bytes))
+        return await self._thread.read(lambda tables: tables.reads.floor(room, max_bytes))
 
     async def trim(self, room: str, floor: int, pinned: Sequence[int]) -> None:
         await self._thread.read(lambda tables: tables.trim(room, floor, pinned))
@@ -102,7 +102,7 @@ class SqliteEngine:
         await self._thread.read(lambda tables: tables.sweep(room, prefix))
 
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
-        return await self._thread.read(lambda tables: tables.records(room, keys))
+        return await self._thread.read(lambda tables: tables.reads.records(room, keys))
 
     async def scan(
         self,
@@ -117,7 +117,7 @@ class SqliteEngine:
         max_bytes: int = 16 << 20,
     ) -> list[tuple[str, bytes | None]]:
         keys = KeyRange.of(prefix, after, before)
-        return await self._thread.read(lambda tables: tables.scan(room, keys, reverse, limit, bodies, max_bytes))
+        return await self._thread.read(lambda tables: tables.reads.scan(room, keys, reverse, limit, bodies, max_bytes))
 
     async def begin_blob(self, room: str) -> int:
         return await self._thread.do(lambda tables: tables.blobs.begin(room))

@@ -13,6 +13,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
+from .keys import KeyRange
+
 CHUNK: Final = 64  # rows of one execution; more gains nothing
 
 
@@ -48,3 +50,8 @@ def execute_keys(connection: sqlite3.Connection, name: str, room: int, space: in
     for start in range(0, len(keys), CHUNK):
         chunk = keys[start : start + CHUNK]
         connection.execute(_for_rows(name, len(chunk), 0), (room, space, *chunk))
+
+
+def bounds(keys: KeyRange) -> tuple[str, str | bytes]:
+    """The range for a statement: SQLite compares every text as less than every blob, so an empty one ends a range that has no end."""
+    return keys.low, b"" if keys.high is None else keys.high

@@ -1,0 +1,215 @@
+"""What is read of the rooms on the engine's thread, in pieces. Synchronous.
+
+Reads are generators: each `yield` is a place where a commit may come between, and no cursor is open there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
+
+import msgpack
+
+from ..core.event import Event, decode_events
+from .base import RoomImage
+from .damage import check, sum_of_row
+from .keys import KeyRange
+from .statements import SQL, bounds
+from .trimming import SEQUENCES, Batch, Log, Read, floor_of, next_batch
+
+HEADS, RECORDS = 0, 1
+PIECE_ROWS, PIECE_BYTES = 64, 1 << 20  # of a scan, between two places to stop
+LOAD_ROWS: Final = 256  # of a room that is loaded, likewise
+
+T = TypeVar("T")
+
+
+class Reads:
+    """See `Engine`."""
+
+    def __init__(self, sql: sqlite3.Connection, logs: Mapping[str, Log]) -> None:
+        self._sql = sql
+        self._logs = logs
+
+    def floor(self, room: str, max_bytes: int) -> Read[int]:
+        return floor_of(self._sql, self._logs[room], max_bytes)
+
+    def rooms(self) -> dict[str, int]:
+        return {room: log.end for room, log in self._logs.items()}
+
+    def rooms_with(self, prefix: str) -> list[str]:
+        found = {id for (id,) in self._sql.execute(SQL["rooms_with"], bounds(KeyRange.of(prefix)))}
+        return [room for room, log in self._logs.items() if log.folded < log.end or log.id in found]
+
+    def load(self, room: str) -> Read[RoomImage | None]:
+        log = self._logs.get(room)
+        if log is None:
+            return None
+        seen, after = -1, ""
+        heads: dict[str, bytes] = {}
+        while True:
+            if seen != log.writes:  # a commit came between. Who loads a room does not write to it, so this comes to an end.
+                seen, after, heads = log.writes, "", {}
+            rows = self._sql.execute(SQL["heads"], (log.id, after, LOAD_ROWS)).fetchall()
+            for key, value, sum in rows:
+                check(sum, sum_of_row(log.id, HEADS, key, value), f"the row {key!r} of the room {room!r}")
+                heads[key] = value
+            if len(rows) < LOAD_ROWS:
+                return RoomImage(room, log.epoch, log.end, log.folded, log.first, heads)
+            after = rows[-1][0]
+            yield
+
+    def events(self, room: str, after: int, limit: int, max_bytes: int) -> Read[list[Event]]:
+        found: list[Event] = []
+        size = 0
+        log = self._logs.get(room)
+        while log is not None and len(found) < limit and size < max_bytes:
+            batch = self._batch(log, after)
+            if batch is None:
+                break
+            for event in self._events_of(log, batch):
+                if event.seq > after:
+                    found.append(event)
+                    size += len(event.encoded)
+                    if len(found) >= limit or size >= max_bytes:
+                        break
+            after = found[-1].seq
+            yield
+        return found
+
+    def _batch(self, log: Log, after: int) -> Batch | None:
+        """The row of the log that holds the event after a sequence, or the first one after it where that is trimmed."""
+        try:
+            batch = next_batch(self._sql, log.id, after)
+        except ValueError as error:
+            raise ValueError(f"damaged: event {after + 1} of the room {log.room!r} can't be read") from error
+        if (batch is None or batch[1] > after + 1) and log.first <= after + 1 <= log.end:
+            raise ValueError(f"damaged: event {after + 1} of the room {log.room!r} is missing")
+        return batch
+
+    def _events_of(self, log: Log, batch: Batch) -> Iterator[Event]:
+        """The events of a row, which must be those that its key promises: a damaged row is an error, not fewer or other events."""
+        expected, end, cause = batch[1], _end(batch), None
+        try:
+            for event in decode_events(batch[2]):
+                if event.seq != expected:
+                    break
+                yield event
+                expected += 1
+        except Exception as error:  # whatever decoding meets
+            cause = error
+        if expected != end + 1:
+            raise ValueError(f"damaged: event {expected} of the room {log.room!r} can't be read") from cause
+
+    def bodies(self, room: str, sequences: Sequence[int]) -> Read[dict[int, tuple[bytes | None, str | None]]]:
+        found: dict[int, tuple[bytes | None, str | None]] = {}
+        log = self._logs.get(room)
+        batch: Batch | None = None
+        for sequence in sorted(sequences):
+            if log is None:
+                break
+            if batch is None or sequence > _end(batch):
+                batch = self._batch(log, sequence - 1)
+                if batch is None:
+                    break
+            if sequence >= batch[1]:
+                found[sequence] = _body(batch[2], sequence - batch[1])
+            yield
+        return found
+
+    def records(self, room: str, keys: Sequence[str]) -> Read[dict[str, bytes]]:
+        log = self._logs.get(room)
+        if log is None:
+            return {}
+        id = log.id
+
+        def read() -> Read[dict[str, bytes]]:
+            found: dict[str, bytes] = {}
+            for key in keys:
+                row = self._sql.execute(SQL["record"], (id, key)).fetchone()
+                if row is not None:
+                    check(row[1], sum_of_row(id, RECORDS, key, row[0]), f"the record {key!r} of the room {room!r}")
+                    found[key] = row[0]
+                yield
+            return found
+
+        return (yield from self._undivided(log, read))
+
+    def scan(
+        self, room: str, keys: KeyRange, reverse: bool, limit: int, bodies: bool, max_bytes: int
+    ) -> Read[list[tuple[str, bytes | None]]]:
+        log = self._logs.get(room)
+        if log is None or keys.empty:
+            return []
+        id = log.id
+        query = SQL[f"scan_{'' if bodies else 'keys_'}{'down' if reverse else 'up'}"]
+
+        def read() -> Read[list[tuple[str, bytes | None]]]:
+            found: list[tuple[str, bytes | None]] = []
+            low, high = bounds(keys)
+            size = piece = 0
+            while True:
+                wanted = min(PIECE_ROWS, limit - len(found))
+                before = len(found)
+                piece = 0
+                cursor = self._sql.execute(query, (id, low, high, wanted))
+                for key, value, sum in cursor:
+                    if bodies:
+                        check(sum, sum_of_row(id, RECORDS, key, value), f"the record {key!r} of the room {room!r}")
+                    found.append((key, value))
+                    piece += len(value or b"")
+                    if piece >= PIECE_BYTES or size + piece >= max_bytes:
+                        break
+                else:
+                    if len(found) - before < wanted:
+                        return found
+                cursor.close()
+                size += piece
+                if len(found) >= limit or size >= max_bytes:
+                    return found
+                if reverse:
+                    high = found[-1][0]
+                else:
+                    low = found[-1][0] + "\0"
+                yield
+
+        return (yield from self._undivided(log, read))
+
+    def _undivided(self, log: Log, read: Callable[[], Read[T]]) -> Read[T]:
+        """A read of rows that change, as if it were one moment's: begun again when a commit changed the room's records between
+        its pieces, and in the end not cut into pieces."""
+        for _ in range(3):
+            seen = log.changes
+            pieces = read()
+            while log.changes == seen:
+                try:
+                    next(pieces)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]
+                yield
+        return finish(read())
+
+
+def finish(read: Read[T]) -> T:
+    """Run a read to its end, without a stop."""
+    while True:
+        try:
+            next(read)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def _end(batch: Batch) -> int:
+    """The last sequence of a row of the log."""
+    return batch[0] & SEQUENCES
+
+
+def _body(events: bytes, index: int) -> tuple[bytes | None, str | None]:
+    """Body and content type of one event of a batch; those before it are skipped, not decoded."""
+    unpacker = msgpack.Unpacker(raw=False, max_buffer_size=0)
+    unpacker.feed(events)
+    for _ in range(index):
+        unpacker.skip()
+    wire = unpacker.unpack()
+    return wire.get("body"), wire.get("ct")
