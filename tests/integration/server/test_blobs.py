@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import secrets
+import socket
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -115,15 +116,27 @@ async def test_a_connection_waits_for_so_many_pieces(broker: Harness) -> None:
 
 
 async def test_pieces_come_as_fast_as_they_are_read(start: Start) -> None:
-    """All asked for at once, they are more than may wait for a reader: nobody is closed as a slow consumer for that."""
-    broker = await start(max_send_queue=1 << 20)
-    client = await broker.client()
-    value = secrets.token_bytes(30 * PIECE)
-    reference = await put(client, value)
-    asked = [client.request("blob.get", hash=reference.hash, offset=n * PIECE) for n in range(30)]
+    """All asked for at once, they are more than may wait for a reader that reads nothing for now: it is not closed as a slow consumer."""
+    broker = await start(engine="sqlite", max_send_queue=1 << 20)
+    client, other = await broker.client(sock=await narrow(broker), max_queue=1), await broker.client("bob")
+    value = secrets.token_bytes(32 * PIECE)
+    reference = await put(other, value)
+    client.socket.transport.pause_reading()
+    asked = [client.request("blob.get", hash=reference.hash, offset=n * PIECE) for n in range(32)]
     await client.send([frame for frame, _ in asked])
+    assert await get(other, reference) == value  # meanwhile others are served
+    client.socket.transport.resume_reading()
     answers = await asyncio.wait_for(asyncio.gather(*(answer for _, answer in asked)), 15)
     assert b"".join(answer["ok"]["body"] for answer in answers) == value
+
+
+async def narrow(broker: Harness) -> socket.socket:
+    """A connection that takes little of what nobody has read yet."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", int(broker.broker.url.rpartition(":")[2])))
+    return sock
 
 
 async def test_two_put_the_same_at_once(any_broker: Harness) -> None:
