@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from . import (
-    backups,
-    blocking,
-    broker_kills,
-    clock_jumps,
-    contention,
-    damage,
-    lost_replies,
-    overload,
-    poison,
-    power_cut,
-    resuming,
-    storage_errors,
-    worker_kills,
-)
+from importlib import import_module
+
 from .trial import Row
 
-MODULES = (
-    backups,
-    blocking,
-    broker_kills,
-    clock_jumps,
-    contention,
-    damage,
-    lost_replies,
-    overload,
-    poison,
-    power_cut,
-    resuming,
-    storage_errors,
-    worker_kills,
+FAMILIES = (
+    "backups",
+    "blocking",
+    "broker_kills",
+    "clock_jumps",
+    "contention",
+    "damage",
+    "lost_replies",
+    "overload",
+    "poison",
+    "power_cut",
+    "resuming",
+    "storage_errors",
+    "worker_kills",
 )
-ROWS: dict[int, Row] = {row.number: row for row in sorted((row for module in MODULES for row in module.ROWS), key=lambda row: row.number)}
+_rows: list[Row] = [row for family in FAMILIES for row in import_module(f".{family}", __package__).ROWS]
+ROWS: dict[int, Row] = {row.number: row for row in sorted(_rows, key=lambda row: row.number)}
