@@ -26,11 +26,14 @@ async def poisoned(trial: Trial) -> None:
     """Both kinds at once, the broker killed while they wait."""
     ran: Counter[str] = Counter()
     early: list[str] = []
+    ticked: set[str] = set()
     loop = asyncio.get_running_loop()
     due: dict[str, float] = {}
 
     async def handler(task: Any) -> None:
         ran[task.id] += 1
+        if task.type == "tick":
+            ticked.add(task.id)
         if task.type == "poison":
             raise Poison(f"attempt {task.attempt}")
         if loop.time() < task.payload["due"]:
@@ -70,6 +73,9 @@ async def poisoned(trial: Trial) -> None:
                 for _ in range(trial.aim["tasks"]):
                     group.create_task(poison())
                     group.create_task(delayed())
+            async with asyncio.timeout(60):
+                while len(ticked) < trial.aim["moments"]:
+                    await asyncio.sleep(0.05)
             await schedule.delete()
             async with asyncio.timeout(60):
                 while await room.handoff.list(["waiting", "running"], limit=1):  # the last task of the schedule
@@ -95,8 +101,8 @@ ROWS = [
         f"a dead letter after {ATTEMPTS} attempts with the errors of each; a delayed task fires once, and not before its time; "
         "so does each moment",
         poisoned,
-        full={"tasks": 200},
+        full={"tasks": 200, "moments": 10},
         short=None,
-        least={"poison tasks": 1, "delayed tasks": 1, "kills": 1, "moments": 3},
+        least={"poison tasks": 1, "delayed tasks": 1, "kills": 1, "moments": 1},
     )
 ]
