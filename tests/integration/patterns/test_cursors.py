@@ -1,4 +1,4 @@
-"""Durable cursors: a subscription goes on after what was acknowledged, over restarts of both sides."""
+"""Durable cursors: a subscription goes on after what was acknowledged, over restarts of both sides, as that of a group does."""
 
 from __future__ import annotations
 
@@ -45,13 +45,14 @@ async def test_what_came_before_the_first_acknowledgement_is_not_lost(join: Any)
     assert await bodies(room.subscribe("notes/*", cursor="mine"), 1) == ["seen, not acknowledged"]
 
 
-async def test_over_restarts_of_both_sides(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [{"cursor": "mine"}, {"group": "readers"}], ids=str)
+async def test_over_restarts_of_both_sides(tmp_path: Path, kept: dict[str, str]) -> None:
     seen: list[Any] = []
     for round in range(3):
-        with LocalBroker(path=tmp_path) as broker:
+        with LocalBroker(path=tmp_path, disconnect_grace=0.2) as broker:
             async with connect(broker.url, token=broker.token("reader")) as client:
                 room = await client.join("demo")
-                stream = room.subscribe("notes/*", cursor="mine", since=0)
+                stream = room.subscribe("notes/*", since=0, **kept)
                 for n in range(2):
                     await room.publish("notes/a", 2 * round + n)
                 async with asyncio.timeout(10):

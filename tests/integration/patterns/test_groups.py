@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,23 +109,6 @@ async def test_a_cut_connection_repeats_and_loses_nothing(broker: LocalBroker, s
             proxy.cut()
     await until(lambda: len(reader.seen) >= 30)
     assert sorted(reader.bodies) == list(range(30)), "what it has in hand is its own over a reconnect"
-
-
-async def test_over_restarts_of_everybody(tmp_path: Path) -> None:
-    seen: list[Any] = []
-    for round in range(3):
-        with LocalBroker(path=tmp_path, disconnect_grace=0.2) as broker:
-            async with connect(broker.url, token=broker.token("reader")) as client:
-                room = await client.join("demo")
-                stream = room.subscribe("notes", group="readers", since=0)
-                for n in range(2):
-                    await room.publish("notes", 2 * round + n)
-                async with asyncio.timeout(10):
-                    message = await anext(stream)
-                seen.append(message.body)
-                await message.ack()
-                stream.close()
-    assert seen == [0, 1, 2]
 
 
 async def test_what_does_not_go_together(join: Any) -> None:
