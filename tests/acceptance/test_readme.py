@@ -1,4 +1,4 @@
-"""Every Python block of README and docs runs as it stands; every command in their shell blocks exists."""
+"""Every Python block of the READMEs and docs runs as it stands; every command in their shell blocks exists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from langgraph_nolag.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("langgraph-nolag")
-PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+PAGES = ["README.md", "broker/README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
 PRINTED = {
     "README.md": [
         "All about tea",
