@@ -134,13 +134,10 @@ class Outgoing:
     def _written(self, answer: Answer | None, error: NoLagError | None) -> None:
         self._asking = False
         self._tries += answer is None
-        if answer is not None and answer["n"] < self._kept:
-            self._finish(StreamEnded(f"the broker has lost chunks of the stream {self.id} that it had put into the log"))
-        elif answer is not None:
+        if answer is not None:
             self._tries = 0
-            self._has(answer["n"])
             self.on_kept(answer["kept"])
-            self._pump()
+            self._go_on(answer["n"])
         elif error is not None:
             self._refused(error)
 
@@ -150,10 +147,17 @@ class Outgoing:
         if answer is not None and answer["closed"]:
             self._finish(None)
         elif answer is not None:
-            self._has(answer["n"])
-            self._pump()
+            self._go_on(answer["n"])
         elif error is not None:
             self._refused(error)
+
+    def _go_on(self, n: int) -> None:
+        """After the last chunk that the broker has."""
+        if n < self._kept:  # a broker on an older copy, for example
+            self._finish(StreamEnded(f"the broker has lost chunks of the stream {self.id} that it had put into the log"))
+        else:
+            self._has(n)
+            self._pump()
 
     def _refused(self, error: NoLagError) -> None:
         again = error.retryable or error.maybe_applied  # numbers tell what was: to ask twice does no harm

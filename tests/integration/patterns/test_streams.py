@@ -313,6 +313,22 @@ async def test_a_broker_that_is_killed_loses_no_chunk_of_a_writer_that_lives(pro
     assert (told, incoming.n) in (([Rewind(1)], 1), ([], 2))  # on a busy machine it may have been kept before the kill
 
 
+async def test_a_broker_on_an_older_copy_is_no_reason_to_wait_for_ever(process: Process, stack: AsyncExitStack, tmp_path: Path) -> None:
+    [writer] = await agents(stack, process, "writer")
+    stream = await writer.open_stream(to="editor")
+    await stream.write(0)
+    admin = await stack.enter_async_context(connect(process.url, token=process.admin))
+    await admin._connection.acall("broker.backup", folder=str(tmp_path / "copy"))
+    for n in range(1, 10):
+        await stream.write(n)
+    await eventually(lambda: stream._outgoing._kept == 10)
+    await asyncio.to_thread(process.kill)
+    process.path, process.lease = tmp_path / "copy", 30.0  # longer than any machine needs to let the writer come back
+    await asyncio.to_thread(process.start)
+    with pytest.raises(StreamEnded, match="lost chunks"):
+        await asyncio.wait_for(stream.close(), 20)
+
+
 async def test_a_broker_that_lost_its_memory_ends_streams_and_takes_new_ones(stack: AsyncExitStack) -> None:
     broker = LocalBroker()
     port = int(broker.url.rpartition(":")[2])
