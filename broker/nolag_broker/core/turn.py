@@ -144,7 +144,17 @@ class Acknowledged:
     messages: list[int]
 
 
-Effect = Reply | Push | Ephemeral | Acknowledged
+@dataclass(frozen=True, slots=True)
+class Then:
+    """What the server does itself, in its place among the effects: an answer to the request `id` (None: nobody waits) that is not the
+    room's to give. Dropped if the connection is gone."""
+
+    session: str
+    id: int | None
+    do: Callable[[], object]
+
+
+Effect = Reply | Push | Ephemeral | Acknowledged | Then
 
 
 @dataclass(slots=True)

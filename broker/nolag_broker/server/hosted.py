@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.event import Event
 from ..core.room import Room
-from ..core.turn import Caller, Env, Reply, Turn
+from ..core.turn import Caller, Effect, Env, Reply, Then, Turn
 from .fanout import Feed
 
 Call = Callable[["HostedRoom", Env], None]
@@ -33,7 +33,6 @@ class HostedRoom:
         self.turn: Turn | None = None  # decided, not yet handed to the engine
         self.in_flight: Turn | None = None
         self.unsaid: deque[Said] = deque()  # stored, but the first of them waits for bodies
-        self.when_stored: list[tuple[int, Callable[[], object]]] = []  # done once this sequence is stored
         self.catch_up = False  # its rows go with the next commit
         self.behind_bytes = 0  # of bodies in the log beyond the rows
         self.waiting_for_rows: list[tuple[int, asyncio.Future[None]]] = []  # until the rows tell everything up to this sequence
@@ -63,13 +62,13 @@ class HostedRoom:
         if self.room is not None:
             with contextlib.suppress(Exception):  # of a broken room; who waits for what it can't hand over is closed
                 turns = [self.in_flight, self.collect()]
-        found = [(e.session, e.id) for turn in turns if turn is not None for e in turn.effects if isinstance(e, Reply)]
+        found = [asker for turn in turns if turn is not None for asker in _askers(turn.effects)]
         found.extend((caller.session, request) for _, caller, request, _ in self.inbox if request is not None)
         return found
 
     def unanswered(self) -> list[tuple[str, int]]:
         """Session and request of all whose answer waits for a body: for when there never will be one."""
-        return [(e.session, e.id) for said in self.unsaid for e in said.effects[said.next :] if isinstance(e, Reply)]
+        return [asker for said in self.unsaid for asker in _askers(said.effects[said.next :])]
 
 
 class Said:
@@ -82,6 +81,10 @@ class Said:
         self.events: list[Event] = turn.events
         self.last = turn.events[-1].seq if turn.events else turn.expected_sequence
         self.next = 0  # the first effect that was not carried out yet
+
+
+def _askers(effects: list[Effect]) -> list[tuple[str, int]]:
+    return [(effect.session, effect.id) for effect in effects if isinstance(effect, Reply | Then) and effect.id is not None]
 
 
 def absorb(turn: Turn, later: Turn) -> Turn:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..core.commands.fields import MAX_INT, integer, read_bool, read_moment, read_name, read_pattern
-from ..core.turn import Env
+from ..core.turn import Env, Then
 from ..wire.codec import pack
 from ..wire.codes import Refusal
 from . import group_ops
@@ -73,7 +73,7 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
             return
         start = since
         if cursor is not None:
-            try:  # stored with this turn: what comes before the first acknowledgement is not lost either
+            try:  # stored with this turn, and confirmed after it: what comes before the first acknowledgement is not lost either
                 start = hosted.room.cursors.begin(cursor, now if since is None else since)
             except Refusal as refusal:
                 del session.subscriptions[number]
@@ -99,7 +99,7 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
             else:
                 begin_after(now if start is None else start)
 
-        hosted.when_stored.append((now, confirm))
+        hosted.room.effect(Then(session.id, request, confirm))
 
     session.context.node.call(room, begin, session.caller, may_open=may_open, request=request)
 
@@ -127,7 +127,7 @@ def read(session: Session, room: str, may_open: bool, request: int | None, frame
             session.send(head + pack("ok") + page)
 
         if request is not None:
-            hosted.when_stored.append((until, lambda: session.answer_later(request, answer())))
+            hosted.room.effect(Then(session.id, request, lambda: session.answer_later(request, answer())))
 
     session.context.node.call(room, begin, session.caller, may_open=may_open, request=request)
 

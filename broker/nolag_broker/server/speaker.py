@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..core.turn import Acknowledged, Effect, Ephemeral, Push, Reply, ScanAt, Turn
+from ..core.turn import Acknowledged, Effect, Ephemeral, Push, Reply, ScanAt, Then, Turn
 from ..wire.codes import Refusal
 from .bodies import FETCH_BYTES, SCAN_BYTES, BodyCache, Encoder, NotHere
 from .fanout import Spawn
@@ -57,7 +57,7 @@ class Speaker:
                 self._refuse(said.effects[said.next], Refusal("internal", "a defect in the broker", maybe_applied=True))
                 said.next += 1
                 continue
-            self._after(hosted, said)
+            hosted.feed.publish(said.events)
             hosted.unsaid.popleft()
             fetched_for = None
 
@@ -68,7 +68,7 @@ class Speaker:
 
     def _refuse(self, effect: Effect, refusal: Refusal) -> None:
         """Say instead of an effect why it can't be said."""
-        if isinstance(effect, Reply) and (send := self.sinks.get(effect.session)) is not None:
+        if isinstance(effect, Reply | Then) and effect.id is not None and (send := self.sinks.get(effect.session)) is not None:
             send(self._encoder.encode({"id": effect.id, "err": refusal.to_wire()}))
         else:
             log.error("a push is lost", reason=refusal.message, effect=type(effect).__name__)
@@ -81,20 +81,15 @@ class Speaker:
                 hosted.feed.ephemeral(effect.topic, effect.frame)
             elif isinstance(effect, Acknowledged):
                 hosted.feed.acknowledged(effect)
+            elif isinstance(effect, Then):
+                if effect.session in sinks:
+                    effect.do()
             elif (send := sinks.get(effect.session)) is not None:
                 frame = _frame(hosted, said, effect)
                 if fetched:
                     _say_end_of_scan(frame, fetched)
                 send(encode(frame))
             said.next += 1
-
-    def _after(self, hosted: HostedRoom, said: Said) -> None:
-        if hosted.when_stored:
-            due = [call for seq, call in hosted.when_stored if seq <= said.last]
-            hosted.when_stored = [entry for entry in hosted.when_stored if entry[0] > said.last]
-            for call in due:
-                call()
-        hosted.feed.publish(said.events)
 
 
 def _frame(hosted: HostedRoom, said: Said, effect: Reply | Push) -> dict[str, Any]:

@@ -49,5 +49,5 @@ class Unloading:
 
 def _is_settled(hosted: HostedRoom) -> bool:
     """Nothing of it is on its way."""
-    waiting = hosted.inbox or hosted.unsaid or hosted.when_stored or hosted.waiting_for_rows
+    waiting = hosted.inbox or hosted.unsaid or hosted.waiting_for_rows
     return not (waiting or hosted.awake or hosted.blocked or hosted.turn is not None or hosted.in_flight is not None)
