@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ..core.commands.fields import MAX_INT, integer, listed, read_name, read_pattern, read_positive_seconds, refuse
 from ..core.turn import Env, GroupKey, Reply
 from ..wire.codes import Refusal
-from .fanout import View
 from .hosted import HostedRoom
+from .readers import View
 from .requested import field
 from .sharing import Patience, Seat
 

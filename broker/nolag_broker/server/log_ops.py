@@ -10,9 +10,10 @@ from ..core.turn import Env, Then
 from ..wire.codec import pack
 from ..wire.codes import Refusal
 from . import group_ops
-from .fanout import Feed, Subscription, View, read_page
+from .fanout import Feed, Subscription, read_page
 from .hosted import HostedRoom
 from .moments import first_since
+from .readers import View
 from .requested import field
 
 if TYPE_CHECKING:

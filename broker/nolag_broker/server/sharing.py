@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,9 +22,10 @@ from ..wire.frames import dealt_push
 from ..wire.topics import matcher
 from .errors import failed_push, storage_failed
 from .logs import get_logger, trace
+from .readers import Reader, Spawn, View
 
 if TYPE_CHECKING:
-    from .fanout import Feed, Reader, View
+    from .fanout import Feed
 
 log = get_logger("sharing")
 
@@ -34,8 +35,6 @@ POLL: Final = 0.25  # seconds after which a member that could not take anything 
 
 MemberKey = tuple[str, str, int]
 """Actor, instance and the member's own number: the same over its reconnects."""
-
-Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Any
 from ..core.turn import Acknowledged, Effect, Ephemeral, Push, Reply, ScanAt, Then, Turn
 from ..wire.codes import Refusal
 from .bodies import FETCH_BYTES, SCAN_BYTES, BodyCache, Encoder, NotHere
-from .fanout import Spawn
 from .hosted import HostedRoom, Said
 from .logs import get_logger, trace
+from .readers import Spawn
 
 log = get_logger("speaker")
 

@@ -1,0 +1,69 @@
+"""Who reads a room's log, and what they see of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from ..core.event import Event
+from ..wire.grants import Grants
+from ..wire.topics import matcher
+from .visibility import is_personal, may_read, may_see
+
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+"""Starts a task whose failure somebody notices: what is read for readers."""
+
+
+class Reader(Protocol):
+    """Whoever subscribes: a session."""
+
+    id: str
+    actor: str
+    grants: Grants
+    last_heard: float
+
+    def send(self, frame: bytes) -> None: ...
+    async def room_for_replay(self) -> None: ...
+    def give_up(self) -> None: ...
+    @property
+    def behind(self) -> bool: ...
+
+
+class View:
+    """What one reader sees of a room through a pair of patterns."""
+
+    def __init__(self, room: str, reader: Reader, types: str, subject: str | None, bodies: bool) -> None:
+        self.room = room
+        self.types = types
+        self.subject = subject
+        self.bodies = bodies
+        self.actor = reader.actor
+        self.grants = reader.grants
+        self._admin = reader.grants.is_admin(room)
+        self._of_type = matcher(types)
+        self._of_subject = None if subject is None else matcher(subject)
+
+    def under(self, reader: Reader) -> View:
+        """The same patterns with the grants that the reader has now."""
+        return View(self.room, reader, self.types, self.subject, self.bodies)
+
+    def covers(self, type: str, subject: str) -> bool:
+        return self._of_type(type) and self.matches_subject(subject) and may_see(self.grants, self.actor, self.room, type, subject)
+
+    def matches_subject(self, subject: str) -> bool:
+        return self._of_subject is None or self._of_subject(subject)
+
+    def encode(self, event: Event) -> bytes:
+        """The event as this reader may have it."""
+        if event.body is None:
+            return event.encoded
+        if self.bodies and may_read(event, self.actor, self._admin):
+            return event.encoded
+        return event.encoded_bare
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Views with the same key see the same bytes."""
+        personal = is_personal(self.types, self.bodies)
+        return (self.types, self.subject, self.bodies, self.grants.key, self.actor if personal else None)
