@@ -358,7 +358,7 @@ class Connection:
     async def _live(self) -> None:
         loop = asyncio.get_running_loop()
         give_up = None if self._connect_timeout is None else loop.time() + self._connect_timeout
-        failures, why = 0, ""
+        failures, why, told = 0, "", False
         while True:
             try:
                 async with asyncio.timeout_at(give_up):
@@ -370,9 +370,13 @@ class Connection:
                     why = f"{type(error).__name__}: {error}".rstrip(": ")
                 if give_up is not None and loop.time() >= give_up:
                     return self._not_found(why)
-                log.log(logging.WARNING if failures == 3 else logging.DEBUG, "no connection to %s yet: %s", self.url, why)
+                tell = failures >= 3 and not told
+                log.log(logging.WARNING if tell else logging.DEBUG, "no connection to %s yet: %s", self.url, why)
+                told |= tell
             else:
-                give_up, began, why = None, loop.time(), ""
+                if told:  # who read that there is none, reads this too
+                    log.warning("connected to %s", self.url)
+                give_up, began, why, told = None, loop.time(), "", False
                 try:
                     code = await self._serve(socket)
                 except Exception:  # a defect of ours; the next session begins afresh

@@ -459,3 +459,21 @@ def test_shared_connections_are_made_anew_after_their_end(broker: LocalBroker) -
     close_shared(broker.url)
     assert shared_connection(handle.url, handle.token) is not first
     assert open_room(handle).call("room.info")["name"] == "demo"
+
+
+async def test_a_broker_that_is_away_is_told_once_and_so_is_its_return(
+    durable: Any, stack: AsyncExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second time too, soon after it was back."""
+    client = await stack.enter_async_context(connect(durable.url, token=durable.token("ana"), actor="ana"))
+    room = await client.join("demo")
+
+    def told() -> list[str]:
+        return [record.getMessage().split(" to ")[0] for record in caplog.records if durable.url in record.getMessage()]
+
+    for times in (1, 2):
+        await asyncio.to_thread(durable.stop)
+        await eventually(lambda: told() == ["no connection", "connected"] * (times - 1) + ["no connection"])  # noqa: B023
+        await asyncio.to_thread(durable.start)
+        await room.observe.emit("still.here")
+        assert told() == ["no connection", "connected"] * times
