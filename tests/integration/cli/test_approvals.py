@@ -145,6 +145,7 @@ def test_the_second_decision_is_refused_in_one_line(cli: Cli, ask: Any) -> None:
     again = cli("approvals", "reject", id)
     assert again.status == 1
     assert len(again.err.splitlines()) == 1
+    assert "already decided: admin said 'approve'" in again.err
     assert decision(cli, id).approved
     assert id not in cli("approvals", "list").out
     assert id in cli("approvals", "list", "--all").out
