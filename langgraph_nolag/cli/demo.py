@@ -35,6 +35,13 @@ def demo(
     if question is not None and not question.strip():
         out_.fail("--question is empty; ask something, or leave it out", WRONG_USE)
 
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        out_.fail(f"the briefing can't go to {out}: {error}", WRONG_USE)
+    if out.is_dir():
+        out_.fail(f"--out {out} is a folder; name a file in it", WRONG_USE)
+
     async def command(output: Output) -> int:
         from nolag_briefing.corpus import CorpusError
         from nolag_briefing.models import ModelError

@@ -186,11 +186,13 @@ def test_a_person_at_the_terminal_says_no(tmp_path: Path) -> None:
         (["--docs", "EMPTY"], "holds no document"),
         (["--model", "nobody:nothing"], "can't be used"),
         (["--question", "  "], "question"),
+        (["--out", "/dev/null/b.md"], "can't go to /dev/null/b.md"),
+        (["--out", "EMPTY"], "is a folder"),
     ],
 )
 def test_wrong_use_is_one_clear_line(arguments: list[str], words: str, tmp_path: Path) -> None:
     done = demo(
-        *(str(tmp_path) if argument == "EMPTY" else argument for argument in arguments), "--yes", "--out", tmp_path / "b.md", timeout=30
+        "--out", tmp_path / "b.md", *(str(tmp_path) if argument == "EMPTY" else argument for argument in arguments), "--yes", timeout=30
     )
     assert done.returncode == 2
     assert words in done.stderr
