@@ -6,8 +6,9 @@ async code alike; where things lie is told in `checkpoint_keys.py`.
 
 from __future__ import annotations
 
+import copy
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,14 +21,17 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
+    DeltaChannelHistory,
     get_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import RESUME
 
 from ..client.rooms import open_room
 from ._compat import NULL_TASK_ID
-from .saver import keys, reading, upkeep
+from .saver import delta, keys, reading, upkeep
 from .saver.record import Stored, StoredWrite
 from .saver.steps import Steps, arun, chunks, run
 from .serde.strict import StrictSerializer
@@ -45,7 +49,9 @@ class NoLagSaver(BaseCheckpointSaver[str]):
     Args:
         room: a room handle, a joined room, or `"ws://HOST:PORT/ROOM"`.
         token: the token of the caller, where `room` is an address; default: the environment's.
-        serde: any serializer of LangGraph; default: `StrictSerializer`, which never unpickles and rebuilds data types only.
+        serde: any serializer of LangGraph; default: `StrictSerializer`, which never unpickles and rebuilds data types only. An
+            `EncryptedSerializer` around LangGraph's default one gets a `StrictSerializer` in its place: a value that claims not to be
+            encrypted would otherwise be read by one that runs what it names.
         lease: (task, fencing token) of the run that writes. A put of a run that lost its lease raises `StaleLease`.
 
     Raises (all methods):
@@ -55,6 +61,8 @@ class NoLagSaver(BaseCheckpointSaver[str]):
     def __init__(
         self, room: Any, *, token: str | None = None, serde: SerializerProtocol | None = None, lease: tuple[str, int] | None = None
     ) -> None:
+        if isinstance(serde, EncryptedSerializer) and type(serde.serde) is JsonPlusSerializer:
+            serde = EncryptedSerializer(serde.cipher, StrictSerializer())
         super().__init__(serde=serde or StrictSerializer())
         self.link: RoomLink = open_room(room, token=token)
         self.lease = lease
@@ -63,6 +71,16 @@ class NoLagSaver(BaseCheckpointSaver[str]):
     def from_conn_string(cls, address: str, *, token: str | None = None, serde: SerializerProtocol | None = None) -> Self:
         """A saver for `"ws://HOST:PORT/ROOM"`; may be used in a `with` block, as other savers' are."""
         return cls(address, token=token, serde=serde)
+
+    def trusting(self, allows: Callable[[str], bool]) -> Self:
+        """The same saver for one graph, whose data types `allows` knows by `module:name`: others are not rebuilt. A serializer of your
+        own stays as it is."""
+        serde, inner = self.serde, self.serde.serde if isinstance(self.serde, EncryptedSerializer) else self.serde
+        if not isinstance(inner, StrictSerializer):
+            return self
+        made, strict = copy.copy(self), inner.within(allows)
+        made.serde = EncryptedSerializer(serde.cipher, strict) if isinstance(serde, EncryptedSerializer) else strict
+        return made
 
     # The connection belongs to the process, not to the saver: there is nothing to close.
     def __enter__(self) -> Self:
@@ -120,6 +138,14 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         while not listing.done:
             for found in await arun(self.link, reading.next_page(self.serde, listing)):
                 yield found
+
+    def get_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
+        """For each channel, its last value stored before the checkpoint (`seed`), and the writes since, oldest first."""
+        return run(self.link, delta.history(self.serde, config, channels))
+
+    async def aget_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
+        """See `get_delta_channel_history`."""
+        return await arun(self.link, delta.history(self.serde, config, channels))
 
     # --- writing ---
 

@@ -21,6 +21,7 @@ from langgraph.store.base import BaseStore
 
 from ..client.rooms import open_room
 from ._compat import CONFIG_KEY_RUN, INSTANCE_ATTRIBUTES, Pregel, ambient_configurable, has_body, node_function
+from .checkpoint import NoLagSaver
 from .errors import NoLagWarning, NotImportable, NotSupported
 from .remote.key import graph_name, group_of
 from .remote.nodes_of import bodies, check_names, under
@@ -164,7 +165,8 @@ def distribute(
     check_importable(graph, remote)
     link = open_room(room)
     distribution = Distribution(link, graph_name(graph, name), graph)
-    codec = Codec(trust_of(graph, allow))
+    trust = trust_of(graph, allow)
+    codec = Codec(trust)
 
     def place(path: str) -> Place:
         pool = under(path, pools)
@@ -176,6 +178,8 @@ def distribute(
         attributes["checkpointer"] = checkpointer
     if store is not None:
         attributes["store"] = store
+    if isinstance(saver := attributes["checkpointer"], NoLagSaver):
+        attributes["checkpointer"] = saver.trusting(trust.allows)
     made: DistributedGraph = _with_attributes_of(graph, DistributedGraph(distribution=distribution, **attributes))
     return made
 

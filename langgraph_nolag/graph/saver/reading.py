@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import CheckpointTuple, PendingWrite, get_checkpoint_id
+from langgraph.checkpoint.base import CheckpointTuple, get_checkpoint_id
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ...errors import NotDecodable
 from . import keys, upkeep
-from .record import Stored, StoredWrite, unpack_value
+from .record import Stored, StoredWrite, Typed, unpack_value
 from .steps import Steps, chunks
 
 PAGE: Final = 20  # checkpoints read at once by `list`
@@ -64,36 +64,50 @@ def _tuples(serde: SerializerProtocol, found: Sequence[tuple[str, Stored]]) -> S
     values = dict(zip(value_keys, (body for read in reads for body in read["bodies"]), strict=True))
     tuples = []
     for (thread, ns, checkpoint_id), (_, stored), page in zip(names, found, pages, strict=True):
-        items = list(page["items"])
-        while not page["end"]:
-            [page] = yield [("record.scan", {"prefix": keys.writes(thread, ns, checkpoint_id), "after": items[-1][0], "limit": SCAN})]
-            items += page["items"]
-        checkpoint = serde.loads_typed(stored.checkpoint)
+        bodies = yield from rest(keys.writes(thread, ns, checkpoint_id), page)
+        checkpoint, metadata = _map(serde, stored.checkpoint), _map(serde, stored.metadata)
         checkpoint["channel_values"] = {
-            channel: _value(serde, values[keys.value(thread, ns, channel, version)], thread, channel)
+            channel: value(serde, values[keys.value(thread, ns, channel, version)], thread, channel)
             for channel, version in stored.channels.items()
         }
         tuples.append(
             CheckpointTuple(
                 config=config_of(thread, ns, checkpoint_id),
                 checkpoint=checkpoint,
-                metadata=serde.loads_typed(stored.metadata),
+                metadata=metadata,
                 parent_config=config_of(thread, ns, stored.parent) if stored.parent else None,
-                pending_writes=_pending(serde, [body for _, body in items]),
+                pending_writes=[(write.task_id, write.channel, serde.loads_typed(write.value)) for write in in_order(bodies)],
             )
         )
     return tuples
 
 
-def _value(serde: SerializerProtocol, body: bytes | None, thread: str, channel: str) -> Any:
+def value(serde: SerializerProtocol, body: bytes | None, thread: str, channel: str) -> Any:
+    """The value of a channel. Raises `NotDecodable`."""
     if body is None:
         raise NotDecodable(f"the value of channel {channel!r} in a checkpoint of thread {thread!r} is missing from the room")
     return serde.loads_typed(unpack_value(body))
 
 
-def _pending(serde: SerializerProtocol, bodies: Iterable[bytes]) -> list[PendingWrite]:
-    writes = sorted((StoredWrite.unpack(body) for body in bodies), key=StoredWrite.sort_key)
-    return [(write.task_id, write.channel, serde.loads_typed(write.value)) for write in writes]
+def _map(serde: SerializerProtocol, typed: Typed) -> Any:
+    value = serde.loads_typed(typed)
+    if not isinstance(value, dict):
+        raise NotDecodable(f"a checkpoint or its metadata is not a map, but {type(value).__name__}")
+    return value
+
+
+def rest(prefix: str, page: Mapping[str, Any]) -> Steps[list[bytes]]:
+    """The bodies of a scan whose first page is here."""
+    items = list(page["items"])
+    while not page["end"]:
+        [page] = yield [("record.scan", {"prefix": prefix, "after": items[-1][0], "limit": SCAN})]
+        items += page["items"]
+    return [body for _, body in items]
+
+
+def in_order(bodies: Iterable[bytes]) -> list[StoredWrite]:
+    """Pending writes, as a superstep applies them."""
+    return sorted((StoredWrite.unpack(body) for body in bodies), key=StoredWrite.sort_key)
 
 
 @dataclass(slots=True)

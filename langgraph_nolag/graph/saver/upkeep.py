@@ -39,6 +39,7 @@ def copy_thread(source: str, target: str) -> Steps[None]:
 
 
 def delete_for_runs(run_ids: Sequence[str], serde: SerializerProtocol) -> Steps[None]:
+    """What a checkpoint of another run rebuilds its delta channels from stays: without it that one would silently lose state."""
     wanted = {str(run_id) for run_id in run_ids}
     if not wanted:
         return
@@ -46,7 +47,8 @@ def delete_for_runs(run_ids: Sequence[str], serde: SerializerProtocol) -> Steps[
     for thread in threads:
         known = yield from _load(thread)
         doomed = {name for name, stored in known.items() if str(serde.loads_typed(stored.metadata).get("run_id")) in wanted}
-        yield from _drop(thread, known, doomed)
+        needed = {name for ns, checkpoint_id in known.keys() - doomed for name in _with_delta_ancestors(known, ns, checkpoint_id, serde)}
+        yield from _drop(thread, known, doomed - needed)
 
 
 def prune(thread_ids: Sequence[str], strategy: str, serde: SerializerProtocol) -> Steps[None]:

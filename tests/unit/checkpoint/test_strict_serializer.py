@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
+import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 from langchain_core.messages import AIMessage
 from langgraph.types import Send
 
+from langgraph_nolag.errors import NotDecodable
 from langgraph_nolag.graph.errors import UntrustedType
 from langgraph_nolag.graph.serde.strict import StrictSerializer
 
@@ -100,9 +104,28 @@ def test_nothing_is_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_pickle_is_never_read(tmp_path: Path) -> None:
-    with pytest.raises(NotImplementedError):
-        StrictSerializer().loads_typed(("pickle", b"\x80\x04N."))
+class Touch:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def test_encodings_that_name_code_are_never_read(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    constructor = {"lc": 2, "type": "constructor", "id": ["os", "mkdir"], "args": [str(canary)]}
+    for encoding, data in (("pickle", pickle.dumps(Touch(canary))), ("json", json.dumps(constructor).encode()), ("anything", b"")):
+        with pytest.raises(UntrustedType, match=encoding) as raised:
+            StrictSerializer().loads_typed((encoding, data))
+        assert raised.value.code == "untrusted_type"
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x91", b"\x91" * 100_000, ormsgpack.packb({"a": [1]})[:-1]])
+def test_damaged_bytes_are_a_typed_error(data: bytes) -> None:
+    with pytest.raises(NotDecodable):
+        StrictSerializer().loads_typed(("msgpack", data))
 
 
 def test_other_classes_only_when_named() -> None:
@@ -110,9 +133,23 @@ def test_other_classes_only_when_named() -> None:
     sys.modules.setdefault(Machine.__module__, sys.modules[__name__])
     with pytest.raises(UntrustedType, match="Machine"):
         StrictSerializer().loads_typed(payload)
-    for serializer in (StrictSerializer([Machine]), StrictSerializer().with_msgpack_allowlist([(Machine.__module__, "Machine")])):
-        assert serializer.loads_typed(payload).part == "x"
-        assert isinstance(serializer.loads_typed(serializer.dumps_typed(Plan(["a"]))), Plan)
+    named = StrictSerializer([Machine])
+    assert named.loads_typed(payload).part == "x"
+    assert isinstance(named.loads_typed(named.dumps_typed(Plan(["a"]))), Plan)
+
+
+def test_with_a_schema_only_what_it_names() -> None:
+    known, other = StrictSerializer().dumps_typed(Plan(["a"])), StrictSerializer().dumps_typed(Colour.RED)
+    module = Plan.__module__
+    for serializer in (
+        StrictSerializer().with_msgpack_allowlist([(module, "Plan")]),
+        StrictSerializer().within(lambda reference: reference == f"{module}:Plan"),
+        StrictSerializer([Plan]).within(lambda reference: False),
+    ):
+        assert serializer.loads_typed(known) == Plan(["a"])
+        assert serializer.loads_typed(serializer.dumps_typed(AIMessage("hi", id="1"))) == AIMessage("hi", id="1")
+        with pytest.raises(UntrustedType, match="Colour"):
+            serializer.loads_typed(other)
 
 
 def test_a_refusal_is_not_remembered() -> None:
