@@ -10,7 +10,7 @@ import warnings
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -20,15 +20,15 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 
 from ..client.rooms import open_room
-from ._compat import CONFIG_KEY_RUN, INSTANCE_ATTRIBUTES, Pregel, ambient_configurable, has_body, node_function
+from ._compat import CONFIG_KEY_RUN, INSTANCE_ATTRIBUTES, Pregel, PregelNode, ambient_configurable, has_body, node_function
 from .checkpoint import NoLagSaver
 from .errors import NoLagWarning, NotImportable, NotSupported
 from .remote.key import graph_name, group_of
-from .remote.nodes_of import bodies, check_names, under
+from .remote.nodes_of import bodies, body_of, check_names, under
 from .remote.proxy import LocalNode, Place, RemoteNode
 from .remote.run import Run
 from .serde.codec import Codec
-from .serde.trust import schemas_of, trust_of, unimportable, values_of
+from .serde.trust import is_local, schemas_of, trust_of, unimportable, values_of
 
 if TYPE_CHECKING:
     from ..client.link import RoomLink
@@ -161,27 +161,66 @@ def distribute(
     pools = pools or {}
     check_names(graph, pools, "pools=")
     check_names(graph, local, "local=")
-    remote = [(path, body) for path, body in bodies(graph) if under(path, local) is None]
-    check_importable(graph, remote)
-    link = open_room(room)
-    distribution = Distribution(link, graph_name(graph, name), graph)
-    trust = trust_of(graph, allow)
-    codec = Codec(trust)
+    check_importable(graph, [(path, body) for path, body in bodies(graph) if under(path, local) is None])
+    distribution = Distribution(open_room(room), graph_name(graph, name), graph)
+    changed = {name: value for name, value in (("checkpointer", checkpointer), ("store", store)) if value is not None}
+    return spread(DistributedGraph, distribution, Codec(trust_of(graph, allow)), pools, local, changed)
+
+
+Distributed = TypeVar("Distributed", bound=DistributedGraph)
+
+
+def spread(
+    cls: type[Distributed],
+    distribution: Distribution,
+    codec: Codec,
+    pools: Mapping[str, Sequence[str]],
+    local: Collection[str],
+    changed: Mapping[str, Any],
+) -> Distributed:
+    """The distributed copy of a graph that was found fit for it.
+
+    Args:
+        cls: what the copy is.
+        codec: of the graph.
+        changed: other attributes for the copy.
+    """
 
     def place(path: str) -> Place:
         pool = under(path, pools)
-        return Place(link, distribution.name, path, tuple(pools[pool]) if pool is not None else (), codec)
+        return Place(distribution.link, distribution.name, path, tuple(pools[pool]) if pool is not None else (), codec)
 
-    attributes = {key: value for key, value in vars(graph).items() if key not in ("__orig_class__", "distribution")}
-    attributes["nodes"] = _nodes(graph, "", local, place)
-    if checkpointer is not None:
-        attributes["checkpointer"] = checkpointer
-    if store is not None:
-        attributes["store"] = store
+    graph = distribution.original
+    attributes = {**_attributes(graph), "nodes": _nodes(graph, "", local, place), **changed}
     if isinstance(saver := attributes["checkpointer"], NoLagSaver):
-        attributes["checkpointer"] = saver.trusting(trust.allows)
-    made: DistributedGraph = _with_attributes_of(graph, DistributedGraph(distribution=distribution, **attributes))
+        attributes["checkpointer"] = saver.trusting(codec.trust.allows)
+    made: Distributed = _with_attributes_of(graph, cls(distribution=distribution, **attributes))
     return made
+
+
+def undistributed(graph: DistributedGraph) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """The same graph with its nodes' own bodies, to be run in this process."""
+    made: CompiledStateGraph[Any, Any, Any, Any] = _plain(graph, _own_nodes(graph))
+    return made
+
+
+def _own_nodes(graph: Pregel[Any, Any, Any, Any]) -> dict[str, PregelNode]:
+    return {
+        name: node.copy({"bound": _plain(node.bound, _own_nodes(node.bound)) if isinstance(node.bound, Pregel) else body_of(node)})
+        for name, node in graph.nodes.items()
+    }
+
+
+def _attributes(graph: Pregel[Any, Any, Any, Any]) -> dict[str, Any]:
+    return {key: value for key, value in vars(graph).items() if key not in ("__orig_class__", "distribution")}
+
+
+def _plain(graph: Pregel[Any, Any, Any, Any], nodes: Mapping[str, Any]) -> Any:
+    """A graph with other nodes, which is not distributed by itself."""
+    if not isinstance(graph, CompiledStateGraph):
+        return graph.copy({"nodes": nodes})
+    cls = CompiledStateGraph if isinstance(graph, DistributedGraph) else type(graph)
+    return _with_attributes_of(graph, cls(**{**_attributes(graph), "nodes": nodes}))
 
 
 def _nodes(graph: Pregel[Any, Any, Any, Any], prefix: str, local: Collection[str], place: Any) -> dict[str, Any]:
@@ -191,14 +230,12 @@ def _nodes(graph: Pregel[Any, Any, Any, Any], prefix: str, local: Collection[str
         if not has_body(node):
             nodes[name] = node
         elif under(path, local) is not None:
-            nodes[name] = node.copy({"bound": LocalNode(place(path), node.bound)})
+            nodes[name] = node.copy({"bound": LocalNode(place(path), body_of(node))})
         elif isinstance(node.bound, Pregel):
-            inner = node.bound.copy({"nodes": _nodes(node.bound, f"{path}/", local, place)})
-            if isinstance(node.bound, CompiledStateGraph):
-                _with_attributes_of(node.bound, inner)
+            inner = _plain(node.bound, _nodes(node.bound, f"{path}/", local, place))
             nodes[name] = node.copy({"bound": inner, "subgraphs": [inner]})
         else:
-            nodes[name] = node.copy({"bound": RemoteNode(place(path), node.bound)})
+            nodes[name] = node.copy({"bound": RemoteNode(place(path), body_of(node))})
     return nodes
 
 
@@ -211,6 +248,6 @@ def check_importable(graph: Pregel[Any, Any, Any, Any], remote: Sequence[tuple[s
             raise NotImportable(f"{unimportable(f'node {path!r}', node_function(body))}, or keep it here with local=[{path!r}]")
     for schema in schemas_of(graph):
         for cls in values_of(schema):
-            if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
+            if is_local(cls):
                 nodes = ", ".join(path for path, _ in remote)
                 raise NotImportable(f"{unimportable(f'the class {cls.__qualname__} in the state of nodes {nodes}', cls)}")

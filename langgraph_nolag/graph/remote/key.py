@@ -21,7 +21,7 @@ from typing import Any
 from .._compat import Pregel, node_function
 from ..serde.codec import Codec
 from ..serde.trust import is_framework, schemas_of
-from .nodes_of import bodies
+from .nodes_of import bodies, body_of
 
 DEFAULT_NAME = "LangGraph"  # what LangGraph calls a graph that has no name
 
@@ -48,7 +48,7 @@ def _structure(graph: Pregel[Any, Any, Any, Any]) -> dict[str, Any]:
         name: {
             "reads": sorted(node.channels) if isinstance(node.channels, list) else node.channels,
             "graph": _structure(node.bound) if isinstance(node.bound, Pregel) else None,
-            "tools": sorted(getattr(node.bound, "tools_by_name", ())),
+            "tools": sorted(getattr(body_of(node), "tools_by_name", ())),
         }
         for name, node in graph.nodes.items()
     }

@@ -7,7 +7,22 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
-from .._compat import Pregel, has_body
+from .._compat import Pregel, PregelNode, has_body
+
+
+class StandIn(Runnable[Any, Any]):
+    """What a distributed graph has in the place of a node's body.
+
+    Attributes:
+        body: the node's own.
+    """
+
+    body: Runnable[Any, Any]
+
+
+def body_of(node: PregelNode) -> Runnable[Any, Any]:
+    """The node's own body, in a graph that is distributed already too."""
+    return node.bound.body if isinstance(node.bound, StandIn) else node.bound
 
 
 def bodies(graph: Pregel[Any, Any, Any, Any], prefix: str = "") -> Iterator[tuple[str, Runnable[Any, Any]]]:
@@ -18,7 +33,7 @@ def bodies(graph: Pregel[Any, Any, Any, Any], prefix: str = "") -> Iterator[tupl
         if isinstance(node.bound, Pregel):
             yield from bodies(node.bound, f"{prefix}{name}/")
         else:
-            yield prefix + name, node.bound
+            yield prefix + name, body_of(node)
 
 
 def under(path: str, names: Collection[str]) -> str | None:

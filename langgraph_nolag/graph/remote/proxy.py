@@ -37,6 +37,7 @@ from . import callbacks, channel
 from .answers import Answers, answering_threads
 from .envelope import ASYNC, SYNC, describe
 from .key import identity
+from .nodes_of import StandIn
 from .outcome import Outcome
 from .run import Run
 
@@ -252,7 +253,7 @@ class Execution:
         return cancelled
 
 
-class RemoteNode(Runnable[Any, Any]):
+class RemoteNode(StandIn):
     """Runs a node's body on a worker."""
 
     def __init__(self, place: Place, body: Runnable[Any, Any]) -> None:
@@ -321,7 +322,7 @@ async def _answer(execution: Execution, call: tuple[int, str, bytes]) -> None:
     execution.tell(await execution.answers.acarry_out(*call))
 
 
-class LocalNode(Runnable[Any, Any]):
+class LocalNode(StandIn):
     """Runs a node's body here, inside a context in which gates find their room."""
 
     def __init__(self, place: Place, body: Runnable[Any, Any]) -> None:

@@ -166,7 +166,7 @@ class Codec:
         if cls is tuple:
             return msgpack.ExtType(_TUPLE, _pack(list(value), again))
         if isinstance(value, BaseException):
-            return msgpack.ExtType(_EXCEPTION, _pack(failures.describe(value), self._lax))
+            return msgpack.ExtType(_EXCEPTION, _pack(failures.describe(value, self.trust), self._lax))
         if is_rebuilt(cls) or cls in _SLOTTED:
             return msgpack.ExtType(_OBJECT, _pack([self.trust.check(cls), _fields(value)], again))
         if isinstance(value, (set, frozenset, deque)):

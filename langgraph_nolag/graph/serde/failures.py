@@ -11,16 +11,16 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ..errors import RemoteNodeError
-from .trust import Trust, loaded_exception, reference
+from .trust import Trust
 
 MAX_TRACEBACK: Final = 32_768  # characters; its end says most
 _WHERE: Final = f"process {os.getpid()} on {socket.gethostname()}"
 
 
-def describe(error: BaseException) -> dict[str, Any]:
+def describe(error: BaseException, trust: Trust) -> dict[str, Any]:
     """What `rebuild` needs, to be encoded laxly: an exception may hold anything."""
     facts: dict[str, Any] = {
-        "class": reference(type(error)),
+        "class": trust.exception_name(type(error)),
         "args": list(_arguments(error)),
         "attributes": {name: value for name, value in getattr(error, "__dict__", {}).items() if name != "__notes__"},
         "notes": list(getattr(error, "__notes__", ())),
@@ -64,7 +64,7 @@ def rebuild(facts: dict[str, Any], trust: Trust) -> BaseException:
 
 def _instance(facts: dict[str, Any], trust: Trust) -> BaseException:
     ref, args = facts["class"], facts["args"]
-    cls = trust.load(ref) if trust.allows(ref) and "<locals>" not in ref else loaded_exception(ref)
+    cls = trust.exception(ref)
     if cls is None or not issubclass(cls, BaseException):
         return RemoteNodeError(error_type=ref, error_message=facts["text"])
     try:

@@ -21,6 +21,7 @@ from typing_extensions import is_typeddict
 
 from .._compat import Pregel, collect_allowlist_from_schemas, has_body, node_function
 from ..errors import NotImportable, UntrustedType
+from ..remote.nodes_of import body_of
 
 LIBRARIES: Final = (
     "langchain_core.agents",
@@ -52,13 +53,13 @@ class Trust:
     """
 
     def __init__(self, classes: Iterable[str] = (), modules: Iterable[str] = ()) -> None:
-        self._classes = frozenset(classes)
-        self._modules = frozenset(modules)
+        self.classes = frozenset(classes)
+        self.modules = frozenset(modules)
         self._known: dict[str, type] = {}
 
     def allows(self, ref: str) -> bool:
         module = ref.partition(":")[0]
-        if ref in self._classes or module in self._modules:
+        if ref in self.classes or module in self.modules:
             return True
         return any(module == library or module.startswith(library + ".") for library in LIBRARIES)
 
@@ -72,7 +73,7 @@ class Trust:
         ref = reference(cls)
         if ref in self._known:
             return ref
-        if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
+        if is_local(cls):
             raise NotImportable(unimportable(f"the class {cls.__qualname__}", cls))
         if not self.allows(ref):
             raise UntrustedType(
@@ -81,6 +82,14 @@ class Trust:
             )
         self._known[ref] = cls
         return ref
+
+    def exception_name(self, cls: type[BaseException]) -> str:
+        """How the class of an exception is named; every one may be."""
+        return reference(cls)
+
+    def exception(self, ref: str) -> type | None:
+        """The class of an exception, if it is of this graph or known in this process."""
+        return self.load(ref) if self.allows(ref) and "<locals>" not in ref else loaded_exception(ref)
 
     def load(self, ref: Any) -> type:
         """The class that a payload names.
@@ -121,6 +130,11 @@ def loaded_exception(ref: str) -> type[BaseException] | None:
     return cls if cls is not None and issubclass(cls, BaseException) else None
 
 
+def is_local(cls: type) -> bool:
+    """Whether no other process could import this class."""
+    return cls.__module__ == "__main__" or "<locals>" in cls.__qualname__
+
+
 def unimportable(what: str, thing: Any) -> str:
     where = "in __main__" if getattr(thing, "__module__", None) == "__main__" else "inside a function"
     return f"{what} is defined {where}, where no worker can import it: move it to the top level of a module that workers import"
@@ -137,7 +151,7 @@ def trust_of(graph: Pregel[Any, Any, Any, Any], allow: Iterable[type] = ()) -> T
         classes.update(":".join(entry[:2]) for entry in used)
         for node in one.nodes.values():
             if has_body(node):
-                modules.add(str(getattr(node_function(node.bound), "__module__", "")))
+                modules.add(str(getattr(node_function(body_of(node)), "__module__", "")))
     return Trust(classes, {name for name in modules if _is_users(name)})
 
 

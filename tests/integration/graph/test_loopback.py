@@ -1,0 +1,144 @@
+"""Graphs made inside functions, over a real broker, with this process as the worker.
+
+Annotations are not texts here: LangGraph would not find local classes by name.
+"""
+
+import asyncio
+import operator
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, interrupt
+
+from langgraph_nolag import LocalBroker
+from langgraph_nolag.errors import NotEncodable
+from langgraph_nolag.graph.context import current
+from langgraph_nolag.graph.distribute import DistributedGraph, distribute
+from langgraph_nolag.graph.errors import NotImportable
+from langgraph_nolag.testing import Loopback
+from langgraph_nolag.testing.loopback_worker import LoopbackGraph
+
+
+@pytest.fixture
+def loopback(broker: LocalBroker, request: pytest.FixtureRequest) -> Iterator[Loopback]:
+    with Loopback(broker.room(f"loopback-{request.node.name}")) as loopback:
+        yield loopback
+
+
+class Log(TypedDict):
+    log: Annotated[list[Any], operator.add]
+
+
+def remote() -> bool:
+    context = current()
+    return context is not None and context.remote
+
+
+def one(node: Any, name: str = "one") -> Any:
+    return StateGraph(Log).add_node(name, node).add_edge(START, name).compile(checkpointer=InMemorySaver())
+
+
+def test_local_classes_and_closures(loopback: Loopback, broker: LocalBroker) -> None:
+    @dataclass
+    class Point:
+        x: int
+
+    class State(TypedDict):
+        point: Point
+
+    class Odd(Exception):
+        pass
+
+    seen = []
+
+    def double(state: State) -> State:
+        seen.append(state["point"])
+        if state["point"].x % 2:
+            raise Odd(state["point"])
+        return {"point": Point(state["point"].x * 2)}
+
+    graph: Any = StateGraph(State).add_node(double).add_edge(START, "double").compile()
+    made: Any = loopback.distribute(graph)
+    given = Point(2)
+    assert made.invoke({"point": given}) == {"point": Point(4)}
+    assert seen == [given]
+    assert seen[0] is not given  # it was serialised
+    with pytest.raises(Odd) as raised:
+        made.invoke({"point": Point(3)})
+    assert raised.value.args == (Point(3),)
+    with pytest.raises(NotImportable):
+        distribute(graph, broker.room("elsewhere"))
+
+
+async def test_where_bodies_run(loopback: Loopback, thread: dict[str, Any]) -> None:
+    here = asyncio.get_running_loop(), threading.get_ident()
+
+    async def body(state: Log) -> Log:
+        return {"log": [remote(), (asyncio.get_running_loop(), threading.get_ident()) == here]}
+
+    assert await loopback.distribute(one(body)).ainvoke({"log": []}, thread, durability="sync") == {"log": [True, False]}
+
+
+def test_what_does_not_survive_the_wire_is_found(loopback: Loopback, thread: dict[str, Any]) -> None:
+    with pytest.raises(NotEncodable, match="has no form that could cross"):
+        loopback.distribute(one(lambda state: {"log": [threading.Lock()]})).invoke({"log": []}, thread, durability="sync")
+
+
+def test_pools_and_local_nodes(broker: LocalBroker) -> None:
+    def where(state: Log) -> Log:
+        return {"log": [remote()]}
+
+    builder = StateGraph(Log).add_node("here", where).add_node("there", where).add_edge(START, "here").add_edge("here", "there")
+    with Loopback(broker.room("pools"), capabilities=["gpu"]) as loopback:
+        made: Any = loopback.distribute(builder.compile(), local=["here"], pools={"there": ["gpu"]})
+        assert made.invoke({"log": []}) == {"log": [False, True]}
+
+
+def test_every_graph_made_inside(loopback: Loopback, thread: dict[str, Any]) -> None:
+    class Inner(TypedDict):
+        log: Annotated[list[Any], operator.add]
+
+    def ask(state: Inner) -> Inner:
+        assert remote()
+        return {"log": [interrupt("?")]}
+
+    with loopback.every_graph():
+        inner = StateGraph(Inner).add_node(ask).add_edge(START, "ask").compile()
+        called = one(lambda state: {"log": ["called"]}, "called")
+
+        def call(state: Log) -> Log:
+            context = current()
+            return {"log": [context.node if context else None, *called.invoke({"log": []})["log"]]}
+
+        builder = StateGraph(Log).add_node("inner", inner).add_node(call).add_edge(START, "inner").add_edge("inner", "call")
+        graph: Any = builder.compile(checkpointer=InMemorySaver())
+    assert type(inner) is type(graph) is LoopbackGraph
+    assert not isinstance(builder.compile(), DistributedGraph)
+    assert set(graph.invoke({"log": []}, thread, durability="sync")) == {"log", "__interrupt__"}
+    assert [state.name for state in graph.get_state(thread, subgraphs=True).tasks] == ["inner"]
+    resumed = graph.invoke(Command(resume="yes"), thread, durability="sync")
+    assert resumed == {"log": ["yes", "call", "called"]}
+
+
+def test_a_distributed_graph_distributed_again(loopback: Loopback) -> None:
+    """Its nodes are the original ones, not proxies of proxies."""
+    asked = []
+
+    def node(state: Log) -> Log:
+        context = current()
+        asked.append(context and context.graph)
+        return {"log": [1]}
+
+    graph: Any = StateGraph(Log).add_node(node).add_edge(START, "node").compile()
+    once: Any = loopback.distribute(graph)
+    twice: Any = loopback.distribute(once)
+    outer: Any = loopback.distribute(StateGraph(Log).add_node("once", once).add_edge(START, "once").compile())
+    for distributed in (once, twice, outer):
+        assert distributed.invoke({"log": []}) == {"log": [1]}
+        assert asked.pop() == distributed.distribution.name
+    assert not asked
