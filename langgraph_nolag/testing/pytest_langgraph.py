@@ -1,6 +1,6 @@
 """A plugin that runs existing tests of graphs over a broker: `pytest -p langgraph_nolag.testing.pytest_langgraph`.
 
-In every test, `compile()` gives a graph whose nodes run on a worker behind a real broker (`loopback_worker.py`), in a room of the test's own.
+In every test, `compile()` gives a graph whose nodes run on a worker behind a real broker (`loopback_worker.py`), in a room of its own.
 LangGraph's own test suite is run over us with it.
 """
 
