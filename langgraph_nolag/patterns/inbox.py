@@ -73,6 +73,7 @@ class Reading:
     def __init__(self, link: RoomLink) -> None:
         self._link = link
         self._last = 0  # the last sequence that was queued: what a new session brings again is known by it
+        self._epoch: str | None = None  # that it belongs to
         self._behind = False  # the queue is full: what comes stays unread at the broker, and is asked for later
         self._closed = False
         self._feed: Feed[dict[str, Any]] = Feed(LIMIT, self._on_full, lambda: link.connection.io.post(self._catch_up))
@@ -91,6 +92,8 @@ class Reading:
             self._link.establish("inbox.open", {}, lambda answer: None, self._feed.end)
 
     def on_push(self, frame: dict[str, Any]) -> None:
+        if (epoch := frame.get("epoch")) != self._epoch:  # sequences of a log that is lost say nothing of this one
+            self._epoch, self._last = epoch, 0
         for message in frame["messages"]:
             if message["seq"] > self._last and not self._behind and not self._closed:
                 self._last = message["seq"]

@@ -87,6 +87,24 @@ async def test_tasks_handlers_and_results_survive_a_restart(durable: Restarting,
         assert said == sorted(set(said))
 
 
+async def test_an_inbox_hears_what_comes_after_the_log_began_anew(stack: AsyncExitStack) -> None:
+    broker = LocalBroker()
+    port = int(broker.url.rpartition(":")[2])
+    room = await joined(stack, broker, "bo", lambda: broker.token("bo"))
+    inbox = aiter(room.inbox)
+    for n in range(10):
+        await room.observe.emit("n", n)
+    await room.inbox.send("bo", "before")
+    assert (await asyncio.wait_for(anext(inbox), 10)).body == "before"
+    await asyncio.to_thread(broker.close)
+    broker = await asyncio.to_thread(LocalBroker, port=port)
+    stack.callback(broker.close)
+    await room.inbox.send("bo", "after")
+    message = await asyncio.wait_for(anext(inbox), 10)
+    assert message.body == "after"
+    assert message.seq < 10
+
+
 async def test_inbox_approvals_watches_and_presence_survive_a_restart(durable: Restarting, stack: AsyncExitStack) -> None:
     ana, bo = await joined(stack, durable, "ana"), await joined(stack, durable, "bo")
     inbox, watch = aiter(bo.inbox), bo.blackboard.watch("k")

@@ -135,4 +135,4 @@ class Inbox:
     def _push(self, session: Session, messages: Iterable[Message]) -> None:
         rest = iter(messages)
         while part := [message.view() for message in islice(rest, AT_ONCE)]:
-            self._room.push(session, {"push": "inbox", "room": self._room.name, "messages": part})
+            self._room.push(session, {"push": "inbox", "room": self._room.name, "epoch": self._room.epoch, "messages": part})
