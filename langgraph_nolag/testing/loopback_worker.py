@@ -26,7 +26,7 @@ from langgraph.store.base import BaseStore
 
 from ..client.connection import Connection
 from ..client.link import RoomLink
-from ..client.rooms import RoomHandle, open_room
+from ..client.rooms import RoomHandle
 from ..graph.context import current
 from ..graph.distribute import DistributedGraph, Distribution, spread, undistributed
 from ..graph.errors import UntrustedType
@@ -37,22 +37,21 @@ from ..graph.serde.codec import Codec
 from ..graph.serde.trust import Trust, is_local, reference, trust_of
 
 SLOTS = 64  # bodies at a time; a test that waits for several at once needs them all
-CLOSE_TIMEOUT = 2.0  # seconds for the worker's connection to end
+CLOSE_TIMEOUT = 2.0  # seconds for a connection to end
 
 
 class Loopback:
     """A worker in this process, for graphs distributed with it. Closed with the block, or with `close()`.
 
     Args:
-        room: where the nodes' tasks go; the worker has a connection of its own to it.
+        room: where the nodes' tasks go. The orchestrators and the worker have a connection each.
         capabilities: what the worker can do, for `pools`.
     """
 
     def __init__(self, room: RoomHandle, capabilities: Sequence[str] = ()) -> None:
-        self._link = open_room(room)
+        self._connections = [Connection(room.url, room.token) for _ in range(2)]
+        self._link, self._worker = (connection.link(room.name, RoomLink).hold() for connection in self._connections)
         self._capabilities = list(capabilities)
-        self._connection = Connection(room.url, room.token)
-        self._worker = self._connection.link(room.name, RoomLink).hold()
         self._bodies: dict[str, Body] = {}
         self._serving = NodeServing(self._bodies, SLOTS)
         self._numbers = itertools.count(1)
@@ -102,8 +101,8 @@ class Loopback:
         """Hand back what runs and end the worker. Blocks, within a bound."""
         self._serving.hand_back("the loopback was closed")
         self._serving.stop()
-        self._connection.close(CLOSE_TIMEOUT)
-        self._link.close()
+        for connection in self._connections:
+            connection.close(CLOSE_TIMEOUT)
 
     def __enter__(self) -> Self:
         return self
