@@ -60,7 +60,7 @@ class Cursors:
         cursor = self._cursors.get(name)
         if cursor is None:
             if len(self._cursors) >= self._room.limits.cursors:
-                raise Refusal("overloaded", f"the room has {self._room.limits.cursors} cursors already")
+                raise Refusal("overloaded", f"the room has {self._room.limits.cursors} cursors already: delete those that nobody needs")
             cursor = self._cursors[name] = Cursor(name, position)
             self._room.touch(cursor)
         return cursor.position

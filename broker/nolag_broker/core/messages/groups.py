@@ -97,7 +97,7 @@ class Groups:
         group = self._groups.get(id)
         if group is None:
             if len(self._groups) >= self._room.limits.groups:
-                raise Refusal("overloaded", f"the room has {self._room.limits.groups} groups already")
+                raise Refusal("overloaded", f"the room has {self._room.limits.groups} groups already: delete those that nobody needs")
             group = self._groups[id] = Group(id, through)
             self._room.touch(group)
         return group
