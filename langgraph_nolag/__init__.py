@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         BrokerDefect,
         BrokerUnreachable,
         BufferFull,
+        Busy,
         DecisionTimeout,
         Disconnected,
         KeyConflict,
@@ -64,12 +65,14 @@ if TYPE_CHECKING:
     from .graph.gate import gate
     from .graph.gates.decisions import await_decisions, wait_decisions
     from .graph.tools import remote_tools
+    from .graph.tools_live import live_tools
     from .graph.worker import Worker
     from .local import LocalBroker
     from .patterns.agent import Client, connect
     from .patterns.room import Room
     from .patterns.streams import Rewind, StreamGap
     from .patterns.terms import Retry
+    from .patterns.tool_serving import tool_progress
 
 __version__ = "0.1.0"
 
@@ -88,8 +91,10 @@ _WHERE = {
     "connect": "patterns.agent",
     "distribute": "graph.distribute",
     "gate": "graph.gate",
+    "live_tools": "graph.tools_live",
     "open_room": "client.rooms",
     "remote_tools": "graph.tools",
+    "tool_progress": "patterns.tool_serving",
     "wait_decisions": "graph.gates.decisions",
 }
 
@@ -105,6 +110,7 @@ __all__ = [
     "BrokerDefect",
     "BrokerUnreachable",
     "BufferFull",
+    "Busy",
     "Client",
     "DecisionTimeout",
     "Disconnected",
@@ -154,8 +160,10 @@ __all__ = [
     "connect",
     "distribute",
     "gate",
+    "live_tools",
     "open_room",
     "remote_tools",
+    "tool_progress",
     "wait_decisions",
 ]
 

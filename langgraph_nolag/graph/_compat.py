@@ -63,9 +63,11 @@ from langgraph._internal._scratchpad import PregelScratchpad  # noqa: E402
 from langgraph._internal._serde import collect_allowlist_from_schemas  # noqa: E402
 from langgraph.checkpoint.serde.jsonplus import _create_msgpack_ext_hook as msgpack_ext_hook  # noqa: E402
 from langgraph.config import get_config  # noqa: E402
+from langgraph.prebuilt.tool_node import _get_all_injected_args as injected_args  # noqa: E402
 from langgraph.pregel import Pregel  # noqa: E402
 from langgraph.pregel._algo import LazyAtomicCounter  # noqa: E402
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode  # noqa: E402
+from langgraph.pregel._tools import _tool_call_writer as tool_call_writer  # noqa: E402
 from langgraph.pregel.protocol import StreamProtocol  # noqa: E402
 
 __all__ = [
@@ -94,6 +96,7 @@ __all__ = [
     "channels_of_read",
     "collect_allowlist_from_schemas",
     "has_body",
+    "injected_args",
     "interrupt_index",
     "msgpack_ext_hook",
     "node_function",
@@ -102,6 +105,7 @@ __all__ = [
     "replay_state",
     "scratchpad",
     "streaming_markers",
+    "tool_call_writer",
     "visited",
     "wants_stream_events",
 ]

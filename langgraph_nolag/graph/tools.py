@@ -13,25 +13,29 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from ..client.rooms import open_room
-from ..patterns.tools import CALL_TIMEOUT, Tools, calls_keyed
+from ..patterns.tool_calls import CALL_TIMEOUT, calls_keyed
+from ..patterns.tools import Tools
 from .execution import execution_key
 from .rooms import room_here
 
 Outcome = ToolMessage | Command[Any]
 
 
-def remote_tools(room: Any, *, token: str | None = None, timeout: float = CALL_TIMEOUT) -> list[BaseTool]:
+def remote_tools(room: Any, *, token: str | None = None, timeout: float = CALL_TIMEOUT, handle_tool_error: Any = True) -> list[BaseTool]:
     """The tools that the room has now, as LangChain tools for `create_agent`, `ToolNode` and `bind_tools`.
 
-    Each call goes to one of the processes that serve the tool then. It raises `ToolNotFound` at once when nobody does, `ToolFailed`
-    when the tool raised, and `TaskTimeout`; `ToolNode(…, handle_tool_errors=True)` makes messages for the model of them.
+    Each call goes to one of the processes that serve the tool then. In an agent or a `ToolNode` a call that fails is answered with a
+    `ToolMessage(status="error")`, whose artifact holds the error's code and type; called with plain arguments it raises `ToolNotFound` at
+    once when nobody serves it, `ToolFailed` when the tool raised or its process died, and `TaskTimeout`. What the tool says while it runs
+    is on the graph's streams `custom` and `tools`.
 
     Args:
         room: a room handle, a joined room, or an address.
         token: for an address.
-        timeout: seconds that a call may take.
+        timeout: seconds that a call may take, waiting for a free server included.
+        handle_tool_error: as of LangChain's tools: False: failures are raised always; a text or a function: what the model is told.
     """
-    return Tools(open_room(room, token=token)).list_blocking(timeout=timeout)
+    return Tools(open_room(room, token=token)).list_blocking(timeout=timeout, handle_tool_error=handle_tool_error)
 
 
 def tools_node(
@@ -67,9 +71,9 @@ def tools_node(
         )
 
     def run(state: Any, config: RunnableConfig) -> Any:
-        return node(Tools(room_here(room)).list_blocking(timeout=timeout), config).invoke(state, config)
+        return node(Tools(room_here(room)).list_blocking(timeout=timeout, handle_tool_error=False), config).invoke(state, config)
 
     async def arun(state: Any, config: RunnableConfig) -> Any:
-        return await node(await Tools(room_here(room)).list(timeout=timeout), config).ainvoke(state, config)
+        return await node(await Tools(room_here(room)).list(timeout=timeout, handle_tool_error=False), config).ainvoke(state, config)
 
     return RunnableLambda(run, arun, name=name)

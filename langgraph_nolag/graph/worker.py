@@ -72,7 +72,7 @@ class Worker:
         self.actor = actor
         self.drain_timeout = drain_timeout
         self._bodies: dict[str, Body] = {}
-        self._tools: list[BaseTool | Callable[..., Any]] = []
+        self._tools: dict[int, list[BaseTool | Callable[..., Any]]] = {}  # by max_attempts
         self._handlers: dict[str, Callable[..., Any]] = {}
         self._left_behind = 0  # bodies, calls and handlers that were handed back and did not stop
 
@@ -111,9 +111,13 @@ class Worker:
                 self._bodies[key] = Body(called, path, runnable, codec)
         return graph
 
-    def tool(self, tool: Any) -> Any:
-        """Serve a LangChain tool, or a function as one; also a decorator."""
-        self._tools.append(tool)
+    def tool(self, tool: Any, *, max_attempts: int = 1) -> Any:
+        """Serve a LangChain tool, or a function as one; also a decorator.
+
+        Args:
+            max_attempts: as of `room.tools.serve`: more than 1 for a tool that may run again elsewhere when its process died.
+        """
+        self._tools.setdefault(max_attempts, []).append(tool)
         return tool
 
     def task(self, type: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -187,7 +191,7 @@ class Worker:
         graphs = sorted({body.graph.partition("@")[0] for body in self._bodies.values()})
         named = ", ".join(graphs) if len(graphs) <= SHOWN else f"{len(graphs)} graphs"
         served = [f"{len(self._bodies)} nodes of {named}"] if graphs else []
-        served += [f"{len(self._tools)} tools"] if self._tools else []
+        served += [f"{sum(map(len, self._tools.values()))} tools"] if self._tools else []
         served += [f"tasks {', '.join(sorted(self._handlers))}"] if self._handlers else []
         return f"worker ready: {link.actor} in room {link.room}: {'; '.join(served)}"
 
@@ -265,8 +269,8 @@ class _Serving:
             from ..patterns.room import Room
 
             room = Room(link)
-            if self._worker._tools:
-                self._others.append(room.tools.serve(self._worker._tools, concurrency=self._concurrency))
+            for max_attempts, tools in self._worker._tools.items():
+                self._others.append(room.tools.serve(tools, concurrency=self._concurrency, max_attempts=max_attempts))
             for type, handler in self._worker._handlers.items():
                 self._others.append(
                     room.handoff.serve(handler, types=[type], capabilities=self._worker.capabilities, concurrency=self._concurrency)

@@ -82,6 +82,15 @@ class HandedTask:
         self._assigned.offer.progress(self._assigned, body, on_answer=lambda answer, error: hand_back(loop, settle, future, None, error))
         return future
 
+    def note(self, value: Any) -> None:
+        """`progress` that nobody waits for, from any thread: whether the task is still ours is not told.
+
+        Raises:
+            NotEncodable: the value is not plain.
+            BufferFull: the broker is away, and too much waits for it.
+        """
+        self._assigned.offer.progress(self._assigned, encode(value))
+
     def effect(self, key: str, do: Callable[[], Any]) -> Any:
         """Do something to the world outside once, however many attempts the task needs: `receipt = await task.effect("charge", pay)`.
 

@@ -23,6 +23,7 @@ NAMES = [
     "BrokerDefect",
     "BrokerUnreachable",
     "BufferFull",
+    "Busy",
     "Client",
     "DecisionTimeout",
     "Disconnected",
@@ -72,8 +73,10 @@ NAMES = [
     "connect",
     "distribute",
     "gate",
+    "live_tools",
     "open_room",
     "remote_tools",
+    "tool_progress",
     "wait_decisions",
 ]
 

@@ -99,11 +99,13 @@ async def test_in_a_tool_node(broker: LocalBroker, agent: Join, invoke: Callable
         assert (fine.content, fine.status) == ("2", "success")
         assert failed.status == "error"
         assert "ZeroDivisionError" in failed.content
+        assert (failed.artifact["code"], failed.artifact["error_type"]) == ("tool_failed", "ZeroDivisionError")
+        raising = await asyncio.to_thread(remote_tools, broker.room("desk"), handle_tool_error=False)
         with pytest.raises(ToolFailed, match="division by zero") as caught:
-            await invoke(graph_of(ToolNode(found, handle_tool_errors=False), None), given)
+            await invoke(graph_of(ToolNode(raising, handle_tool_errors=False), None), given)
         assert caught.value.error_type == "ZeroDivisionError"
     with pytest.raises(ToolNotFound):
-        await invoke(graph_of(ToolNode(found, handle_tool_errors=False), None), given)
+        await invoke(graph_of(ToolNode(raising, handle_tool_errors=False), None), given)
 
 
 async def test_tools_are_found_when_the_node_runs(broker: LocalBroker, agent: Join, invoke: Callable[..., Any]) -> None:

@@ -1,0 +1,144 @@
+"""A tool on the process that serves it: what others are told of it, and one run for a remote caller."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from langchain_core.messages import ToolMessage
+from langchain_core.messages.tool import ToolOutputMixin
+from langchain_core.tools import BaseTool
+from langchain_core.tools import tool as as_tool
+
+from ..client.body import encode
+from ..errors import BadRequest, BufferFull, NotEncodable, Permanent
+from .serving import HandedTask
+from .tool_calls import PROGRESS
+from .tool_seam import Prepare, Report, preparation
+
+log = logging.getLogger("langgraph_nolag")
+
+_report: ContextVar[Report | None] = ContextVar("nolag_tool_report", default=None)
+
+
+def tool_progress(value: Any) -> None:
+    """Say how far a tool is, in a tool that a room's caller runs: `tool_progress({"page": 3})`. From sync and async code, never waiting.
+
+    The caller gets it with `on_progress=`; in a graph it is on the streams `custom` and `tools`. Progress is not in the room's log. In a
+    tool that nobody called through a room it does nothing.
+    """
+    report = _report.get()
+    if report is not None:
+        report(PROGRESS, value)
+
+
+def as_base_tool(given: BaseTool | Callable[..., Any]) -> BaseTool:
+    """A LangChain tool as it is; a function as the tool that LangChain's `@tool` makes of it."""
+    if isinstance(given, BaseTool):
+        return given
+    if not callable(given):
+        raise BadRequest(f"not a tool: {given!r}; expected a LangChain tool or a function")
+    made: BaseTool = as_tool(given)
+    return made
+
+
+class ServedTool:
+    """One tool that this process serves.
+
+    Args:
+        max_attempts: how often one call may be handed out, where processes that run it are lost.
+
+    Raises:
+        BadRequest: not a tool.
+        NotSupported: it needs what only its caller's process has.
+    """
+
+    def __init__(self, given: BaseTool | Callable[..., Any], max_attempts: int = 1) -> None:
+        self.tool = as_base_tool(given)
+        self.name = self.tool.name
+        self._max_attempts = max_attempts
+        self._prepare: Prepare = preparation(self.tool)
+
+    def spec(self) -> bytes:
+        """What others must know of it: name, description, JSON schema of its arguments."""
+        schema: Any = self.tool.tool_call_schema
+        facts = {
+            "name": self.name,
+            "description": self.tool.description,
+            "args": schema if isinstance(schema, dict) else schema.model_json_schema(),
+            "response_format": self.tool.response_format,
+            "max_attempts": self._max_attempts,
+        }
+        return encode(facts)
+
+    async def run(self, task: HandedTask) -> dict[str, Any]:
+        """Run it for a remote caller: `{content, artifact?, status?}`.
+
+        Raises:
+            Permanent: what it raised, as the cause: a tool that failed is not tried again.
+        """
+        try:
+            return await self._run(task)
+        except Exception as error:
+            raise Permanent(str(error)) from error
+
+    async def _run(self, task: HandedTask) -> dict[str, Any]:
+        if not isinstance(task.payload, dict):
+            raise BadRequest(f"the arguments of {self.name} must be a map, not {type(task.payload).__name__}")
+        report = _reporting(task)
+        _report.set(report)
+        args, config = self._prepare(task.payload, task.id, report)
+        tool = self.tool
+        # What a tool does with its own errors, and its artifact, are seen in a message only.
+        whole = tool.response_format == "content_and_artifact" or tool.handle_tool_error or tool.handle_validation_error
+        call = {"type": "tool_call", "id": task.id, "name": self.name, "args": args}
+        result = await tool.ainvoke(call if whole else args, config)
+        if isinstance(result, ToolMessage):
+            return _of_message(result)
+        if isinstance(result, ToolOutputMixin) or (isinstance(result, list) and any(isinstance(each, ToolOutputMixin) for each in result)):
+            raise BadRequest(
+                f"{self.name} returned a {type(result).__name__}, which only a tool in its caller's process can: return plain values"
+            )
+        return {"content": _plain(result)}
+
+
+def _reporting(task: HandedTask) -> Report:
+    warned: list[bool] = []
+
+    def report(kind: str, value: Any) -> None:
+        try:
+            task.note({kind: _plain(value)})
+        except BufferFull:  # the broker is away; the tool goes on
+            if not warned:
+                warned.append(True)
+                log.warning("progress of %s (%s) is lost: the broker is away", task.type, task.id)
+
+    return report
+
+
+def _of_message(message: ToolMessage) -> dict[str, Any]:
+    answer: dict[str, Any] = {"content": _plain(message.content)}
+    if message.status != "success":
+        answer["status"] = message.status
+    if message.artifact is not None:
+        try:
+            encode(message.artifact)
+            answer["artifact"] = message.artifact
+        except NotEncodable:  # an artifact is extra; one that can't travel stays at home
+            answer["artifact"] = None
+    return answer
+
+
+def _plain(content: Any) -> Any:
+    """Plain values as they are; anything else as the text that LangChain would show a model."""
+    try:
+        encode(content)
+    except NotEncodable:
+        try:
+            return json.dumps(content, ensure_ascii=False, default=str)
+        except (TypeError, ValueError):
+            return str(content)
+    return content
