@@ -3,7 +3,7 @@
     NoLagError
       Refused ............... the broker answered with an error; one subclass a code of the protocol
         BadRequest, UnknownOperation, MessageTooLarge, NotAuthenticated, AccessDenied, NotAuthorized,
-        RoomNotFound, NotJoined, TaskNotFound, ScheduleNotFound, TaskFinished, StaleLease, KeyConflict, RevisionConflict,
+        RoomNotFound, NotJoined, TaskNotFound, ScheduleNotFound, TaskFinished, StaleLease, Busy, KeyConflict, RevisionConflict,
         PeerNotFound, ActorAmbiguous, ApprovalNotFound, AlreadyDecided, ToolNotFound, BlobNotFound, BlobDamaged, SubscriptionConflict,
         StreamNotFound, StreamEnded, Overloaded, Unavailable, StorageFailed, BrokerDefect
       TaskFailed ............ a task of ours ended without a result
@@ -142,6 +142,13 @@ class StaleLease(Refused):
     """The task is another worker's by now: nothing of this attempt counts any more."""
 
     code = "stale_lease"
+
+
+class Busy(Refused):
+    """Something that one only may have at a time is in use: `detail["task"]` has it."""
+
+    code = "busy"
+    retryable = True
 
 
 class KeyConflict(Refused):

@@ -31,6 +31,7 @@ class Limits:
     members: int = 10_000
     keys: int = 100_000  # of the blackboard, deleted ones included
     history: int = 100  # revisions of a key
+    items: int = 100_000  # of the store
     cursors: int = 10_000
     groups: int = 1_000
     schedules: int = 1_000

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ..wire.codes import Refusal
 from .commands.keyed import RecordRead, RecordScan, RecordWrite
-from .tasks.task import RUNNING
 from .turn import Caller, RecordAt, ScanAt
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ class Records:
             owner = self._allow(key)
             touched[owner] = touched.get(owner, 0)
         if command.lease is not None:
-            self._check_lease(*command.lease, caller)
+            room.tasks.check_lease(command.lease, caller)
         for prefix in command.delete_prefixes:
             room.delete_records(prefix)
         for key in command.deletes:
@@ -43,11 +41,6 @@ class Records:
         for owner, count in touched.items():
             room.emit("record.written", owner, {"count": count})
         return {"written": written}
-
-    def _check_lease(self, id: str, token: int, caller: Caller) -> None:
-        task = self._room.tasks.by_id.get(id)
-        if task is None or task.state != RUNNING or task.token != token or task.holder != (caller.actor, caller.instance):
-            raise Refusal("stale_lease", "the task is not held under this token any more: nothing was written")
 
     def read(self, command: RecordRead, caller: Caller) -> dict[str, Any]:
         for owner in {_owner(key) for key in command.keys}:

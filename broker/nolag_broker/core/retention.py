@@ -77,7 +77,7 @@ class Retention(Entity):
         tasks, entries = list(room.tasks.by_id.values()), room.blackboard.entries()
         members, messages = list(room.members.by_holder.values()), room.inbox.unread()
         approvals, retained = room.approvals.pending(), room.topics.retained(lambda topic: True)
-        schedules = room.schedules.all()
+        schedules, items = room.schedules.all(), room.store.all()
         yield from retained
         for task in tasks:
             yield task.payload_seq
@@ -86,6 +86,10 @@ class Retention(Entity):
             for revision in list(entry.revisions):
                 if not revision.deleted:
                     yield revision.seq
+        for item in items:
+            yield item.version.seq
+            if item.version.dims:
+                yield item.version.seq + 1
         for message in messages:
             yield message.seq
         for approval in approvals:

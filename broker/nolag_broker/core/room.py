@@ -25,9 +25,11 @@ from .once import Once
 from .records import Records
 from .requests import Requests
 from .retention import Retention
+from .store.store import Store
 from .streams.reading import StreamReading
 from .streams.streams import Streams
 from .streams.writing import StreamWriting
+from .tasks.beginning import Beginning
 from .tasks.dispatching import Dispatching
 from .tasks.effects import Effects
 from .tasks.schedules import Schedules
@@ -69,6 +71,7 @@ class Room:
         self.tasks = Tasks(self)
         self.tools = Tools(self)
         self.blackboard = Blackboard(self)
+        self.store = Store(self)
         self.approvals = Approvals(self)
         self.inbox = Inbox(self)
         self.topics = Topics(self)
@@ -82,12 +85,12 @@ class Room:
         self._wanted = Wanted(self)
         both = (Effects(self), self.members, self.tools, self.blackboard, self.approvals, self.inbox, self.topics, self.retention)
         self._folds: dict[str, Callable[[Event], None]] = {"room.opened": _nothing, "record.written": _nothing}
-        for folding in (self.tasks, self.streams, self.schedules, *both):
+        for folding in (self.tasks, self.streams, self.schedules, self.store, *both):
             self._folds.update(folding.folds())
         self._operations: dict[type, Callable[[Any, Caller], dict[str, Any]]] = {}
         streaming = (StreamWriting(self), StreamReading(self))
-        others = (self.cursors, self.groups, self.schedules)
-        for deciding in (Dispatching(self), Serving(self), Records(self), *others, *streaming, *both):
+        others = (self.cursors, self.groups, self.schedules, self.store)
+        for deciding in (Dispatching(self), Beginning(self), Serving(self), Records(self), *others, *streaming, *both):
             self._operations.update(deciding.operations())
 
     @classmethod
@@ -100,7 +103,7 @@ class Room:
         room.tools.load()
         room.tasks.load(heads, env.wall)
         both = (room.blackboard, room.approvals, room.inbox, room.topics, room.retention)
-        for part in (*both, room.cursors, room.groups, room.streams, room.schedules, room._requests):
+        for part in (*both, room.cursors, room.groups, room.streams, room.schedules, room.store, room._requests):
             part.load(heads)
         return room
 
@@ -151,6 +154,11 @@ class Room:
         """A connection has a newer token."""
         self.caller, self.env = caller, env
         self.streams.refreshed(self.members.session(caller), caller)
+
+    def items_read(self, caller: Caller, revisions: Iterable[int], env: Env) -> None:
+        """These items of the store were found by a search: their time begins anew."""
+        self.caller, self.env = caller, env
+        self.store.refresh(revisions)
 
     def heartbeat(self, session: str, env: Env) -> None:
         """A sign of life: renews the leases of the member on this connection. Any message counts."""

@@ -18,7 +18,7 @@ from .commands.keyed import RecordWrite
 from .commands.messages import EventEmit, InboxSend, TopicPublish
 from .commands.reading import Command
 from .commands.serving import EffectGet, EffectPut, TaskComplete, TaskFail, TaskProgress, TaskRelease
-from .commands.tasks import TaskAck, TaskCancel, TaskDispatch, TaskFollow, TaskGet, TaskRetry, TaskTell
+from .commands.tasks import TaskAck, TaskBegin, TaskCancel, TaskDispatch, TaskFollow, TaskGet, TaskRetry, TaskTell
 from .tasks.effects import effects_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Wanted:
             **dict.fromkeys(one_task, lambda command: self._task(command.task)),
             **dict.fromkeys(one_approval, lambda command: self._approvals.needs(command.approval)),
             TaskDispatch: self._dispatch,
+            TaskBegin: self._dispatch,
             TaskFollow: lambda command: [key for id, *_ in command.tasks for key in self._task(id)],
             TaskAck: lambda command: [key for id in command.tasks for key in self._task(id)],
             TaskComplete: self._complete,

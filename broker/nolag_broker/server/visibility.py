@@ -21,7 +21,7 @@ def may_see(grants: Grants, actor: str, room: str, type: str, subject: str) -> b
         if not subject.startswith(DIRECTED):
             return grants.allows("subscribe", room, subject)
         return subject == DIRECTED + actor or grants.allows("subscribe", room, type)
-    if type.startswith("blackboard."):
+    if type.startswith(("blackboard.", "store.")) and subject:
         return grants.allows("state", room, subject)
     return grants.allows("subscribe", room, type)
 

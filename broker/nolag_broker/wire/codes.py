@@ -37,6 +37,7 @@ _TABLE: Final = (
     Code("schedule_not_found"),
     Code("task_finished"),  # it already ended in another way
     Code("stale_lease"),  # the fencing token is not the current one: another attempt owns the task
+    Code("busy", retryable=True),  # a concurrency key is in use
     Code("key_conflict"),  # the same idempotency key with another payload
     Code("revision_conflict"),
     Code("peer_not_found"),

@@ -62,7 +62,8 @@ numbers = st.integers(0, 7)
 skills = st.lists(some("x", "y"), unique=True, max_size=2)
 seconds = some(0, 1, 5, 40)
 approving = {"action": some("act"), "body": bodies, "allow": some(["approve", "reject"], ["approve", "edit", "reject"])}
-approval_options = {"expires": some(5, 60), "quorum": some(1, 2), "approvers": some(["p", "q"], ["role:r", "w"])}
+waking = st.fixed_dictionaries({"task": tasks, "type": types, "body": bodies}, optional={"concurrency_key": some("c1"), "group": groups})
+approval_options = {"wake": waking, "expires": some(5, 60), "quorum": some(1, 2), "approvers": some(["p", "q"], ["role:r", "w"])}
 
 steps = st.one_of(
     command("room.join", {}, capabilities=skills, status=some("busy", "available")),
@@ -94,9 +95,21 @@ steps = st.one_of(
             rate=some(("r1", [1, 10]), ("r1", [2, 6]), ("r2", [2, 10]), ("r2", [1, 300])),
             slot=some("s1"),
             group=groups,
+            busy=some("refuse", "replace"),
+            lease=some(["t0", 5]),
         )
     ]
     * 3,
+    *[
+        command(
+            "task.begin",
+            {"task": tasks, "type": types, "body": bodies, "kind": some("run", "handoff"), "concurrency_key": some("c1", "c2")},
+            take=st.booleans(),
+            drop=groups,
+            group=groups,
+        )
+    ]
+    * 2,
     command(
         "task.dispatch", {"task": tasks, "type": types, "body": bodies, "kind": some("tool"), "require_live": some(True)}, timeout=some(5)
     ),
@@ -218,9 +231,10 @@ class Play:
             agent = self.agents[stream.writer]
         if op == "task.dispatch" and "concurrency_key" not in fields:
             fields.pop("concurrency_limit", None)
+            fields.pop("busy", None)
         if (rate := fields.pop("rate", None)) is not None:
             fields["rate_key"], fields["rate_limit"] = rate
-        if op == "task.dispatch":  # an id is used for one task: again means that it is sent again
+        if op in ("task.dispatch", "task.begin"):  # an id is used for one task: again means that it is sent again
             fields["resent"] = any(event.type == "task.dispatched" and event.data["task"] == fields["task"] for event in self.driver.log)
         try:
             agent.ask(op, **fields)

@@ -15,7 +15,7 @@ from ..turn import BodyAt, Caller
 if TYPE_CHECKING:
     from ..members import Session
 
-HEADER = 18  # values
+HEADER = 19  # values
 PENDING = "pending"
 DECIDED = "decided"
 
@@ -44,6 +44,7 @@ class Approval(Entity):
         "thread",
         "timer",
         "votes",
+        "wake",
         "watchers",
     )
 
@@ -68,6 +69,7 @@ class Approval(Entity):
         self.keys: list[str] = []  # of all votes ever counted
         self.decision: dict[str, Any] | None = None
         self.delegations: dict[str, dict[str, Any]] = {}  # by the actor who passed its vote on: to, time, reason?, taken?
+        self.wake: dict[str, Any] | None = data.get("wake")  # a task that is dispatched when it is decided
         self.timer: Timer | None = None
         self.watchers: dict[Session, None] = {}
 
@@ -103,6 +105,7 @@ class Approval(Entity):
                 self.keys,
                 self.decision,
                 self.delegations,
+                self.wake,
             )
         )
         return row
@@ -111,8 +114,8 @@ class Approval(Entity):
     def from_header(cls, row: bytes) -> Approval:
         self = cls.__new__(cls)
         values: list[Any] = msgpack.unpackb(row)
-        if len(values) < HEADER:
-            values.append({})  # written by a broker that did not know delegations
+        if len(values) < HEADER:  # written by an older broker
+            values += [{}, None][len(values) - HEADER :]
         (
             self.id,
             self.seq,
@@ -132,6 +135,7 @@ class Approval(Entity):
             self.keys,
             self.decision,
             self.delegations,
+            self.wake,
         ) = values
         self.stored = False
         self.timer = None

@@ -23,6 +23,7 @@ from ..commands.approvals import (
 from ..entity import Entity
 from ..event import Event
 from ..members import Session
+from ..tasks.dispatching import check_terms, digest_of, terms_of, verb_on
 from ..turn import Caller
 from . import delegation
 from .approval import DECIDED, PENDING, Approval
@@ -127,7 +128,7 @@ class Approvals:
             decision["body_seq"] = event.seq
             if event.ct is not None:
                 decision["ct"] = event.ct
-        approval.decision = decision
+        approval.decision, approval.wake = decision, None
         self._room.put_record("done/approval/" + approval.id, approval.header())
         self._room.touch(approval)
         entry = self._decided[approval.id] = Decided(approval.id, event.seq)
@@ -197,6 +198,9 @@ class Approvals:
                     raise Refusal("key_conflict", f"the approval {known.id!r} was asked for with another action or body")
                 continue
             new += 1
+            if command.wake is not None:
+                check_terms(command.wake)
+                self._room.allow(*verb_on(command.wake.kind, command.wake.type))
             named = command.approvers
             if named is not None and not any(name.startswith("role:") for name in named) and len(set(named)) < command.quorum:
                 raise Refusal("bad_request", "quorum is larger than the number of approvers", detail={"field": "quorum"})
@@ -218,6 +222,9 @@ class Approvals:
             data["expires"] = room.env.wall + command.expires
         if command.approvers is not None:
             data["approvers"] = list(command.approvers)
+        if (job := command.wake) is not None:
+            terms = {**terms_of(job), "task": job.task, "digest": digest_of(job), "instance": "", "dispatcher": self._room.caller.actor}
+            data["wake"] = {"type": job.type, "terms": terms, "body": job.body, "timeout": job.timeout}
         for name in ("description", "task", "thread"):
             if (value := getattr(command, name)) is not None:
                 data[name] = value
@@ -334,7 +341,11 @@ class Approvals:
         return {"state": DECIDED, "decision": approval.view_of_decision()}
 
     def _decide(self, approval: Approval, data: dict[str, Any], body: bytes | None = None, ct: str | None = None) -> None:
+        wake = approval.wake
         self._room.emit("approval.decided", approval.action, {"approval": approval.id, **data}, body, ct, approval.seq)
+        if wake is not None and wake["terms"]["task"] not in self._room.tasks.by_id:
+            deadline = {} if wake["timeout"] is None else {"deadline": self._room.env.wall + wake["timeout"]}
+            self._room.emit("task.dispatched", wake["type"], {**wake["terms"], **deadline}, wake["body"], parent=self._room.seq)
         if approval.watchers:
             frame = self._decision(approval)
             for session in approval.watchers:

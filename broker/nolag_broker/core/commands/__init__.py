@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...wire.codes import Refusal
-from . import approvals, keyed, messages, rooms, schedules, serving, streams, tasks
+from . import approvals, keyed, messages, rooms, schedules, serving, store, streams, tasks
 from .fields import MAX_INT, integer
 from .reading import Command, build
 
 COMMANDS: Final[dict[str, type[Command]]] = {
     value.op: value
-    for module in (rooms, messages, tasks, serving, schedules, keyed, approvals, streams)
+    for module in (rooms, messages, tasks, serving, schedules, keyed, store, approvals, streams)
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, Command) and value is not Command
 }

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from .fields import Body, Flag, Limit, Name, Names, PositiveSeconds, Sequence, Text, choice, choices, integer, refuse
 from .reading import Command, build
+from .tasks import TaskDispatch, read_later
 
 Verdict = Annotated[str, choice("approve", "edit", "reject", "respond")]
 Verdicts = Annotated[tuple[str, ...], choices("approve", "edit", "reject", "respond")]
@@ -26,6 +27,7 @@ class ApprovalRequest(Command):
     description: Text | None = None
     task: Name | None = None
     thread: Name | None = None
+    wake: Annotated[TaskDispatch, read_later] | None = None  # dispatched in the commit of the decision
     follow: Flag = True
     parent: Sequence | None = None
 

@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final
+from typing import Annotated
 
-from .fields import Body, Name, choice, read_cron, refuse
-from .reading import Command, build
-from .tasks import TaskDispatch
-
-TERMS: Final = frozenset(
-    {
-        *("kind", "capabilities", "preferred", "priority", "timeout", "attempt_timeout", "max_attempts", "retry", "group"),
-        *("concurrency_key", "concurrency_limit", "rate_key", "rate_limit"),
-    }
-)
-"""Fields of task.dispatch that may be the same of many tasks."""
-
-
-def _read_terms(value: Any, field: str) -> TaskDispatch:
-    if type(value) is not dict or not value.keys() <= TERMS:
-        refuse(field, "a map of " + ", ".join(sorted(TERMS)))
-    return build(TaskDispatch, {**value, "task": field, "type": field, "body": b""})
+from .fields import Body, Name, choice, read_cron
+from .reading import Command
+from .tasks import TaskDispatch, read_terms
 
 
 @dataclass(slots=True)
@@ -32,7 +18,7 @@ class ScheduleSet(Command):
     type: Name
     body: Body
     ct: Name | None = None
-    terms: Annotated[TaskDispatch, _read_terms] | None = None
+    terms: Annotated[TaskDispatch, read_terms] | None = None
     tz: Name = "UTC"
     overlap: Annotated[str, choice("allow", "skip")] = "allow"
 

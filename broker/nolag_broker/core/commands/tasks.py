@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from .fields import (
     EMPTY,
@@ -25,13 +25,16 @@ from .fields import (
     integer,
     listed,
     read_followed,
+    read_lease,
     read_name,
     read_rate,
     read_retry,
+    refuse,
 )
-from .reading import Command
+from .reading import Command, build
 
-Kind = Annotated[str, choice("handoff", "tool", "node")]
+Kind = Annotated[str, choice("handoff", "tool", "node", "run")]
+Lease = Annotated[tuple[str, int], read_lease]
 States = Annotated[tuple[str, ...], choices("waiting", "delayed", "parked", "running", "completed", "failed", "cancelled", "timed_out")]
 
 
@@ -61,8 +64,44 @@ class TaskDispatch(Command):
     group: Name | None = None
     digest: Name | None = None  # compared where the key is used again; None: type and body are
     require_live: Flag = False
+    busy: Annotated[str, choice("park", "refuse", "replace")] = "park"  # what to do while its concurrency key is in use
+    lease: Lease | None = None  # of the task that this one is a part of
     follow: Flag = True
     parent: Sequence | None = None
+
+
+@dataclass(slots=True)
+class TaskBegin(TaskDispatch):
+    op = "task.begin"
+    take: Flag = False  # go on with the one that has begun and not ended, if there is one
+    drop: Name | None = None  # a group: of those that have not begun, the ones that this makes needless
+
+
+TERMS: Final = frozenset(
+    {
+        *("kind", "capabilities", "preferred", "priority", "timeout", "attempt_timeout", "max_attempts", "retry", "group"),
+        *("concurrency_key", "concurrency_limit", "rate_key", "rate_limit"),
+    }
+)
+"""Fields of task.dispatch that may be the same of many tasks."""
+LATER: Final = TERMS | {"task", "type", "body"}
+MAX_LATER: Final = 16 << 10  # bytes of the body of a task that is dispatched later: it is kept in a row
+
+
+def read_terms(value: Any, field: str) -> TaskDispatch:
+    if type(value) is not dict or not value.keys() <= TERMS:
+        refuse(field, "a map of " + ", ".join(sorted(TERMS)))
+    return build(TaskDispatch, {**value, "task": field, "type": field, "body": b""})
+
+
+def read_later(value: Any, field: str) -> TaskDispatch:
+    """A task that is dispatched when something else happens."""
+    if type(value) is not dict or not value.keys() <= LATER:
+        refuse(field, "a map of " + ", ".join(sorted(LATER)))
+    job = build(TaskDispatch, value)
+    if len(job.body) > MAX_LATER:
+        refuse(f"{field}.body", f"at most {MAX_LATER} bytes")
+    return job
 
 
 @dataclass(slots=True)
@@ -91,6 +130,7 @@ class TaskForget(Command):
     group: Name
     keep: Annotated[tuple[str, ...], listed(read_name, 10_000)] = ()
     tasks: Names | None = None  # only these
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)
@@ -106,6 +146,7 @@ class TaskCancel(Command):
     op = "task.cancel"
     task: Name
     reason: Text | None = None
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)

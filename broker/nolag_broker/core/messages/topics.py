@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..room import Room
 
 RESERVED: Final = frozenset(
-    {"room", "task", "blackboard", "inbox", "approval", "tool", "presence", "topic", "record", "stream", "schedule"}
+    {"room", "task", "blackboard", "inbox", "approval", "tool", "presence", "topic", "record", "stream", "schedule", "store"}
 )
 
 

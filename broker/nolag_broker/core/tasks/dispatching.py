@@ -57,6 +57,8 @@ class Dispatching:
     def dispatch(self, command: TaskDispatch, caller: Caller) -> dict[str, Any]:
         room, tasks = self._room, self._tasks
         self._allow(command.kind, command.type)
+        if command.lease is not None:
+            tasks.check_lease(command.lease, caller)
         if command.run_at is not None and command.delay:
             raise Refusal("bad_request", "a task has run_at or delay, not both", detail={"field": "run_at"})
         check_terms(command)
@@ -71,15 +73,28 @@ class Dispatching:
             if command.kind != "tool":
                 raise Refusal("bad_request", "require_live is for tools", detail={"field": "require_live"})
             raise Refusal("tool_not_found", f"nobody serves the tool {command.type!r} now")
+        if command.busy != "park":
+            self._make_way(command)
         self._tasks.check_bounds(command.rate_key)
         if command.slot is not None and (older := tasks.by_slot.get(command.slot)) is not None:
             tasks.end(older, "task.cancelled", {"task": older.id, "reason": "superseded"}, notify="superseded")
-        room.emit("task.dispatched", command.type, _facts(command, caller, digest, room.env.wall), command.body, command.ct, command.parent)
+        facts = facts_of(command, caller, digest, room.env.wall)
+        room.emit("task.dispatched", command.type, facts, command.body, command.ct, command.parent)
         task = tasks.by_id[command.task]
         if command.follow:
             self._follow(room.members.session(caller), task, 0)
         tasks.settle()
         return {"task": task.id, "state": task.state, "attached": False}
+
+    def _make_way(self, command: TaskDispatch) -> None:
+        """Others have its concurrency key: it is refused, or they end."""
+        others = self._tasks.sharing(command.concurrency_key)
+        if others and command.busy == "refuse":
+            raise Refusal("busy", f"the concurrency key {command.concurrency_key!r} is in use", detail={"task": others[0].id})
+        for other in others:
+            self._allow(other.kind, other.type)
+        for other in others:
+            self._tasks.end(other, "task.cancelled", {"task": other.id, "reason": "superseded"}, notify="superseded")
 
     def _existing(self, command: TaskDispatch) -> Task | None:
         """The task that this dispatch is a repetition of: by its id, or by its key."""
@@ -145,6 +160,8 @@ class Dispatching:
         return {}
 
     def forget(self, command: TaskForget, caller: Caller) -> dict[str, Any]:
+        if command.lease is not None:
+            self._tasks.check_lease(command.lease, caller)
         keep = frozenset(command.keep)
         only = None if command.tasks is None else frozenset(command.tasks)
         by_type: dict[str, list[str]] = {}
@@ -174,6 +191,8 @@ class Dispatching:
                 self._room.emit("task.forgotten", name, {"tasks": ids[start : start + FORGOTTEN_AT_ONCE]})
 
     def cancel(self, command: TaskCancel, caller: Caller) -> dict[str, Any]:
+        if command.lease is not None:
+            self._tasks.check_lease(command.lease, caller)
         task = self._find(command.task)
         if task.state not in ENDED:
             data = {"task": task.id}
@@ -253,7 +272,7 @@ def digest_of(command: TaskDispatch) -> str:
     return digest.hexdigest()
 
 
-def _facts(command: TaskDispatch, caller: Caller, digest: str, wall: float) -> dict[str, Any]:
+def facts_of(command: TaskDispatch, caller: Caller, digest: str, wall: float) -> dict[str, Any]:
     """The data of `task.dispatched`: what is not the default."""
     facts = {"task": command.task, **terms_of(command), "instance": caller.instance, "digest": digest}
     if command.key is not None:
@@ -275,6 +294,8 @@ def check_terms(command: TaskDispatch) -> None:
     """Raises `Refusal` (`bad_request`) for fields that do not go together."""
     if command.concurrency_limit != 1 and command.concurrency_key is None:
         raise Refusal("bad_request", "concurrency_limit needs a concurrency_key", detail={"field": "concurrency_limit"})
+    if command.busy != "park" and command.concurrency_key is None:
+        raise Refusal("bad_request", "busy needs a concurrency_key", detail={"field": "busy"})
     if (command.rate_key is None) is not (command.rate_limit is None):
         raise Refusal("bad_request", "rate_key and rate_limit need each other", detail={"field": "rate_limit"})
 

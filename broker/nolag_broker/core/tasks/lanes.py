@@ -25,7 +25,7 @@ class Lane(Entity):
         self.name = name
         self.turn = turn  # the sequence of the last hand-out that left others behind
         self.line = Line(self)
-        self.members = 0  # tasks that have not ended, delayed ones too
+        self.members: dict[str, Task] = {}  # tasks that have not ended, delayed ones too
         self.running = 0
         self._limits: Counter[int] = Counter()
 
@@ -41,11 +41,11 @@ class Lane(Entity):
 
     def join(self, task: Task) -> None:
         """The task has this key and has not ended."""
-        self.members += 1
+        self.members[task.id] = task
         self._limits[task.concurrency_limit] += 1
 
     def leave(self, task: Task) -> None:
-        self.members -= 1
+        del self.members[task.id]
         self._limits[task.concurrency_limit] -= 1
         if not self._limits[task.concurrency_limit]:
             del self._limits[task.concurrency_limit]

@@ -59,6 +59,11 @@ class TaskState:
     def backlog(self) -> int:
         return len(self.by_id) - len(self.by_state[FAILED])
 
+    def sharing(self, concurrency_key: str | None) -> list[Task]:
+        """The tasks with this key that have not ended, oldest first."""
+        lane = None if concurrency_key is None else self._lanes.get(concurrency_key)
+        return [] if lane is None else sorted(lane.members.values(), key=lambda task: task.seq)
+
     # -- the fold
 
     def apply_dispatched(self, event: Event) -> None:
@@ -79,7 +84,7 @@ class TaskState:
         task.due = None
         task.token = data["token"]
         task.attempt = data["attempt"]
-        if task.concurrency_key is not None and (lane := self._lanes[task.concurrency_key]).members > 1:
+        if task.concurrency_key is not None and len((lane := self._lanes[task.concurrency_key]).members) > 1:
             lane.turn = event.seq
             self._room.touch(lane)
         task.offer_number = data["offer"]

@@ -5,17 +5,21 @@ What gives work out (`settle`) runs after each decision: a task is assigned in t
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ...wire.codes import Refusal
-from ..turn import BodyAt
+from ..turn import BodyAt, Caller
 from .live import Live
 from .matching import Offer
 from .state import TaskState
 from .task import ENDED, RUNNING, WAITING, Holder, Task
 
+if TYPE_CHECKING:
+    from ..members import Session
+
 LOST: Final = {"type": "lease_expired", "message": "the worker fell silent for longer than its lease"}
 SLOW: Final = {"type": "attempt_timeout", "message": "the attempt took longer than it may"}
+NOBODY: Final[Holder] = ("", "")
 UNSERVED: Final = {"type": "tool_not_found", "message": "the last worker that serves this tool left"}
 
 
@@ -28,7 +32,7 @@ class Tasks(TaskState):
     def _attempt_timed_out(self, task: Task) -> None:
         live = task.live
         if live is not None and (offer := live.offer) is not None:
-            self._tell_off(offer, task, SLOW["type"])
+            self._tell_off(offer.session, task, SLOW["type"])
         if task.used + 1 < task.max_attempts:
             env = self._room.env
             delay = task.backoff(env.random())
@@ -36,20 +40,34 @@ class Tasks(TaskState):
         else:
             self.end(task, "task.failed", {"task": task.id, "error": SLOW, "dead": task.kind != "tool"})
 
-    def _tell_off(self, offer: Offer, task: Task, reason: str) -> None:
+    def _tell_off(self, session: Session, task: Task, reason: str) -> None:
         """The worker is to stop: nothing of this hand-out counts any more."""
         room = self._room
-        room.push(offer.session, {"push": "cancel", "room": room.name, "task": task.id, "token": task.token, "reason": reason})
+        room.push(session, {"push": "cancel", "room": room.name, "task": task.id, "token": task.token, "reason": reason})
+
+    def take_away(self, task: Task, reason: str) -> None:
+        """The worker that has the task is told that it has it no more."""
+        if (session := self._leave_holder(task)) is not None:
+            self._tell_off(session, task, reason)
+
+    def _leave_holder(self, task: Task) -> Session | None:
+        """The task leaves its worker. Returns the connection to tell, if there is one."""
+        if (offer := self.vacate(task)) is not None:
+            return offer.session
+        if task.state != RUNNING or task.offer_number:
+            return None
+        member = self._room.members.by_holder.get(task.holder or NOBODY)  # it holds the task without an offer
+        return None if member is None else member.session
 
     def end(
         self, task: Task, type: str, data: dict[str, Any], body: bytes | None = None, ct: str | None = None, notify: str | None = None
     ) -> None:
         """The task ends: followers get the result; `notify` is the reason that its worker is given."""
         room, live = self._room, task.live
-        holder = self.vacate(task)
+        session = self._leave_holder(task)
         room.emit(type, task.type, data, body, ct, task.token or task.seq)
-        if notify is not None and holder is not None:
-            self._tell_off(holder, task, notify)
+        if notify is not None and session is not None:
+            self._tell_off(session, task, notify)
         if live is not None:
             task.live = None
             if live.followers:
@@ -225,6 +243,13 @@ class Tasks(TaskState):
             raise Refusal("overloaded", f"{bound} rate keys are in use in this room already; nothing was accepted", detail={"max": bound})
 
     # -- looking tasks up
+
+    def check_lease(self, lease: tuple[str, int], caller: Caller) -> None:
+        """Whether the caller holds this task under this token. Raises `Refusal` (`stale_lease`): nothing is done then."""
+        id, token = lease
+        task = self.by_id.get(id)
+        if task is None or task.state != RUNNING or task.token != token or task.holder != (caller.actor, caller.instance):
+            raise Refusal("stale_lease", "the task is not held under this token any more: nothing was done", detail={"task": id})
 
     def holding(self, id: str, holder: Holder, token: int) -> Task:
         """The running task that this worker holds under this token.
