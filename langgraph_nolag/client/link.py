@@ -23,6 +23,8 @@ from .subscription import Gap, Subscription, Subscriptions
 
 log = logging.getLogger("langgraph_nolag")
 
+REFUSALS = 25  # in a row, of a broker that is busy, until that is said: one that is full does not get better by itself
+
 
 class Part(Protocol):
     """Something that must be asked for again in every new session. Lives on the I/O thread."""
@@ -344,11 +346,16 @@ class RoomLink:
     ) -> None:
         """Ask for something that a session must begin with. Busy brokers are asked again; other refusals are final."""
         frame = {"op": op, "room": self.room, **fields}
+        refusals = 0
 
         def answered(answer: Answer | None, error: NoLagError | None) -> None:
+            nonlocal refusals
             if answer is not None:
                 on_answer(answer)
             elif error is not None and error.retryable and self.connection.ended is None:
+                refusals += 1
+                if refusals == REFUSALS:
+                    log.warning("%s in room %s waits: %s", op, self.room, error)
                 self.connection.io.loop.call_later(0.2, self.connection.establish, dict(frame), answered)
             elif error is not None:
                 on_refused(error)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 
 from langgraph_nolag import BadRequest, LocalBroker, NotAuthorized, connect
+from langgraph_nolag.client import link
+from nolag_broker.core.limits import Limits
 
 
 class Reader:
@@ -134,3 +137,22 @@ async def test_a_group_that_nobody_reads_in_can_be_deleted(join: Any) -> None:
     again = Reader(room.subscribe("notes", group="readers", since=0))
     await until(lambda: again.seen)
     assert again.seen == [(1, 1)], "it begins as one that never was"
+
+
+async def test_a_room_with_too_many_groups_is_no_silent_wait(
+    stack: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(link, "REFUSALS", 2)
+    monkeypatch.setattr("nolag_broker.server.node.Limits", partial(Limits, groups=1))
+    broker = stack.enter_context(LocalBroker())
+    client = await stack.enter_async_context(connect(broker.url, token=broker.token("one"), actor="one"))
+    room = await client.join("demo")
+    first = Reader(room.subscribe("notes", group="first"))
+    second = Reader(room.subscribe("notes", group="second"))
+    await until(lambda: "delete those that nobody needs" in caplog.text)
+    first.leave()
+    await room.delete_group("notes", "first")
+    async with asyncio.timeout(10):
+        while not second.seen:
+            await room.publish("notes", 1)
+            await asyncio.sleep(0.05)
