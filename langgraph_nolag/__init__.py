@@ -60,10 +60,12 @@ if TYPE_CHECKING:
         UnknownOperation,
         WrongThread,
     )
+    from .graph.agents import room_agent
     from .graph.checkpoint import NoLagSaver
     from .graph.distribute import distribute
     from .graph.gate import gate
     from .graph.gates.decisions import await_decisions, wait_decisions
+    from .graph.handoff_tool import handoff_tool
     from .graph.tools import remote_tools
     from .graph.tools_live import live_tools
     from .graph.worker import Worker
@@ -91,9 +93,11 @@ _WHERE = {
     "connect": "patterns.agent",
     "distribute": "graph.distribute",
     "gate": "graph.gate",
+    "handoff_tool": "graph.handoff_tool",
     "live_tools": "graph.tools_live",
     "open_room": "client.rooms",
     "remote_tools": "graph.tools",
+    "room_agent": "graph.agents",
     "tool_progress": "patterns.tool_serving",
     "wait_decisions": "graph.gates.decisions",
 }
@@ -160,9 +164,11 @@ __all__ = [
     "connect",
     "distribute",
     "gate",
+    "handoff_tool",
     "live_tools",
     "open_room",
     "remote_tools",
+    "room_agent",
     "tool_progress",
     "wait_decisions",
 ]

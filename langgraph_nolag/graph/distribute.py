@@ -24,7 +24,7 @@ from ._compat import CONFIG_KEY_RUN, INSTANCE_ATTRIBUTES, Pregel, PregelNode, am
 from .checkpoint import NoLagSaver
 from .errors import NoLagWarning, NotImportable, NotSupported
 from .remote.key import graph_name, group_of
-from .remote.nodes_of import bodies, body_of, check_names, under
+from .remote.nodes_of import Resident, bodies, body_of, check_names, under
 from .remote.proxy import LocalNode, Place, RemoteNode
 from .remote.run import Run
 from .serde.codec import Codec
@@ -229,7 +229,7 @@ def _nodes(graph: Pregel[Any, Any, Any, Any], prefix: str, local: Collection[str
         path = prefix + name
         if not has_body(node):
             nodes[name] = node
-        elif under(path, local) is not None:
+        elif under(path, local) is not None or isinstance(body_of(node), Resident):
             nodes[name] = node.copy({"bound": LocalNode(place(path), body_of(node))})
         elif isinstance(node.bound, Pregel):
             inner = _plain(node.bound, _nodes(node.bound, f"{path}/", local, place))

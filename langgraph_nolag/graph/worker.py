@@ -17,6 +17,7 @@ from ..client.credentials import Token, parse_address, resolve
 from ..client.link import RoomLink, settled
 from ..client.rooms import RoomHandle
 from ..errors import Refused
+from .agents import KIND, ServedAgent
 from .distribute import DistributedGraph
 from .errors import NotSupported
 from .remote.key import graph_name
@@ -111,6 +112,29 @@ class Worker:
                 self._bodies[key] = Body(called, path, runnable, codec)
         return graph
 
+    def agent(
+        self, graph: CompiledStateGraph[Any, Any, Any, Any], name: str | None = None, *, allow: Iterable[type] = ()
+    ) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """Serve an agent, as `create_agent` makes it, or any compiled graph with `messages` in its state: for `room_agent(name)`, wherever
+        that is. It runs here as a whole; what it streams and asks, its commands for the graph around it, and its checkpoints go to the
+        caller.
+
+        Args:
+            graph: the agent.
+            name: what callers know it by; None: the graph's own name.
+            allow: further classes in the values of its state that go over.
+
+        Raises:
+            NotSupported: it has no name, or no messages.
+            ValueError: this worker serves another agent of that name.
+        """
+        served = ServedAgent(graph, name)
+        key = f"{KIND}/{served.name}"
+        if key in self._bodies:
+            raise ValueError(f"two agents are called {served.name!r}")
+        self._bodies[key] = Body(KIND, served.name, served, Codec(trust_of(graph, allow)))
+        return graph
+
     def tool(self, tool: Any, *, max_attempts: int = 1) -> Any:
         """Serve a LangChain tool, or a function as one; also a decorator.
 
@@ -188,9 +212,12 @@ class Worker:
                 self._left_behind = await asyncio.shield(serving.stop(self.drain_timeout))
 
     def _ready_line(self, link: RoomLink) -> str:
-        graphs = sorted({body.graph.partition("@")[0] for body in self._bodies.values()})
+        nodes = [body for body in self._bodies.values() if body.graph != KIND]
+        agents = sorted(body.node for body in self._bodies.values() if body.graph == KIND)
+        graphs = sorted({body.graph.partition("@")[0] for body in nodes})
         named = ", ".join(graphs) if len(graphs) <= SHOWN else f"{len(graphs)} graphs"
-        served = [f"{len(self._bodies)} nodes of {named}"] if graphs else []
+        served = [f"{len(nodes)} nodes of {named}"] if graphs else []
+        served += [f"agents {', '.join(agents)}"] if agents else []
         served += [f"{sum(map(len, self._tools.values()))} tools"] if self._tools else []
         served += [f"tasks {', '.join(sorted(self._handlers))}"] if self._handlers else []
         return f"worker ready: {link.actor} in room {link.room}: {'; '.join(served)}"

@@ -73,9 +73,11 @@ NAMES = [
     "connect",
     "distribute",
     "gate",
+    "handoff_tool",
     "live_tools",
     "open_room",
     "remote_tools",
+    "room_agent",
     "tool_progress",
     "wait_decisions",
 ]

@@ -20,6 +20,10 @@ class StandIn(Runnable[Any, Any]):
     body: Runnable[Any, Any]
 
 
+class Resident(Runnable[Any, Any]):
+    """A node's body that stays where the graph is invoked: what it does is done by others already."""
+
+
 def body_of(node: PregelNode) -> Runnable[Any, Any]:
     """The node's own body, in a graph that is distributed already too."""
     return node.bound.body if isinstance(node.bound, StandIn) else node.bound

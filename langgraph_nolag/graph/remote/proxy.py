@@ -16,7 +16,7 @@ from langchain_core.runnables.config import ensure_config, set_config_context
 
 from ...client.follow import Followed, Progress, Result
 from ...client.io import hand_back
-from ...errors import NoLagError, TaskCancelled, TaskFailed
+from ...errors import NoLagError, TaskCancelled, TaskFailed, TaskTimeout
 from .._compat import (
     CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_DURABILITY,
@@ -63,6 +63,7 @@ class Place:
         node: path of the node.
         capabilities: what a worker must have.
         codec: of the graph.
+        timeout: seconds until the room gives up; None: never.
     """
 
     link: RoomLink
@@ -70,6 +71,7 @@ class Place:
     node: str
     capabilities: tuple[str, ...]
     codec: Codec
+    timeout: float | None = None
 
 
 class Execution:
@@ -103,6 +105,7 @@ class Execution:
             "type": f"{place.graph}/{place.node}",
             "capabilities": list(place.capabilities),
             "max_attempts": HAND_OUTS,
+            "timeout": place.timeout,
             **self._identity(),
         }
         if self._run is not None:
@@ -205,6 +208,7 @@ class Execution:
 
         Raises:
             TaskFailed: no worker could finish the node, or its task could not be read by a worker.
+            TaskTimeout: the place's timeout ended it.
             TaskCancelled: somebody else ended it: an administrator, or another run of the same thread.
         """
         if result.state != "completed" or result.body is None:
@@ -235,6 +239,8 @@ class Execution:
                 error_message=error.get("message", ""),
                 task=result.task,
             )
+        if result.state == "timed_out":
+            return TaskTimeout(f"{what} of {self.place.graph} gave no answer within {self.place.timeout:g} s", state="timed_out")
         return TaskCancelled(f"{what} was ended from outside: {error.get('reason') or result.state}")
 
     def drop(self) -> None:
