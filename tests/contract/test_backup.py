@@ -14,6 +14,7 @@ from nolag_broker.core.turn import Turn
 from nolag_broker.engine.backup import PAGES
 from nolag_broker.engine.base import BackupFailed, StorageFailed
 from nolag_broker.engine.sqlite import SqliteEngine
+from nolag_broker.engine.tables import PAGE
 
 SIZE = 100_000  # bytes of a body: a few hundred of them are many pieces
 
@@ -149,4 +150,4 @@ async def test_it_is_private(engine: SqliteEngine, folder: Path) -> None:
 
 
 def test_a_piece_is_small() -> None:
-    assert PAGES * 4096 <= 1 << 18
+    assert PAGES * PAGE <= 1 << 18

@@ -22,7 +22,7 @@ from .damage import Witness, sum_of_room
 from .statements import SQL
 from .trimming import Log
 
-PAGES: Final = 64  # of 4 KiB, between two places to stop: well under a millisecond
+PAGES: Final = 16  # of 16 KiB, between two places to stop: well under a millisecond
 COPY: Final = 0x6E6C_6370  # the mark, in SQLite's `application_id`
 
 
