@@ -92,11 +92,11 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         """The run that begins, and a config through which its nodes find it. Without a thread nothing outlives a crash."""
         given: dict[str, Any] = {**((self.config or {}).get("configurable") or {}), **((config or {}).get("configurable") or {})}
         conf = given if given.get("thread_id") is not None else {**ambient_configurable(), **given}
-        thread, run = conf.get("thread_id"), None
-        if thread is not None:
-            group = group_of(self.distribution.name, str(thread), str(conf.get("checkpoint_ns") or ""))
-            run = Run(self.distribution.link, group)
-            self._warn_of_durability(options.get("durability"))
+        thread = conf.get("thread_id")
+        if thread is None:
+            return None, config or {}
+        run = Run(self.distribution.link, group_of(self.distribution.name, str(thread), str(conf.get("checkpoint_ns") or "")))
+        self._warn_of_durability(options.get("durability"))
         configurable = {**((config or {}).get("configurable") or {}), CONFIG_KEY_RUN: run}
         return run, {**(config or {}), "configurable": configurable}
 
@@ -232,8 +232,8 @@ def _nodes(graph: Pregel[Any, Any, Any, Any], prefix: str, local: Collection[str
         elif under(path, local) is not None or isinstance(body_of(node), Resident):
             nodes[name] = node.copy({"bound": LocalNode(place(path), body_of(node))})
         elif isinstance(node.bound, Pregel):
-            inner = _plain(node.bound, _nodes(node.bound, f"{path}/", local, place))
-            nodes[name] = node.copy({"bound": inner, "subgraphs": [inner]})
+            # LangGraph only looks at `subgraphs`; it runs what is bound.
+            nodes[name] = node.copy({"bound": _plain(node.bound, _nodes(node.bound, f"{path}/", local, place))})
         else:
             nodes[name] = node.copy({"bound": RemoteNode(place(path), body_of(node))})
     return nodes

@@ -36,7 +36,7 @@ from ..graph.remote.serving import Body, NodeServing
 from ..graph.serde.codec import Codec
 from ..graph.serde.trust import Trust, is_local, reference, trust_of
 
-SLOTS = 64  # bodies at a time; a test that waits for several at once needs them all
+SLOTS = 128  # bodies at a time; a test that waits for several at once needs them all
 CLOSE_TIMEOUT = 2.0  # seconds for a connection to end
 
 
@@ -46,10 +46,15 @@ class Loopback:
     Args:
         room: where the nodes' tasks go. The orchestrators and the worker have a connection each.
         capabilities: what the worker can do, for `pools`.
+
+    Raises:
+        NoLagError: the broker can't be reached, or refuses the token.
     """
 
     def __init__(self, room: RoomHandle, capabilities: Sequence[str] = ()) -> None:
         self._connections = [Connection(room.url, room.token) for _ in range(2)]
+        for connection in self._connections:
+            connection.open()
         self._link, self._worker = (connection.link(room.name, RoomLink).hold() for connection in self._connections)
         self._capabilities = list(capabilities)
         self._bodies: dict[str, Body] = {}

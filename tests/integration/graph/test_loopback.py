@@ -142,3 +142,23 @@ def test_a_distributed_graph_distributed_again(loopback: Loopback) -> None:
         assert distributed.invoke({"log": []}) == {"log": [1]}
         assert asked.pop() == distributed.distribution.name
     assert not asked
+
+
+def test_a_checkpointer_without_a_thread_is_refused_as_in_process(loopback: Loopback) -> None:
+    graph = one(lambda state: {"log": [1]})
+    for candidate in (graph, loopback.distribute(graph)):
+        with pytest.raises(ValueError, match="Checkpointer requires"):
+            candidate.invoke({"log": []})
+
+
+@pytest.mark.parametrize("checkpointer", [None, False, True])
+def test_what_is_shown_of_a_sub_graph(loopback: Loopback, thread: dict[str, Any], checkpointer: bool | None) -> None:
+    inner: Any = StateGraph(Log).add_node("ask", lambda state: {"log": [1]}).add_edge(START, "ask").compile(checkpointer=checkpointer)
+    graph = StateGraph(Log).add_node("inner", inner).add_edge(START, "inner").compile(checkpointer=InMemorySaver())
+    made: Any = loopback.distribute(graph)
+    assert dict(made.get_subgraphs()) == dict(graph.get_subgraphs()) == ({} if checkpointer is False else {"inner": inner})
+    made.invoke({"log": []}, thread, interrupt_before=["inner"])
+    made.invoke(None, thread)
+    assert made.get_state(thread).values == {"log": [1]}
+    states = [task.state for snapshot in made.get_state_history(thread) for task in snapshot.tasks if task.name == "inner"]
+    assert [isinstance(state, dict) for state in states] == [checkpointer is not False]
