@@ -12,6 +12,7 @@ import importlib.metadata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
+from uuid import UUID
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import var_child_runnable_config
@@ -70,6 +71,7 @@ from langgraph.pregel._read import DEFAULT_BOUND, PregelNode  # noqa: E402
 from langgraph.pregel._tools import _tool_call_writer as tool_call_writer  # noqa: E402
 from langgraph.pregel.protocol import StreamProtocol  # noqa: E402
 
+from langgraph.pregel._tools import StreamToolCallHandler  # noqa: E402
 __all__ = [
     "CONFIG_KEY_CALL",
     "CONFIG_KEY_CHECKPOINTER",
@@ -112,8 +114,10 @@ __all__ = [
 
 # LangGraph takes keys with this prefix out of the configurations that it shows to users and savers.
 CONFIG_KEY_RUN: Final = "__pregel_nolag_run"
+    "tool_output_delta",
 
 SHIPPED_KEYS: Final = (
+    "wants_tool_events",
     CONFIG_KEY_TASK_ID,
     CONFIG_KEY_RESUMING,
     CONFIG_KEY_DURABILITY,
@@ -201,6 +205,19 @@ class _TokenMarker:
 
     def tap_output_aiter(self, run_id: Any, output: Any) -> Any:
         return output
+
+def wants_tool_events(handlers: Sequence[Any]) -> bool:
+    """Whether somebody reads the `tools` stream."""
+    return any(isinstance(handler, StreamToolCallHandler) for handler in handlers)
+
+
+def tool_output_delta(handlers: Sequence[Any], run_id: UUID, delta: Any) -> None:
+    """A part of the output of a tool whose start these handlers have seen; as `ToolRuntime.emit_output_delta` puts it on the stream."""
+    for handler in handlers:
+        if isinstance(handler, StreamToolCallHandler) and (call := handler._run_to_call.get(run_id)) is not None:
+            namespace, tool_call_id, _ = call
+            handler.stream((namespace, "tools", {"event": "tool-output-delta", "tool_call_id": tool_call_id, "delta": delta}))
+
 
     def tap_output_iter(self, run_id: Any, output: Any) -> Any:
         return output

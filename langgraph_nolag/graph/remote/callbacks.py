@@ -8,13 +8,15 @@ placeholder as their parent, and an orchestrator that attaches after a crash put
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from contextvars import Token
 from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, CallbackManager
 from langchain_core.callbacks.manager import ahandle_event, handle_event
 
-from .._compat import streaming_markers, wants_stream_events
+from .._compat import streaming_markers, tool_call_writer, tool_output_delta, wants_stream_events, wants_tool_events
 
 PARENT: Final = UUID("6e6f6c61-6700-4000-8000-000000000001")
 
@@ -42,6 +44,9 @@ IGNORED_BY: Final[dict[str, str | None]] = {
 }
 """Every event, and the attribute by which a handler says that it does not want it."""
 
+OUTPUT_DELTA: Final = "output_delta"
+"""Not a callback: a part of a tool's output, for LangGraph's `tools` stream."""
+
 Emit = Callable[[Any], None]
 
 
@@ -65,7 +70,39 @@ def _forwarding(event: str) -> Callable[..., None]:
 for _event in IGNORED_BY:
     setattr(Forwarder, _event, _forwarding(_event))
 
-_FORWARDERS: Final = tuple(type(f"Forwarder{kind}", (Forwarder, *streaming_markers(kind)), {}) for kind in range(3))
+
+class ToolForwarder(Forwarder):
+    """Where somebody reads the `tools` stream: what a tool says of its output goes there too, as from a tool that runs beside them."""
+
+    def __init__(self, emit: Emit) -> None:
+        super().__init__(emit)
+        self._running: dict[UUID, Token[Any]] = {}
+
+    def on_tool_start(self, *args: Any, **kwargs: Any) -> None:
+        run = kwargs["run_id"]
+        self._running[run] = tool_call_writer.set(lambda delta: self._emit([OUTPUT_DELTA, [run, delta], {}]))
+        self._emit(["on_tool_start", list(args), kwargs])
+
+    def on_tool_end(self, *args: Any, **kwargs: Any) -> None:
+        self._over(kwargs["run_id"])
+        self._emit(["on_tool_end", list(args), kwargs])
+
+    def on_tool_error(self, *args: Any, **kwargs: Any) -> None:
+        self._over(kwargs["run_id"])
+        self._emit(["on_tool_error", list(args), kwargs])
+
+    def _over(self, run: UUID) -> None:
+        token = self._running.pop(run, None)
+        if token is not None:
+            with suppress(ValueError):  # it ends in another context than it began in
+                tool_call_writer.reset(token)
+
+
+_FORWARDERS: Final = {
+    (kind, base): type(f"{base.__name__}{kind}", (base, *streaming_markers(kind)), {})
+    for kind in range(3)
+    for base in (Forwarder, ToolForwarder)
+}
 
 
 def handlers_of(callbacks: Any) -> list[BaseCallbackHandler]:
@@ -78,7 +115,7 @@ def describe(callbacks: Any) -> dict[str, Any] | None:
     handlers = handlers_of(callbacks)
     if not handlers:
         return None
-    facts: dict[str, Any] = {"streaming": wants_stream_events(handlers)}
+    facts: dict[str, Any] = {"streaming": wants_stream_events(handlers), "tools": wants_tool_events(handlers)}
     for name in ("tags", "inheritable_tags", "metadata", "inheritable_metadata"):
         value = getattr(callbacks, name, None)
         facts[name] = dict(value or {}) if name.endswith("metadata") else list(value or ())
@@ -89,7 +126,7 @@ def forwarding_manager(facts: dict[str, Any] | None, emit: Emit) -> CallbackMana
     """The callback manager of a remote body."""
     if facts is None:
         return CallbackManager([])
-    handler: BaseCallbackHandler = _FORWARDERS[facts["streaming"]](emit)
+    handler: BaseCallbackHandler = _FORWARDERS[facts["streaming"], ToolForwarder if facts["tools"] else Forwarder](emit)
     return CallbackManager(
         [handler],
         [handler],
@@ -109,12 +146,16 @@ def _adopted(kwargs: dict[str, Any], callbacks: Any) -> dict[str, Any]:
 def replay(callbacks: Any, event: Sequence[Any]) -> None:
     """Hand one forwarded event to the orchestrator's handlers."""
     name, args, kwargs = event
-    if name in IGNORED_BY:
+    if name == OUTPUT_DELTA:
+        tool_output_delta(handlers_of(callbacks), *args)
+    elif name in IGNORED_BY:
         handle_event(handlers_of(callbacks), name, IGNORED_BY[name], *args, **_adopted(kwargs, callbacks))
 
 
 async def areplay(callbacks: Any, event: Sequence[Any]) -> None:
     """The same, in an event loop."""
     name, args, kwargs = event
-    if name in IGNORED_BY:
+    if name == OUTPUT_DELTA:
+        tool_output_delta(handlers_of(callbacks), *args)
+    elif name in IGNORED_BY:
         await ahandle_event(handlers_of(callbacks), name, IGNORED_BY[name], *args, **_adopted(kwargs, callbacks))

@@ -1,0 +1,51 @@
+"""An agent with middleware over remote tools, its nodes in other processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+import live_agent
+import served
+from langchain_core.messages import HumanMessage, ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
+
+from langgraph_nolag import LocalBroker, distribute
+
+from .conftest import Join
+
+
+def broken(why: str) -> str:
+    """Always fails."""
+    raise KeyError(why)
+
+
+async def test_a_distributed_agent(broker: LocalBroker, agent: Join, stream: Callable[..., Any]) -> None:
+    """Model, tools and middleware run on a worker, the tools of the room in this process, and what they say arrives here too."""
+    (worker,) = broker.spawn_worker("live_agent:app")
+    await asyncio.to_thread(worker.wait_ready)
+    graph = distribute(live_agent.graph, broker.room("desk"), checkpointer=InMemorySaver())
+    server = await agent("server")
+    async with server.tools.serve([served.copy, served.read_aloud, broken]):
+        given = {"messages": [HumanMessage("where spell copy read_aloud broken")]}
+        config = {"configurable": {"thread_id": "t"}}
+        chunks = await stream(graph, given, ["custom", "tools", "values"], config, durability="sync")
+    result = [chunk for mode, chunk in chunks if mode == "values"][-1]
+    where, _, copied, read, failed = [message for message in result["messages"] if isinstance(message, ToolMessage)]
+    assert int(where.content) == worker.pid != os.getpid()
+    assert [message.content for message in (copied, read)] == ["2 pages", "done"]
+    assert (failed.status, failed.artifact["error_type"]) == ("error", "KeyError")
+    assert all(message.additional_kwargs == {"please": True} for message in (where, copied, read, failed))
+    assert result["messages"][-1].content == "offered: broken, copy, read_aloud, spell, where"
+    customs = [chunk for mode, chunk in chunks if mode == "custom"]
+    assert [chunk for chunk in customs if "page" in chunk] == [{"page": 1}, {"page": 2}]
+    assert [chunk for chunk in customs if "voice" in chunk] == [{"voice": "soft"}, {"voice": "off"}]
+    said = [(chunk["tool_call_id"], chunk["delta"]) for mode, chunk in chunks if mode == "tools" and chunk["event"] == "tool-output-delta"]
+    assert [delta for call, delta in said if call.startswith("read_aloud")] == ["one", "two"]
+    assert [delta for call, delta in said if call.startswith("spell")] == ["t", "e", "a"]
+    assert [delta for call, delta in said if call.startswith("copy")] == [{"page": 1}, {"page": 2}]
+
+    again = await graph.ainvoke({"messages": [HumanMessage("where copy")]}, config, durability="sync")  # the room's tools have left
+    assert again["messages"][-1].content == "offered: spell, where"
