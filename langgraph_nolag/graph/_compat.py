@@ -68,10 +68,10 @@ from langgraph.prebuilt.tool_node import _get_all_injected_args as injected_args
 from langgraph.pregel import Pregel  # noqa: E402
 from langgraph.pregel._algo import LazyAtomicCounter  # noqa: E402
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode  # noqa: E402
+from langgraph.pregel._tools import StreamToolCallHandler  # noqa: E402
 from langgraph.pregel._tools import _tool_call_writer as tool_call_writer  # noqa: E402
 from langgraph.pregel.protocol import StreamProtocol  # noqa: E402
 
-from langgraph.pregel._tools import StreamToolCallHandler  # noqa: E402
 __all__ = [
     "CONFIG_KEY_CALL",
     "CONFIG_KEY_CHECKPOINTER",
@@ -108,16 +108,16 @@ __all__ = [
     "scratchpad",
     "streaming_markers",
     "tool_call_writer",
+    "tool_output_delta",
     "visited",
     "wants_stream_events",
+    "wants_tool_events",
 ]
 
 # LangGraph takes keys with this prefix out of the configurations that it shows to users and savers.
 CONFIG_KEY_RUN: Final = "__pregel_nolag_run"
-    "tool_output_delta",
 
 SHIPPED_KEYS: Final = (
-    "wants_tool_events",
     CONFIG_KEY_TASK_ID,
     CONFIG_KEY_RESUMING,
     CONFIG_KEY_DURABILITY,
@@ -200,12 +200,6 @@ def wants_stream_events(handlers: Sequence[Any]) -> int:
     return 1 if any(isinstance(handler, _StreamingCallbackHandler) for handler in handlers) else 0
 
 
-class _TokenMarker:
-    """What makes models stream: the protocol is recognised by its methods."""
-
-    def tap_output_aiter(self, run_id: Any, output: Any) -> Any:
-        return output
-
 def wants_tool_events(handlers: Sequence[Any]) -> bool:
     """Whether somebody reads the `tools` stream."""
     return any(isinstance(handler, StreamToolCallHandler) for handler in handlers)
@@ -218,6 +212,12 @@ def tool_output_delta(handlers: Sequence[Any], run_id: UUID, delta: Any) -> None
             namespace, tool_call_id, _ = call
             handler.stream((namespace, "tools", {"event": "tool-output-delta", "tool_call_id": tool_call_id, "delta": delta}))
 
+
+class _TokenMarker:
+    """What makes models stream: the protocol is recognised by its methods."""
+
+    def tap_output_aiter(self, run_id: Any, output: Any) -> Any:
+        return output
 
     def tap_output_iter(self, run_id: Any, output: Any) -> Any:
         return output
