@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from ..core.turn import Acknowledged, Effect, Ephemeral, Push, Reply, ScanAt, Then, Turn
 from ..wire.codes import Refusal
@@ -15,6 +15,8 @@ from .readers import Spawn
 log = get_logger("speaker")
 
 Send = Callable[[bytes], None]
+
+FRAMES: Final = (Reply, Push)  # nearly all effects
 
 
 class Speaker:
@@ -77,18 +79,18 @@ class Speaker:
         effects, sinks, encode = said.effects, self.sinks, self._encoder.encode
         while said.next < len(effects):
             effect = effects[said.next]
-            if isinstance(effect, Ephemeral):
+            if isinstance(effect, FRAMES):
+                if (send := sinks.get(effect.session)) is not None:
+                    frame = _frame(hosted, said, effect)
+                    if fetched:
+                        _say_end_of_scan(frame, fetched)
+                    send(encode(frame))
+            elif isinstance(effect, Ephemeral):
                 hosted.feed.ephemeral(effect.topic, effect.frame)
             elif isinstance(effect, Acknowledged):
                 hosted.feed.acknowledged(effect)
-            elif isinstance(effect, Then):
-                if effect.session in sinks:
-                    effect.do()
-            elif (send := sinks.get(effect.session)) is not None:
-                frame = _frame(hosted, said, effect)
-                if fetched:
-                    _say_end_of_scan(frame, fetched)
-                send(encode(frame))
+            elif effect.session in sinks:
+                effect.do()
             said.next += 1
 
 

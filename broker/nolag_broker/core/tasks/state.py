@@ -266,10 +266,11 @@ class TaskState:
             task.effects = 0
 
     def _set_state(self, task: Task, state: str) -> None:
-        by_state = self.by_state
-        del by_state[task.state][task.id]
-        task.state = state
-        by_state[state][task.id] = task
+        if task.state != state:
+            by_state = self.by_state
+            del by_state[task.state][task.id]
+            task.state = state
+            by_state[state][task.id] = task
 
     # -- waiting, delayed, parked
 
