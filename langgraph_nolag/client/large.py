@@ -26,6 +26,8 @@ _READING: Final = frozenset(
         "approval.list",
         "approval.decide",
         "tool.list",
+        "store.get",
+        "store.search",
     }
 )
 """Operations whose answers may hold bodies."""
@@ -167,7 +169,7 @@ def _maps(ok: dict[str, Any]) -> Iterator[Any]:
     yield ok
     for name in ("entry", "approval", "decision"):
         yield ok.get(name)
-    for name in ("entries", "approvals", "tools"):
+    for name in ("entries", "approvals", "tools", "items"):
         yield from ok.get(name, ())
     for info in (ok.get("approval"), *ok.get("approvals", ())):
         if isinstance(info, dict):

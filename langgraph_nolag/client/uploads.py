@@ -183,6 +183,8 @@ def _lane(frame: dict[str, Any]) -> Lane:
     room = frame.get("room")
     if frame["op"].startswith("record."):
         return room, _owner(frame)
+    if frame["op"].startswith("store."):  # a search may be for anything
+        return room, "store"
     for field in ("task", "to", "topic", "type", "approval", "key"):
         if (subject := frame.get(field)) is not None:
             return room, (field, subject)

@@ -107,7 +107,11 @@ class Encoder:
                 break
         return found
 
-    async def _bodies(self, room: str, sequences: list[int]) -> dict[BodyAt, bytes | None]:
+    async def at(self, room: str, sequences: Sequence[int]) -> dict[int, bytes | None]:
+        """The bodies of stored events."""
+        return {found.seq: body for found, body in (await self._bodies(room, sequences)).items()}
+
+    async def _bodies(self, room: str, sequences: Sequence[int]) -> dict[BodyAt, bytes | None]:
         found = {BodyAt(seq): self._cache.get(room, seq) for seq in sequences}
         missing = [at.seq for at, body in found.items() if body is None]
         if missing:

@@ -12,6 +12,7 @@ from ..core.event import Event
 from ..core.room import Room
 from ..core.turn import Caller, Effect, Env, Reply, Then, Turn
 from .fanout import Feed
+from .vectors import Vectors
 
 Call = Callable[["HostedRoom", Env], None]
 """Something the server does in a room, in order with the commands of the room."""
@@ -36,6 +37,7 @@ class HostedRoom:
         self.catch_up = False  # its rows go with the next commit
         self.behind_bytes = 0  # of bodies in the log beyond the rows
         self.waiting_for_rows: list[tuple[int, asyncio.Future[None]]] = []  # until the rows tell everything up to this sequence
+        self.vectors: dict[int, Vectors] = {}  # of items of the store, by their dimensions
         self.alarm: float | None = None  # when the node looks at the room's deadlines at the latest
 
     def collect(self, rows: bool = False) -> Turn:

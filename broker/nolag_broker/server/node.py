@@ -57,7 +57,8 @@ class Node:
     ) -> None:
         self.engine = engine
         cache = BodyCache(settings.body_cache)
-        self._speaker = Speaker(Encoder(engine, cache), cache, self.spawn)
+        self.bodies = Encoder(engine, cache)
+        self._speaker = Speaker(self.bodies, cache, self.spawn)
         self.sinks = self._speaker.sinks
         self._on_failure = on_failure
         self._on_lost = on_lost

@@ -24,6 +24,7 @@ from .log_ops import LOG_OPERATIONS
 from .logs import get_logger, trace
 from .operations import OPERATIONS
 from .sharing import Seat
+from .store_ops import STORE_OPERATIONS
 from .writer import Connection, Writer
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 log = get_logger("session")
 
 MAX_ROOMS: Final = 1000  # of a connection
-ROOM_OPERATIONS: Final = {**LOG_OPERATIONS, **BLOB_OPERATIONS}  # those that are not decided in the core
+ROOM_OPERATIONS: Final = {**LOG_OPERATIONS, **BLOB_OPERATIONS, **STORE_OPERATIONS}  # those that are not decided in the core
 
 
 class Session:
@@ -46,6 +47,7 @@ class Session:
         self.subscriptions: dict[int, Subscription | Seat] = {}
         self.last_heard = 0.0
         self.fetching = 0  # pieces of large values
+        self.searching = 0  # of the store
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._writer = Writer(connection, context.settings.max_send_queue, self._evict)

@@ -31,6 +31,7 @@ TIGHT = Limits(
     grouped=3,
     finished=2,
     history=3,
+    items=4,
     unread=2,
     decided=2,
     retained=2,
@@ -56,8 +57,11 @@ def command(op: str, required: dict[str, Any], **optional: Any) -> Any:
     return st.tuples(st.just(op), st.fixed_dictionaries(required, optional=optional))
 
 
+paths = some(*([space, key] for space in "ab" for key in "kl"), ["a", "b", "k"])
+maybe_number = some(None, None, None, 0)
 streams = some("s1", "s2", "s3")
 tasks, types, bodies, groups = some(*(f"t{n}" for n in range(30))), some("a", "b"), some(b"1", b"2"), some("g1", "g2")
+item = st.tuples(paths, bodies, maybe(ttl=some(5, 60), expected=some(0), vectors=some([1, bytes(4)]))).map(list)
 numbers = st.integers(0, 7)
 skills = st.lists(some("x", "y"), unique=True, max_size=2)
 seconds = some(0, 1, 5, 40)
@@ -135,6 +139,8 @@ steps = st.one_of(
     *[command("inbox.ack", {"messages": some(list(range(1, 500)), list(range(1, 500, 2)))})] * 2,
     command("blackboard.set", {"key": some("b1", "b2"), "body": bodies}, expected=st.integers(0, 3), mid=some("m1", "m2")),
     command("blackboard.delete", {"key": some("b1", "b2")}, expected=st.integers(0, 3)),
+    *[command("store.write", {}, puts=st.lists(item, max_size=2), deletes=st.lists(st.tuples(paths, maybe_number).map(list), max_size=2))] * 3,
+    *[command("store.get", {"paths": st.lists(paths, max_size=2)}, refresh=some(False))] * 2,
     command("approval.request", {"approval": some("p1", "p2", "p3"), **approving}, **approval_options),
     *[
         command(
@@ -193,6 +199,8 @@ class Play:
             self.ask(self.agents["w"], f"stream.{op}", {"stream": "s1", **fields})
         self.ask(self.agents["p"], "task.dispatch", {"task": "t0", "type": "a", "body": b"dies", "group": "g1"})
         self.ask(self.agents["w"], "task.fail", {"which": 0, "error": {"type": "E"}, "retry": False})
+        self.ask(self.agents["p"], "store.write", {"puts": [[["a", "k"], b"1", {"ttl": 60}]]})
+        self.ask(self.agents["p"], "store.get", {"paths": [["a", "k"], ["a", "l"]]})
         often = {"schedule": "s1", "cron": "* * * * *", "type": "a", "body": b"1", "overlap": "skip"}
         self.ask(self.agents["p"], "schedule.set", often)
 
@@ -290,6 +298,8 @@ def test_what_is_still_answered_outlives_a_trim_at_any_moment(make_driver: Calla
             ("inbox.open", {}),
             ("blackboard.list", {}),
             *[("blackboard.history", {"key": key}) for key in ("b1", "b2")],
+            *[("store.get", {"paths": [[space, key]]}) for space in "ab" for key in "kl"],
+            ("store.get", {"paths": [["a", "b", "k"]]}),
             ("approval.list", {"states": ["pending", "decided"]}),
             *[("approval.get", {"approval": approval}) for approval in ("p1", "p2", "p3")],
             ("tool.list", {}),
