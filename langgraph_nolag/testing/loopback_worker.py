@@ -1,8 +1,9 @@
 """Graphs over a room whose only worker is this process: for tests of graphs that no other process could import.
 
 A graph that is made inside a function, of local classes and closures, can't be served elsewhere. Here the worker serves the very graph
-object, so it can; all else is real. Every node's input, configuration and outcome is encoded, goes through a broker, and is decoded, so a
-test finds what would not survive that: state that can't be serialised, objects that are shared by identity, context variables.
+object, so it can, and async bodies run on the loop that runs the graph, where a test's fixtures live. All else is real: every node's
+input, configuration and outcome is encoded, goes through a broker, and is decoded, so a test finds what would not survive that: state
+that can't be serialised, objects that are shared by identity, context variables.
 
     with LocalBroker() as broker, Loopback(broker.room("test")) as loopback:
         remote = loopback.distribute(graph)
@@ -11,10 +12,12 @@ test finds what would not survive that: state that can't be serialised, objects 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -58,7 +61,7 @@ class Loopback:
         self._link, self._worker = (connection.link(room.name, RoomLink).hold() for connection in self._connections)
         self._capabilities = list(capabilities)
         self._bodies: dict[str, Body] = {}
-        self._serving = NodeServing(self._bodies, SLOTS)
+        self._serving = _Serving(self._bodies, SLOTS)
         self._numbers = itertools.count(1)
 
     def distribute(
@@ -85,7 +88,7 @@ class Loopback:
         self._bodies.update((body.type, body) for body in served)
         self._serving.offer(self._worker, [body.type for body in served], self._capabilities)
         changed = {name: value for name, value in (("checkpointer", checkpointer), ("store", store)) if value is not None}
-        return spread(LoopbackGraph, Distribution(self._link, name, graph), codec, pools, local, changed)
+        return spread(LoopbackGraph, Here(self._link, name, graph, loops=self._serving.loops), codec, pools, local, changed)
 
     @contextmanager
     def every_graph(self) -> Iterator[None]:
@@ -116,6 +119,28 @@ class Loopback:
         self.close()
 
 
+class _Serving(NodeServing):
+    """Runs async bodies on the loop that runs their graph."""
+
+    def __init__(self, bodies: Mapping[str, Body], slots: int) -> None:
+        super().__init__(bodies, slots)
+        self.loops: dict[str, asyncio.AbstractEventLoop] = {}  # by graph
+
+    def loop_of(self, body: Body) -> asyncio.AbstractEventLoop:
+        return self.loops.get(body.graph) or super().loop_of(body)
+
+
+@dataclass(frozen=True, slots=True)
+class Here(Distribution):
+    """A distribution over this process.
+
+    Attributes:
+        loops: where graphs run, by name.
+    """
+
+    loops: dict[str, asyncio.AbstractEventLoop] = field(default_factory=dict)
+
+
 class LoopbackGraph(DistributedGraph):
     """A distributed graph that is an ordinary one inside a remote node: there a worker would have it as its module made it."""
 
@@ -126,6 +151,8 @@ class LoopbackGraph(DistributedGraph):
             yield from super().stream(input, config, **kwargs)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        assert isinstance(self.distribution, Here)
+        self.distribution.loops[self.distribution.name] = asyncio.get_running_loop()
         chunks = undistributed(self).astream(input, config, **kwargs) if _on_worker() else super().astream(input, config, **kwargs)
         async with aclosing(chunks):  # type: ignore[type-var]
             async for chunk in chunks:

@@ -13,6 +13,7 @@ from langchain_core.runnables.config import set_config_context
 from langgraph.errors import GraphInterrupt
 
 from ...client.cause import cause
+from ...client.io import hand_back
 from ...client.link import RoomLink
 from ...client.offer import Assigned
 from ...errors import NoLagError
@@ -77,7 +78,7 @@ class Attempt:
         if self._channel is not None:
             self._channel.close(ExecutionLost(f"node {self._node!r}: {reason}"))
         if self._loop is not None and self._running is not None:
-            self._loop.call_soon_threadsafe(self._running.cancel)
+            hand_back(self._loop, self._running.cancel)
 
     # --- the body -------------------------------------------------------------------------------------------
 

@@ -92,7 +92,11 @@ class NodeServing:
             return
         attempt = Attempt(task.offer.link, body.graph, body.node, body.runnable, body.codec, task, self._finished)
         self._attempts[task] = attempt
-        attempt.start(self._threads, self._loop.loop)
+        attempt.start(self._threads, self.loop_of(body))
+
+    def loop_of(self, body: Body) -> asyncio.AbstractEventLoop:
+        """Where this body runs, if it is async."""
+        return self._loop.loop
 
     def _on_tell(self, task: Assigned, frame: bytes) -> None:
         if (attempt := self._attempts.get(task)) is not None:

@@ -75,13 +75,28 @@ def test_local_classes_and_closures(loopback: Loopback, broker: LocalBroker) -> 
         distribute(graph, broker.room("elsewhere"))
 
 
-async def test_where_bodies_run(loopback: Loopback, thread: dict[str, Any]) -> None:
-    here = asyncio.get_running_loop(), threading.get_ident()
+async def test_where_bodies_run(loopback: Loopback) -> None:
+    """Async ones on the loop that runs the graph, as in process, so that they may use what lives on it. Sync ones on threads."""
+    go = asyncio.Event()
+    here = asyncio.get_running_loop()
+    inside: Any = one(lambda state: {"log": [3]}, "inside")
+    inside.checkpointer = None
 
-    async def body(state: Log) -> Log:
-        return {"log": [remote(), (asyncio.get_running_loop(), threading.get_ident()) == here]}
+    async def wait(state: Log) -> Log:
+        asyncio.get_running_loop().call_soon(go.set)
+        await go.wait()
+        await inside.ainvoke({"log": []})
+        return {"log": [remote(), asyncio.get_running_loop() is here]}
 
-    assert await loopback.distribute(one(body)).ainvoke({"log": []}, thread, durability="sync") == {"log": [True, False]}
+    def block(state: Log) -> Log:
+        return {"log": [threading.current_thread().name.partition("_")[0]]}
+
+    builder = StateGraph(Log).add_node(wait).add_node(block).add_edge(START, "wait").add_edge("wait", "block")
+    made: Any = loopback.distribute(builder.compile())
+    assert await made.ainvoke({"log": []}) == {"log": [True, True, "asyncio"]}
+    assert await asyncio.to_thread(loopback.distribute(one(block)).invoke, {"log": []}, {"configurable": {"thread_id": "1"}}) == {
+        "log": ["nolag-body"]
+    }
 
 
 def test_what_does_not_survive_the_wire_is_found(loopback: Loopback, thread: dict[str, Any]) -> None:
