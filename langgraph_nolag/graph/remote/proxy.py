@@ -270,7 +270,7 @@ class RemoteNode(StandIn):
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         self.place.link.connection.io.check_may_block()
         items: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        execution = Execution(self.place, input, ensure_config(config), SYNC, items.put, blocking=True)
+        execution = Execution(self.place, input, config or ensure_config(), SYNC, items.put, blocking=True)
         try:
             while True:
                 what, item = items.get()
@@ -295,7 +295,7 @@ class RemoteNode(StandIn):
             hand_back(loop, items.put_nowait, item)
 
         answering: set[asyncio.Task[None]] = set()
-        execution = Execution(self.place, input, ensure_config(config), ASYNC, put, blocking=False)
+        execution = Execution(self.place, input, config or ensure_config(), ASYNC, put, blocking=False)
         try:
             while True:
                 what, item = await items.get()

@@ -1,0 +1,96 @@
+"""What a parity case is: a graph, and what is done with it in one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from langgraph.pregel import Pregel
+
+MODES: Final = ("values", "updates", "custom", "messages", "tasks", "checkpoints", "tools")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run the thread with options of its own: `interrupt_before`, `durability`, …"""
+
+    input: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Run the thread with a resume map: answers by the value of the interrupt they are for."""
+
+    by_value: Mapping[Any, Any]
+
+
+@dataclass(frozen=True)
+class Update:
+    """`update_state` where the thread is."""
+
+    values: Any
+    as_node: str | None = None
+
+
+@dataclass(frozen=True)
+class BackTo:
+    """Go back to the latest checkpoint before `node`; the next step starts from there."""
+
+    node: str
+
+
+@dataclass(frozen=True)
+class Events:
+    """Run the thread through `astream_events`, version 2."""
+
+    input: Any
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Run the thread with a tracer, and look at its tree of runs."""
+
+    input: Any
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case.
+
+    Attributes:
+        name: of the test.
+        graph: the compiled graph or entrypoint. It has no saver; the harness gives it one.
+        steps: inputs, or the classes above, one after the other in one thread.
+        how: which of LangGraph's two interfaces it is run through.
+        modes: what is streamed.
+        subgraphs: whether sub-graphs are streamed too.
+        ordered: False where nodes run side by side: then events are compared, not their order.
+        saver: False: without a checkpointer.
+        config, options: of every run. An option may be a function that makes its value, anew for each side.
+        distribution: options of `distribute`.
+        remote: False where no body leaves this process.
+    """
+
+    name: str
+    graph: Pregel[Any, Any, Any, Any]
+    steps: Sequence[Any]
+    how: Collection[str] = ("sync", "async")
+    modes: Sequence[str] = MODES
+    subgraphs: bool = True
+    ordered: bool = True
+    saver: bool = True
+    config: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    distribution: Mapping[str, Any] = field(default_factory=dict)
+    remote: bool = True
+
+
+def case(name: str, graph: Any, *steps: Any, **more: Any) -> Case:
+    return Case(name, graph, steps, **more)
+
+
+SYNC: Final = ("sync",)
+ASYNC: Final = ("async",)
+Make = Callable[[], Any]

@@ -1,0 +1,152 @@
+"""Plays a case on a graph, and writes down all that can be seen of it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+from langchain_core.tracers.base import BaseTracer
+from langgraph.types import Command
+
+from .case import Answers, BackTo, Case, Events, Run, Traced, Update
+from .plain import Plain
+
+NOBODY: Final = str(uuid.UUID(int=0))  # LangGraph's task for what no task wrote
+
+
+class Player:
+    """One run of a case. What it sees is in `seen`: pairs of a kind and a plain value, in order."""
+
+    def __init__(self, case: Case, graph: Any, how: str) -> None:
+        self.case = case
+        self.graph = graph
+        self.how = how
+        self.plain = Plain(numbered=case.ordered)
+        self.seen: list[tuple[str, Any]] = []
+        self.thread = {"thread_id": str(uuid.uuid4())}
+        self.options = {name: value() if callable(value) else value for name, value in case.options.items()}
+
+    async def play(self) -> list[tuple[str, Any]]:
+        async with asyncio.timeout(60):
+            at = dict(self.thread)
+            for step in self.case.steps:
+                at = await self._step(step, at)
+            if self.case.saver:
+                await self._state()
+        return self.seen
+
+    def _say(self, kind: str, value: Any) -> None:
+        self.seen.append((kind, self.plain(value)))
+
+    def _config(self, at: Mapping[str, Any]) -> dict[str, Any]:
+        given = self.case.config
+        return {**given, "configurable": {**given.get("configurable", {}), **at}}
+
+    async def _step(self, step: Any, at: dict[str, Any]) -> dict[str, Any]:
+        """Do it; returns where the next one starts."""
+        config = self._config(at)
+        if isinstance(step, Update):
+            updated = await self._do("update_state", config, step.values, as_node=step.as_node)
+            self._say("updated", updated)
+            return dict(self.thread)
+        if isinstance(step, BackTo):
+            history = await self._history(self._config(self.thread))
+            return dict(next(state for state in history if step.node in state.next).config["configurable"])
+        if isinstance(step, Events):
+            await self._events(step.input, config)
+        elif isinstance(step, Traced):
+            tree = _Tree()
+            await self._stream(Run(step.input), {**config, "callbacks": [tree]})
+            self._say("runs", tree.roots)
+        else:
+            if isinstance(step, Answers):
+                state = await self._do("get_state", config)
+                step = Command(resume={asked.id: step.by_value[asked.value] for asked in state.interrupts})
+            await self._stream(step if isinstance(step, Run) else Run(step), config)
+        return dict(self.thread)
+
+    async def _stream(self, run: Run, config: Any) -> None:
+        case = self.case
+        options: dict[str, Any] = {"stream_mode": list(case.modes), "subgraphs": case.subgraphs, **self.options, **run.options}
+        if case.saver:
+            options = {"durability": "sync", **options}
+        found: list[Any] = []
+
+        def sync() -> None:
+            found.extend(map(self.plain, self.graph.stream(run.input, config, **options)))
+
+        try:
+            if self.how == "sync":
+                await asyncio.to_thread(sync)
+            else:
+                async for chunk in self.graph.astream(run.input, config, **options):
+                    found.append(self.plain(chunk))  # noqa: PERF401 - what came before an error counts
+        except Exception as error:
+            found.append(["raised", self.plain(error)])
+        self.seen.append(("stream", found if case.ordered else sorted(found, key=repr)))
+
+    async def _events(self, value: Any, config: Any) -> None:
+        options = {**self.options, **({"durability": "sync"} if self.case.saver else {})}
+        found = []
+        try:
+            async for event in self.graph.astream_events(value, config, version="v2", **options):
+                found.append(self.plain(event))  # noqa: PERF401
+        except Exception as error:
+            found.append(["raised", self.plain(error)])
+        self.seen.append(("events", found if self.case.ordered else sorted(found, key=repr)))
+
+    async def _do(self, what: str, *args: Any, **named: Any) -> Any:
+        if self.how == "sync":
+            return await asyncio.to_thread(lambda: getattr(self.graph, what)(*args, **named))
+        return await getattr(self.graph, "a" + what)(*args, **named)
+
+    async def _history(self, config: Any) -> list[Any]:
+        if self.how == "sync":
+            return await asyncio.to_thread(lambda: list(self.graph.get_state_history(config)))
+        return [state async for state in self.graph.aget_state_history(config)]
+
+    async def _state(self) -> None:
+        config = self._config(self.thread)
+        try:
+            self._say("state", await self._do("get_state", config, subgraphs=True))
+            for state in await self._history(config):
+                self._say("history", state)
+        except Exception as error:
+            self._say("no state", error)
+        kept = await asyncio.to_thread(lambda: list(self.graph.checkpointer.list({"configurable": self.thread})))
+        found = []
+        for entry in sorted(kept, key=lambda entry: entry.checkpoint["id"]):
+            # Our saver removes an unaddressed answer once a task has taken it; the in-memory one keeps it, and may give it again.
+            writes = [self.plain(write) for write in entry.pending_writes or () if write[:2] != (NOBODY, "__resume__")]
+            namespace = entry.config["configurable"]["checkpoint_ns"]
+            found.append([self.plain([namespace, entry.checkpoint, entry.metadata, entry.parent_config]), sorted(writes, key=repr)])
+        self.seen.append(("checkpoints", found if self.case.ordered else sorted(found, key=repr)))
+
+
+class _Tree(BaseTracer):
+    """The tree of runs that a tracer sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.roots: list[Any] = []
+
+    def _persist_run(self, run: Any) -> None:
+        self.roots.append(self._shape(run))
+
+    def _shape(self, run: Any) -> Any:
+        metadata = (run.extra or {}).get("metadata", {})
+        events = [event["name"] for event in run.events]
+        children = [self._shape(child) for child in run.child_runs]
+        return [
+            run.name,
+            run.run_type,
+            run.inputs,
+            run.outputs,
+            run.error and run.error.splitlines()[0],
+            run.tags,
+            metadata,
+            events,
+            children,
+        ]

@@ -1,0 +1,4 @@
+from parity.cases import control
+from parity.compare import parity
+
+test_control = parity(control)

@@ -1,0 +1,4 @@
+from parity.cases import subgraphs
+from parity.compare import parity
+
+test_subgraphs = parity(subgraphs)

@@ -1,0 +1,4 @@
+from parity.cases import values
+from parity.compare import parity
+
+test_values = parity(values)
