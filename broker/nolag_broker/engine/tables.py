@@ -26,7 +26,7 @@ SCHEMAS: Final = tuple(
 )  # each makes the next version of the one before
 VERSION: Final = len(SCHEMAS)  # kept in `PRAGMA user_version`
 PAGE: Final = 16 << 10  # bytes; a row of the log is long: with SQLite's 4 KiB the same took 2 µs of CPU more a task, p99 a fifth more
-COPIED_BACK: Final = 2 << 20  # bytes of the write-ahead log; a commit waits meanwhile, 10 to 15 ms (33 with 16 MiB)
+COPIED_BACK: Final = 1 << 20  # bytes of the write-ahead log; a commit waits meanwhile: twice as long with 2 MiB, which saves nothing
 
 
 class Tables:
