@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from .contenders import CONTENDERS
+from .contenders import ALL
 from .round_trip import Figure, Sample, Samples
 from .shapes import SHAPES
 
 
-def round_trips(samples: Samples) -> str:
-    """A table a shape: medians with min-max, and our ratio to each of the others."""
+def round_trips(samples: Samples, what: str = "task") -> str:
+    """A table a shape: medians with min-max, and the ratio of the first contender to each of the others."""
     contenders = list(dict.fromkeys(key for key, _ in samples))
     lines = []
     for name, shape in SHAPES.items():
+        ours = samples.get((contenders[0], name))
+        if ours is None and not any(shape == name for _, shape in samples):
+            continue
         lines += [f"### {shape.title.capitalize()}", ""]
-        lines += ["| | durability | tasks/s | ours is | p50, ms | p99, ms | server CPU, µs a task |", "|---|---|---|---|---|---|---|"]
-        ours = samples.get(("nolag", name))
+        lines += [f"| | durability | {what}s/s | ours is | p50, ms | p99, ms | server CPU, µs a {what} |", "|---|---|---|---|---|---|---|"]
         for key in contenders:
             if (found := samples.get((key, name))) is not None:
-                ratio = f"{_median(ours, 'rate') / _median(found, 'rate'):.2f}×" if ours and key != "nolag" else ""
-                cells = [CONTENDERS[key].name, CONTENDERS[key].durability, _cell(found, "rate", 0), ratio]
+                ratio = f"{_median(ours, 'rate') / _median(found, 'rate'):.2f}×" if ours and key != contenders[0] else ""
+                cells = [ALL[key].name, ALL[key].durability, _cell(found, "rate", 0), ratio]
                 cells += [_cell(found, "p50", 2), _cell(found, "p99", 2), _cell(found, "cpu", 0)]
                 lines.append(f"| {' | '.join(cells)} |")
         lines.append("")

@@ -6,17 +6,17 @@ import asyncio
 import json
 import sys
 
-from .contenders import CONTENDERS
+from .contenders import ALL
 from .shapes import SHAPES, drive
 
 
 def main() -> None:
     role, contender, address, *rest = sys.argv[1:]
     if role == "worker":
-        asyncio.run(CONTENDERS[contender].work(address, lambda: print("ready", flush=True)))
+        asyncio.run(ALL[contender].work(address, lambda: print("ready", flush=True)))
     else:
         shape, seconds = rest
-        print(json.dumps(asyncio.run(drive(CONTENDERS[contender], address, SHAPES[shape], float(seconds)))))
+        print(json.dumps(asyncio.run(drive(ALL[contender], address, SHAPES[shape], float(seconds)))))
 
 
 if __name__ == "__main__":

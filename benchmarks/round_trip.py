@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from .contenders import CONTENDERS
+from .contenders import ALL
 from .contenders.base import process, wait_for_line
 from .machine import fdatasync_ms
 from .shapes import SHAPES
@@ -56,14 +56,14 @@ def measure(contenders: list[str], rounds: int, seconds: float, folder: Path, sa
             syncs.append(fdatasync_ms(place))
             for shape, sample in _turn(key, seconds, place):
                 samples.setdefault((key, shape), []).append(sample)
-                title = f"round {number + 1}: {CONTENDERS[key].name}, {SHAPES[shape].title}"
-                say(f"{title}: {sample.rate:,.0f} tasks/s, p50 {sample.p50:.2f} ms")
+                title = f"round {number + 1}: {ALL[key].name}, {SHAPES[shape].title}"
+                say(f"{title}: {sample.rate:,.0f}/s, p50 {sample.p50:.2f} ms")
             shutil.rmtree(place)
     return samples, Figure.of(syncs)
 
 
 def _turn(key: str, seconds: float, place: Path) -> list[tuple[str, Sample]]:
-    contender = CONTENDERS[key]
+    contender = ALL[key]
     with ExitStack() as stack:
         server = stack.enter_context(contender.server(place))
         log = place / "worker.log"

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from . import cold_start, commits, finished, idle, remote_node, round_trip
-from .contenders import CONTENDERS
+from .contenders import ALL, CONTENDERS, TOOL_CALLS
 from .machine import describe
 from .report import figure, milliseconds, percentiles, round_trips, table
 
-PARTS = ("round_trip", "cold_start", "remote_node", "idle", "finished", "commits")
+PARTS = ("round_trip", "tool_calls", "cold_start", "remote_node", "idle", "finished", "commits")
 
 
 def main() -> None:
@@ -44,7 +44,11 @@ def main() -> None:
     ahead = " Every process of the benchmark had real-time priority (SCHED_RR)." if options.ahead else ""
     report = ["# Measured", "", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {describe()}.{ahead}", ""]
     if "round_trip" in parts:
-        report += _round_trip(options.only, options.rounds, options.seconds, folder)
+        work = "1 KiB payload: dispatch, claim, complete, result at the dispatcher. One server, one worker and one dispatcher process each,"
+        report += _in_turn("Durable task round trip", work, "task", options.only, options.rounds, options.seconds, folder)
+    if "tool_calls" in parts:
+        work = "1 KiB of text to a tool that says it again, in another process. Ours goes through the broker and is stored,"
+        report += _in_turn("Remote tool call", work, "call", list(TOOL_CALLS), options.rounds, options.seconds, folder)
     if "cold_start" in parts:
         report += ["## Cold start", "", milliseconds(cold_start.measure(folder, times=5), "what is started")]
     if "remote_node" in parts:
@@ -73,19 +77,19 @@ def main() -> None:
     shutil.rmtree(folder)
 
 
-def _round_trip(keys: list[str], rounds: int, seconds: float, folder: Path) -> list[str]:
-    left_out = {key: missing for key in keys if (missing := CONTENDERS[key].missing())}
+def _in_turn(title: str, work: str, what: str, keys: list[str], rounds: int, seconds: float, folder: Path) -> list[str]:
+    left_out = {key: missing for key in keys if (missing := ALL[key].missing())}
     present = [key for key in keys if key not in left_out]
     samples, sync = round_trip.measure(present, rounds, seconds, folder, lambda line: print(line, flush=True))
     return [
-        "## Durable task round trip",
+        f"## {title}",
         "",
-        "1 KiB payload: dispatch, claim, complete, result at the dispatcher. One server, one worker and one dispatcher process each,",
+        work,
         f"in turn, {rounds} rounds of {seconds:g} s; medians with (min-max). One fdatasync of 4 KiB took {figure(sync, 2)} ms meanwhile.",
-        f"Versions: {'; '.join(dict.fromkeys(CONTENDERS[key].version() for key in present))}.",
-        *(f"Left out: {CONTENDERS[key].name}, there is no {missing}." for key, missing in left_out.items()),
+        f"Versions: {'; '.join(dict.fromkeys(ALL[key].version() for key in present))}.",
+        *(f"Left out: {ALL[key].name}, there is no {missing}." for key, missing in left_out.items()),
         "",
-        round_trips(samples),
+        round_trips(samples, what),
     ]
 
 

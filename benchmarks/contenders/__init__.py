@@ -1,11 +1,13 @@
-"""All contenders, in the order of the table; the first is the one the others are compared with."""
+"""All contenders, in the order of their tables; the first of a table is the one the others are compared with."""
 
 from __future__ import annotations
 
 from .base import Contender
 from .celery_redis import Celery
+from .mcp_http import Mcp, McpAdapters
 from .nats_jetstream import Nats
 from .nolag import NoLag
+from .nolag_tools import NoLagTool
 
 CONTENDERS: dict[str, Contender] = {
     "nolag": NoLag(),
@@ -13,3 +15,12 @@ CONTENDERS: dict[str, Contender] = {
     "nats_sync": Nats("NATS JetStream, sync always", "fsync before every acknowledgement", "always"),
     "celery": Celery(),
 }
+
+TOOL_CALLS: dict[str, Contender] = {
+    "tool": NoLagTool("langgraph-nolag, by name", proxy=False),
+    "proxy": NoLagTool("langgraph-nolag, as a LangChain tool", proxy=True),
+    "mcp": Mcp(),
+    "mcp_adapters": McpAdapters(),
+}
+
+ALL = {**CONTENDERS, **TOOL_CALLS}

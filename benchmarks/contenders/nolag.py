@@ -37,7 +37,7 @@ class NoLag(Contender):
         async def echo(task: Any) -> bytes:
             return bytes(task.payload)
 
-        async with _connect(address) as client:
+        async with connected(address) as client:
             room = await client.join("bench", capabilities=["echo"], max_concurrency=100)
             async with room.handoff.serve(echo, capabilities=["echo"], concurrency=100):
                 ready()
@@ -45,7 +45,7 @@ class NoLag(Contender):
 
     @contextlib.asynccontextmanager
     async def client(self, address: str) -> AsyncIterator[RoundTrip]:
-        async with _connect(address) as client:
+        async with connected(address) as client:
             room = await client.join("bench")
 
             async def round_trip(payload: bytes) -> bytes:
@@ -55,7 +55,7 @@ class NoLag(Contender):
             yield round_trip
 
 
-def _connect(credentials: str) -> Any:
+def connected(credentials: str) -> Any:
     from langgraph_nolag import connect
 
     found = json.loads(Path(credentials).read_text())
