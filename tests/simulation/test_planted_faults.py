@@ -13,7 +13,6 @@ from langgraph_nolag.testing.simulation.world import simulate
 from nolag_broker.core.blackboard import Blackboard
 from nolag_broker.core.commands.streams import StreamFollow
 from nolag_broker.core.messages.groups import Group
-from nolag_broker.core.records import Records
 from nolag_broker.core.requests import Requests
 from nolag_broker.core.streams.reading import StreamReading
 from nolag_broker.core.streams.stream import Stream
@@ -52,7 +51,7 @@ def no_token_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_lease_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Records, "_check_lease", lambda self, id, token, caller: None)
+    monkeypatch.setattr(Tasks, "check_lease", lambda self, lease, caller: None)
 
 
 def skipped_event(monkeypatch: pytest.MonkeyPatch) -> None:
