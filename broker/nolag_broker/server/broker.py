@@ -78,7 +78,8 @@ class Broker:
             key = new_key() if settings.engine == "memory" else load_key(settings.path / KEY_FILE)
             revocations = Revocations()
             await load_revocations(self._engine, revocations)
-            node = Node(self._engine, settings, on_failure=self._failed, on_lost=lambda room: self._context.sessions.close_lost(room))
+            sessions = Sessions(2 * settings.heartbeat + PATIENCE, revocations)
+            node = Node(self._engine, settings, on_failure=self._failed, on_lost=sessions.close_lost, on_absent=sessions.leave_absent)
             self._context = Context(
                 settings=settings,
                 node=node,
@@ -86,7 +87,7 @@ class Broker:
                 inside=Inside(node),
                 authority=Authority(key, revocations),
                 revocations=revocations,
-                sessions=Sessions(2 * settings.heartbeat + PATIENCE, revocations),
+                sessions=sessions,
                 open_rooms=is_loopback(settings.host) if settings.open_rooms is None else settings.open_rooms,
             )
             self._transport = Transport(settings, self._serve, self._health)

@@ -45,6 +45,7 @@ class Node:
     Args:
         on_failure: called once, when storage failed: nothing is accepted any more and the broker has to stop.
         on_lost: called with the name of a room that was thrown away: who is in it has to join again.
+        on_absent: called with the name of a room that there is not, and the sessions that asked for it: they are not in it.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Node:
         *,
         on_failure: Callable[[BaseException], None],
         on_lost: Callable[[str], None],
+        on_absent: Callable[[str, set[str]], None],
     ) -> None:
         self.engine = engine
         cache = BodyCache(settings.body_cache)
@@ -62,6 +64,7 @@ class Node:
         self.sinks = self._speaker.sinks
         self._on_failure = on_failure
         self._on_lost = on_lost
+        self._on_absent = on_absent
         self._limits = Limits(
             lease=settings.lease,
             disconnect_grace=settings.disconnect_grace,
@@ -180,8 +183,10 @@ class Node:
         image = await self.engine.load(hosted.name)
         if image is None:
             if not any(may_open for _, _, _, may_open in hosted.inbox):
+                asked = {caller.session for _, caller, _, _ in hosted.inbox}
                 self._refuse(hosted, Refusal("room_not_found", f"there is no room {hosted.name!r}, and this token can't open one"))
                 del self._rooms[hosted.name]
+                self._on_absent(hosted.name, asked)
                 return
             await self.engine.create(hosted.name, secrets.token_hex(8))
             image = await self.engine.load(hosted.name)

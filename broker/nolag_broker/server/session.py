@@ -176,6 +176,12 @@ class Session:
         self._may_open[room] = may_open = self.context.may_open(self.identity, room)
         return may_open
 
+    def leave(self, room: str) -> None:
+        """It has nothing in this room any more, and what it may do there is asked again."""
+        self.rooms.discard(room)
+        self._may_open.pop(room, None)
+        self.subscriptions = {number: taken for number, taken in self.subscriptions.items() if taken.view.room != room}
+
     def _check_bodies(self, body: Any, puts: Any) -> None:
         bodies = [body, *(part for put in (puts if type(puts) is list else ()) if type(put) is list for part in put)]
         if any(type(body) is bytes and len(body) > self._max_body for body in bodies):

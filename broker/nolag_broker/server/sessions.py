@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ..wire.codes import Closes
@@ -58,6 +58,12 @@ class Sessions:
         for session in self:
             if room in session.rooms:
                 session.close(Closes.GOING_AWAY)
+
+    def leave_absent(self, room: str, sessions: Iterable[str]) -> None:
+        """There is no such room: what these sessions asked for there was refused."""
+        for id in sessions:
+            if (session := self._by_id.get(id)) is not None:
+                session.leave(room)
 
     def close_revoked(self) -> None:
         for session in self:

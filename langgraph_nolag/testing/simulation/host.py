@@ -139,8 +139,9 @@ class _Life:
         self._host = host
         settings, authority = host.settings, TrustingAuthority()
         revocations = Revocations()
+        sessions = Sessions(2 * settings.heartbeat + PATIENCE, revocations)
         self.node = node = node_type(
-            engine, settings, on_failure=self._failed, on_lost=lambda room: self._context.sessions.close_lost(room)
+            engine, settings, on_failure=self._failed, on_lost=sessions.close_lost, on_absent=sessions.leave_absent
         )
         node.moment = moment
         node.spawn(wake_rooms(node))
@@ -152,7 +153,7 @@ class _Life:
             inside=Inside(node),
             authority=authority,
             revocations=revocations,
-            sessions=Sessions(2 * settings.heartbeat + PATIENCE, revocations),
+            sessions=sessions,
             open_rooms=True,
         )
         unloading = Unloading(node, self._context.sessions, settings.unload_after)

@@ -166,6 +166,21 @@ async def test_closed_rooms_are_opened_by_admins_only(start: Start) -> None:
     await client.call("room.join", "by-use")
 
 
+async def test_what_is_refused_for_want_of_a_room_takes_up_nothing(start: Start) -> None:
+    broker = await start(open_rooms=False)
+    client, admin = await broker.client(), await broker.admin()
+    for some in range(3):  # together more than a connection can be in
+        asked = [client.request("log.subscribe", f"absent-{some}-{number}", sub=number) for number in range(400)]
+        await client.send([frame for frame, _ in asked])
+        assert {(await answer)["err"]["code"] for _, answer in asked} == {"room_not_found"}
+    for fields in ({"sub": 0}, {"sub": 1, "group": "g"}):
+        assert (await client.refused("log.subscribe", "r", **fields))["code"] == "room_not_found"
+    await admin.call("room.create", None, name="r")
+    for fields in ({"sub": 0}, {"sub": 1, "group": "g"}):
+        await client.call("log.subscribe", "r", **fields)
+    assert (await client.refused("log.subscribe", "r", sub=0))["code"] == "subscription_conflict"
+
+
 async def test_an_operation_that_is_not_granted(broker: Harness) -> None:
     client = await broker.member(token=broker.broker.mint("ana", [{"room": "r", "topics": ["a/**"], "verbs": ["dispatch"]}]))
     await client.call("task.dispatch", task="t", type="a/b", body=b"")
