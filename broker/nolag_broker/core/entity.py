@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+SEPARATOR: Final = "\x1f"  # between the names in a key; in no name
 
 
 class Entity:

@@ -15,9 +15,8 @@ import msgpack
 from ..wire.codec import pack
 from ..wire.codes import Refusal
 from .commands.rooms import PresenceList, PresenceUpdate, RoomInfo, RoomJoin, RoomLeave
-from .entity import Entity
+from .entity import SEPARATOR, Entity
 from .event import Event
-from .tasks.finished import SEPARATOR
 from .tasks.matching import Offer
 from .tasks.task import Holder, Task
 from .timers import Timer

@@ -13,8 +13,8 @@ import msgpack
 
 from ..wire.codec import pack
 from ..wire.codes import Refusal
+from .entity import SEPARATOR
 from .event import Event
-from .tasks.finished import SEPARATOR
 
 if TYPE_CHECKING:
     from .room import Room

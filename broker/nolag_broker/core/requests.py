@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from ..wire.codec import pack
-from .entity import Entity
-from .tasks.finished import SEPARATOR
+from .entity import SEPARATOR, Entity
 from .turn import Caller
 
 if TYPE_CHECKING:

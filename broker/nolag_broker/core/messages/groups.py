@@ -16,8 +16,7 @@ import msgpack
 from ...wire.codec import pack
 from ...wire.codes import Refusal
 from ..commands.messages import GroupAck
-from ..entity import Entity
-from ..tasks.finished import SEPARATOR
+from ..entity import SEPARATOR, Entity
 from ..turn import Acknowledged, Caller, GroupKey
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from ...wire.blobs import BLOB
 from ...wire.codec import pack
 from ...wire.codes import Refusal
 from ..commands.serving import EffectGet, EffectPut
+from ..entity import SEPARATOR
 from ..event import Event
 from ..turn import Caller
-from .finished import SEPARATOR
 from .task import Task
 
 if TYPE_CHECKING:

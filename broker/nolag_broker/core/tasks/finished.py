@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING
 import msgpack
 
 from ...wire.codec import pack
-from ..entity import Entity
+from ..entity import SEPARATOR, Entity
 from .task import COMPLETED, Holder, Task
 
 if TYPE_CHECKING:
     from ..room import Room
-
-SEPARATOR = "\x1f"  # in no name
 
 
 class Grouped(Entity):
