@@ -32,7 +32,7 @@ class ApprovalRequest(Command):
     parent: Sequence | None = None
 
 
-def _read_approval(value: Any, field: str) -> ApprovalRequest:
+def read_request(value: Any, field: str) -> ApprovalRequest:
     if type(value) is not dict:
         refuse(field, "a list of the fields of approval.request")
     return build(ApprovalRequest, value)

@@ -149,10 +149,10 @@ def listed(read_item: Reader, limit: int = MAX_LIST) -> Reader:
 def read_name_set(value: Any, field: str) -> frozenset[str]:
     if type(value) is not list or len(value) > MAX_SET:
         refuse(field, f"a list of at most {MAX_SET} names")
-    return frozenset([read_name(item, field) for item in value]) if value else _NONE
+    return frozenset([read_name(item, field) for item in value]) if value else EMPTY
 
 
-_NONE: Final[frozenset[str]] = frozenset()
+EMPTY: Final[frozenset[str]] = frozenset()
 
 
 def read_lease(value: Any, field: str) -> tuple[str, int]:
@@ -254,8 +254,6 @@ Names = Annotated[tuple[str, ...], listed(read_name)]
 Sequence = Annotated[int, _token]
 Sequences = Annotated[tuple[int, ...], listed(_token)]
 Token = Annotated[int, _token]
+Lease = Annotated[tuple[str, int], read_lease]
 Limit = Annotated[int, integer(1, MAX_LIST)]
-
-
 Slots = Annotated[int, integer(1, 10_000)]
-EMPTY: Final[frozenset[str]] = frozenset()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from .fields import Body, Flag, Limit, Name, Pattern, Sequence, listed, read_lease, read_put, read_record_key, read_scan_prefix
+from .fields import Body, Flag, Lease, Limit, Name, Pattern, Sequence, listed, read_put, read_record_key, read_scan_prefix
 from .reading import Command
 
 RecordKey = Annotated[str, read_record_key]
@@ -59,7 +59,7 @@ class RecordWrite(Command):
     puts: Annotated[tuple[tuple[str, bytes, bool], ...], listed(read_put)] = ()
     deletes: Annotated[tuple[str, ...], listed(read_record_key)] = ()
     delete_prefixes: Annotated[tuple[str, ...], listed(read_record_key)] = ()
-    lease: Annotated[tuple[str, int], read_lease] | None = None
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)

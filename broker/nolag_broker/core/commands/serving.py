@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from .approvals import ApprovalRequest, _read_approval
+from .approvals import ApprovalRequest, read_request
 from .fields import EMPTY, MAX_INT, Body, Flag, Name, NameSet, Seconds, Slots, Token, integer, listed, read_error, read_lease, read_specs
 from .reading import Command
 from .tasks import Kind
@@ -36,7 +36,7 @@ class TaskComplete(Command):
     token: Token
     body: Body
     ct: Name | None = None
-    approvals: Annotated[tuple[ApprovalRequest, ...], listed(_read_approval, 100)] = ()
+    approvals: Annotated[tuple[ApprovalRequest, ...], listed(read_request, 100)] = ()
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from .fields import MAX_INT, Name, Names, Pattern, Sequence, Token, integer, listed, read_bytes, read_error, read_lease
+from .fields import MAX_INT, Lease, Name, Names, Pattern, Sequence, Token, integer, listed, read_bytes, read_error
 from .reading import Command
 
 
@@ -17,7 +17,7 @@ class StreamOpen(Command):
     to: Name | None = None
     topic: Name | None = None
     ct: Name | None = None
-    lease: Annotated[tuple[str, int], read_lease] | None = None  # the task under which it is written
+    lease: Lease | None = None  # the task under which it is written
     keep: Sequence | None = None  # how many chunks of a former writer stay valid; None: all
     parent: Sequence | None = None
 

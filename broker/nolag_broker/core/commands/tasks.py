@@ -10,6 +10,7 @@ from .fields import (
     RETRY,
     Body,
     Flag,
+    Lease,
     Limit,
     Moment,
     Name,
@@ -25,7 +26,6 @@ from .fields import (
     integer,
     listed,
     read_followed,
-    read_lease,
     read_name,
     read_rate,
     read_retry,
@@ -34,7 +34,6 @@ from .fields import (
 from .reading import Command, build
 
 Kind = Annotated[str, choice("handoff", "tool", "node", "run")]
-Lease = Annotated[tuple[str, int], read_lease]
 States = Annotated[tuple[str, ...], choices("waiting", "delayed", "parked", "running", "completed", "failed", "cancelled", "timed_out")]
 
 
