@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 from ...wire.codes import Refusal
 from ...wire.topics import segments
 from ..commands.streams import StreamClose, StreamOpen, StreamWrite
-from ..tasks.task import RUNNING
 from ..turn import Caller
 from .stream import ABORTED, CLOSED, DIRECTED, FAILED, OPEN, Stream, push_to
 
@@ -30,8 +29,8 @@ class StreamWriting:
         room.members.joined(caller)
         subject = _subject(command)
         room.allow("publish", subject)
-        if command.lease is not None and not self._is_held(*command.lease, caller):
-            raise Refusal("stale_lease", "another attempt owns this task, or it is over: stop working on it")
+        if command.lease is not None:
+            room.tasks.check_lease(command.lease, caller)
         kept = 0
         if (stream := streams.by_id.get(command.stream)) is not None:
             self._check_take_over(stream, command, subject, caller)
@@ -104,16 +103,12 @@ class StreamWriting:
             raise Refusal("stale_lease", "another writer took the stream over: stop writing")
         if stream.state != OPEN:
             raise _ended(stream)
-        if stream.task is not None and not self._is_held(stream.task, stream.lease, caller):
+        if stream.task is not None and self._room.tasks.held_by(stream.holder, stream.task, stream.lease) is None:
             raise Refusal("stale_lease", "another attempt owns the task of this stream: stop working on it")
         return stream
 
     def _owns(self, stream: Stream, token: int, caller: Caller) -> bool:
         return stream.token == token and stream.holder == (caller.actor, caller.instance)
-
-    def _is_held(self, id: str, token: int, caller: Caller) -> bool:
-        task = self._room.tasks.by_id.get(id)
-        return task is not None and task.state == RUNNING and task.token == token and task.holder == (caller.actor, caller.instance)
 
 
 def _subject(command: StreamOpen) -> str:

@@ -244,11 +244,15 @@ class Tasks(TaskState):
 
     # -- looking tasks up
 
+    def held_by(self, holder: Holder, id: str, token: int) -> Task | None:
+        """The task, if it runs and this worker holds it under this token."""
+        task = self.by_id.get(id)
+        return task if task is not None and task.token == token and task.state == RUNNING and task.holder == holder else None
+
     def check_lease(self, lease: tuple[str, int], caller: Caller) -> None:
         """Whether the caller holds this task under this token. Raises `Refusal` (`stale_lease`): nothing is done then."""
         id, token = lease
-        task = self.by_id.get(id)
-        if task is None or task.state != RUNNING or task.token != token or task.holder != (caller.actor, caller.instance):
+        if self.held_by((caller.actor, caller.instance), id, token) is None:
             raise Refusal("stale_lease", "the task is not held under this token any more: nothing was done", detail={"task": id})
 
     def holding(self, id: str, holder: Holder, token: int) -> Task:
@@ -257,11 +261,9 @@ class Tasks(TaskState):
         Raises:
             Refusal: `task_finished`, `stale_lease`. A task that is not known any more was finished by others long ago.
         """
-        task = self.by_id.get(id)
-        if task is not None and task.token == token and task.state == RUNNING and task.holder == holder:
+        if (task := self.held_by(holder, id, token)) is not None:
             return task
-        if task is None:
-            task = self.finished.find(id)
+        task = self.find(id)
         if task is not None and task.state in ENDED and task.token == token and task.holder == holder:
             raise Refusal("task_finished", f"the task is {task.state} already", detail={"state": task.state})
         raise Refusal("stale_lease", "another attempt owns this task, or it is over: stop working on it")
