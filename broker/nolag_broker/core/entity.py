@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from operator import attrgetter
+from typing import Any, ClassVar, Final
+
+import msgpack
+
+from ..wire.codec import pack
 
 SEPARATOR: Final = "\x1f"  # between the names in a key; in no name
 
@@ -25,3 +30,19 @@ class Entity:
     def head(self) -> bytes | None:
         """The row, or None when this is no more."""
         raise NotImplementedError
+
+
+class Row:
+    """A row that is attributes, in this order. New ones come last: a row that an older broker wrote has fewer."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._values = attrgetter(*names)
+
+    def of(self, entity: Any) -> bytes:
+        row: bytes = pack(self._values(entity))
+        return row
+
+    def load(self, entity: Any, row: bytes) -> None:
+        for name, value in zip(self._names, msgpack.unpackb(row), strict=False):
+            setattr(entity, name, value)

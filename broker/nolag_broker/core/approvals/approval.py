@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import msgpack
-
-from ...wire.codec import pack
-from ..entity import Entity
+from ..entity import Entity, Row
 from ..event import Event
 from ..timers import Timer
 from ..turn import BodyAt, Caller
@@ -15,9 +12,30 @@ from ..turn import BodyAt, Caller
 if TYPE_CHECKING:
     from ..members import Session
 
-HEADER = 19  # values
 PENDING = "pending"
 DECIDED = "decided"
+
+_ROW: Final = Row(
+    "id",
+    "seq",
+    "action",
+    "requester",
+    "created",
+    "ct",
+    "allow",
+    "approvers",
+    "quorum",
+    "expires",
+    "digest",
+    "description",
+    "task",
+    "thread",
+    "votes",
+    "keys",
+    "decision",
+    "delegations",
+    "wake",
+)
 
 
 class Approval(Entity):
@@ -85,58 +103,13 @@ class Approval(Entity):
         return self.header() if self.decision is None else None
 
     def header(self) -> bytes:
-        row: bytes = pack(
-            (
-                self.id,
-                self.seq,
-                self.action,
-                self.requester,
-                self.created,
-                self.ct,
-                self.allow,
-                self.approvers,
-                self.quorum,
-                self.expires,
-                self.digest,
-                self.description,
-                self.task,
-                self.thread,
-                self.votes,
-                self.keys,
-                self.decision,
-                self.delegations,
-                self.wake,
-            )
-        )
-        return row
+        return _ROW.of(self)
 
     @classmethod
     def from_header(cls, row: bytes) -> Approval:
         self = cls.__new__(cls)
-        values: list[Any] = msgpack.unpackb(row)
-        if len(values) < HEADER:  # written by an older broker
-            values += [{}, None][len(values) - HEADER :]
-        (
-            self.id,
-            self.seq,
-            self.action,
-            self.requester,
-            self.created,
-            self.ct,
-            self.allow,
-            self.approvers,
-            self.quorum,
-            self.expires,
-            self.digest,
-            self.description,
-            self.task,
-            self.thread,
-            self.votes,
-            self.keys,
-            self.decision,
-            self.delegations,
-            self.wake,
-        ) = values
+        self.delegations, self.wake = {}, None  # of those that an older broker wrote
+        _ROW.load(self, row)
         self.stored = False
         self.timer = None
         self.watchers = {}

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import msgpack
-
-from ...wire.codec import pack
-from ..entity import Entity
+from ..entity import Entity, Row
 from ..event import Event
 from ..tasks.task import Holder
 from ..timers import Timer
@@ -24,6 +21,27 @@ ABORTED: Final = "aborted"  # its writer is gone
 
 DIRECTED: Final = "inbox/"  # how the subject of a stream to an actor begins
 OPENINGS: Final = 16  # remembered; a reader that knows an older one begins again
+
+_ROW: Final = Row(
+    "id",
+    "seq",
+    "subject",
+    "writer",
+    "instance",
+    "ct",
+    "task",
+    "lease",
+    "state",
+    "end_seq",
+    "ended",
+    "error",
+    "reason",
+    "read",
+    "first",
+    "rolled",
+    "openings",
+    "pieces",
+)
 
 
 class Piece(NamedTuple):
@@ -177,60 +195,15 @@ class Stream(Entity):
         return min(n, *(kept for _, kept in self.openings[tokens.index(token) + 1 :]))
 
     def head(self) -> bytes | None:
-        if not self.kept:
-            return None
-        row: bytes = pack(
-            (
-                self.id,
-                self.seq,
-                self.subject,
-                self.writer,
-                self.instance,
-                self.ct,
-                self.task,
-                self.lease,
-                self.state,
-                self.end_seq,
-                self.ended,
-                self.error,
-                self.reason,
-                self.read,
-                self.first,
-                self.rolled,
-                self.openings,
-                self.pieces,
-            )
-        )
-        return row
+        return _ROW.of(self) if self.kept else None
 
     @classmethod
     def from_head(cls, row: bytes) -> Stream:
         self = cls.__new__(cls)
-        openings: list[list[int]]
-        pieces: list[list[int]]
-        (
-            self.id,
-            self.seq,
-            self.subject,
-            self.writer,
-            self.instance,
-            self.ct,
-            self.task,
-            self.lease,
-            self.state,
-            self.end_seq,
-            self.ended,
-            self.error,
-            self.reason,
-            self.read,
-            self.first,
-            self.rolled,
-            openings,
-            pieces,
-        ) = msgpack.unpackb(row)
+        _ROW.load(self, row)
         self.stored = self.kept = True
-        self.openings = [(token, kept) for token, kept in openings]
-        self.pieces = [Piece(*piece) for piece in pieces]
+        self.openings = [(token, kept) for token, kept in self.openings]
+        self.pieces = [Piece(*piece) for piece in self.pieces]
         self.size = sum(piece.size for piece in self.pieces)
         self._begin()
         return self
