@@ -115,7 +115,10 @@ class Connection:
         """
         cost = OVERHEAD + (weigh(frame) if size is None else size)
         self._allowance.take(cost, insist=insist)
-        self.io.post(self._ask, frame, on_answer, timeout, cost, take_out(frame))
+        if self.io.is_current and self.io.idle:
+            self._ask(frame, on_answer, timeout, cost, take_out(frame))
+        else:
+            self.io.post(self._ask, frame, on_answer, timeout, cost, take_out(frame))
 
     def tell(self, frame: dict[str, Any], *, insist: bool = False) -> None:
         """Send what has no answer. It is dropped while there is no connection.

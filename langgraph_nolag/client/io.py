@@ -48,6 +48,11 @@ class Courier:
             self._awake = True
             self._loop.call_soon_threadsafe(self._deliver)
 
+    @property
+    def idle(self) -> bool:
+        """Nothing that was posted waits. Sure on the loop's own thread, for what was posted before."""
+        return not self._calls
+
     def _deliver(self) -> None:
         # The flag falls before the first call is taken: whoever posts after that wakes the loop again.
         self._awake = False
@@ -124,6 +129,11 @@ class IoThread:
     @property
     def is_current(self) -> bool:
         return threading.get_ident() == self._thread.ident
+
+    @property
+    def idle(self) -> bool:
+        """On the I/O thread: everything that was posted has run."""
+        return self._courier.idle
 
     def post(self, call: Callable[..., object], *args: Any) -> None:
         """Run `call(*args)` on the I/O thread, in the order of posting, without waiting."""

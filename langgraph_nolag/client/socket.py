@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from nolag_broker.wire.frames import batch
 from ..errors import AccessDenied, Disconnected, from_wire
 
 if TYPE_CHECKING:
-    from websockets.asyncio.client import ClientConnection
+    from .websocket import WebSocket
 
 log = logging.getLogger("langgraph_nolag")
 
@@ -47,15 +48,18 @@ class Socket:
     broker renews leases by ours).
     """
 
-    def __init__(self, websocket: ClientConnection, session: Session, on_written: Callable[[int], None]) -> None:
+    def __init__(self, websocket: WebSocket, session: Session, on_written: Callable[[int], None]) -> None:
         self.session = session
         self._websocket = websocket
         self._on_written = on_written
         self._loop = asyncio.get_running_loop()
-        self._out: list[bytes] = []
-        self._owed = 0  # bytes of the queue that were taken from the allowance and go back once written
+        self._on_frames: Callable[[Sequence[dict[str, Any]]], None]
+        self._broken: Exception | None = None  # what came can't be read
+        self._out: list[bytes] = []  # frames of this turn,
+        self._messages: deque[bytes] = deque()  # and of earlier ones, which the transport did not take
+        self._owed = 0  # bytes of both that were taken from the allowance and go back once written
+        self._flushing = False
         self._beat_due = False
-        self._wake: asyncio.Future[None] | None = None
         self._last_heard = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -70,6 +74,8 @@ class Socket:
         """
         from websockets.asyncio.client import connect
 
+        from .websocket import WebSocket
+
         async with asyncio.timeout(CONNECT_TIMEOUT):
             websocket = await connect(
                 url + "/ws",
@@ -81,7 +87,9 @@ class Socket:
                 open_timeout=None,
                 user_agent_header=CLIENT,
                 proxy=None if _is_loopback(url) else True,
+                create_connection=WebSocket,
             )
+            assert isinstance(websocket, WebSocket)
             try:
                 await websocket.send(pack({"type": "auth", "dialect": DIALECT, "token": token, "instance": instance, "client": CLIENT}))
                 answer = unpack(await websocket.recv(decode=False))
@@ -94,42 +102,52 @@ class Socket:
         """Queue a frame; what is queued in a turn of the loop leaves as one message."""
         self._out.append(frame)
         self._owed += owed
-        self._rouse()
+        self._flush_soon()
 
     async def run(self, on_frames: Callable[[Sequence[dict[str, Any]]], None]) -> int:
         """Read until the connection ends.
 
         Returns:
             The close code; 1006 when it broke without one.
-        """
-        from websockets.exceptions import ConnectionClosed
 
-        writer = self._loop.create_task(self._write())
-        writer.add_done_callback(self._writer_ended)
+        Raises:
+            Refusal: the broker sent what is not a frame.
+        """
+        self._on_frames = on_frames
+        self._websocket.on_writable = self._flush
+        self._websocket.on_message = self._on_message
         self._beat_at(next_beat(self._loop.time(), self.session.heartbeat))
         try:
-            while True:
-                message = await self._websocket.recv(decode=False)
-                self._last_heard = self._loop.time()
-                if message:
-                    frames = unpack(message)
-                    on_frames(frames if isinstance(frames, list) else (frames,))
-        except ConnectionClosed:
-            return self._websocket.close_code or 1006
+            await self._websocket.wait_closed()
         finally:
+            self._websocket.on_message = self._websocket.on_writable = None
             if self._timer is not None:
                 self._timer.cancel()
-            writer.cancel()
             self._websocket.transport.abort()
             self._on_written(self._owed)
             self._owed = 0
+        if self._broken is not None:
+            raise self._broken
+        return self._websocket.close_code or 1006
+
+    def _on_message(self, message: bytes) -> None:
+        self._last_heard = self._loop.time()
+        if not message or self._broken is not None:
+            return
+        try:
+            frames = unpack(message)
+            self._on_frames(frames if isinstance(frames, list) else (frames,))
+        except Exception as error:
+            self._broken = error
+            self._websocket.transport.abort()
 
     async def close(self) -> None:
         """Write what is queued and close politely, within a bound."""
-        if self._out:
-            frames, self._out = self._out, []
-            for message in messages(frames):
-                await self._websocket.send(message)
+        self._messages.extend(messages(self._out))
+        self._out = []
+        for message in self._messages:
+            self._websocket.write(message)
+        self._messages.clear()
         await self._websocket.close()
 
     def abort(self) -> None:
@@ -137,36 +155,28 @@ class Socket:
 
     # --- writing --------------------------------------------------------------------------------------------
 
-    async def _write(self) -> None:
-        while True:
-            if not self._out and not self._beat_due:
-                self._wake = self._loop.create_future()
-                await self._wake
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write what waits, as far as the transport takes it."""
+        self._flushing = False
+        websocket = self._websocket
+        if not websocket.held and self._out:
             frames, self._out = self._out, []
-            owed, self._owed = self._owed, 0
-            try:
-                for message in messages(frames):
-                    await self._websocket.send(message)
-                if self._beat_due:
-                    self._beat_due = False
-                    await self._websocket.send(b"")
-            finally:
-                if owed:
-                    self._on_written(owed)
-
-    def _rouse(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
-
-    def _writer_ended(self, writer: asyncio.Task[None]) -> None:
-        from websockets.exceptions import ConnectionClosed
-
-        if writer.cancelled():
+            self._messages.extend(messages(frames))
+        while self._messages and not websocket.held:
+            websocket.write(self._messages.popleft())
+        if websocket.held:
             return
-        error = writer.exception()
-        if not isinstance(error, ConnectionClosed):
-            log.error("writing to the broker failed; reconnecting", exc_info=error)
-        self._websocket.transport.abort()
+        if self._beat_due:
+            self._beat_due = False
+            websocket.write(b"")
+        if self._owed:
+            owed, self._owed = self._owed, 0
+            self._on_written(owed)
 
     # --- heartbeats -----------------------------------------------------------------------------------------
 
@@ -184,7 +194,7 @@ class Socket:
             return
         if now >= due:
             self._beat_due = True
-            self._rouse()
+            self._flush_soon()
             due = next_beat(now, self.session.heartbeat)
         self._beat_at(due)
 
