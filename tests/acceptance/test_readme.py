@@ -28,6 +28,8 @@ PRINTED = {
         "3 articles about tea",
         "approval.decided",
         "'published': True",
+        "Tea is good",
+        "Tea is old",
     ],
     "docs/concepts.md": ["sent to ana", "sent to bob", "after the restart: green", "mine to do: black attempt 1", "All about tea"],
 }
