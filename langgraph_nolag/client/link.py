@@ -128,7 +128,9 @@ class RoomLink:
     def frame(self, op: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The frame of a request of this room: fields that are None are absent, and `parent` is filled in inside handlers."""
         frame: dict[str, Any] = {"op": op, "room": self.room}
-        frame.update((name, value) for name, value in fields.items() if value is not None)
+        for name, value in fields.items():
+            if value is not None:
+                frame[name] = value
         add_parent(frame, self.room)
         return frame
 

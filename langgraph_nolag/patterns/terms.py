@@ -41,22 +41,24 @@ def terms_to_wire(
     fields: dict[str, Any] = {}
     if capabilities:
         fields["capabilities"] = list(capabilities)
+    if preferred is not None:
+        fields["preferred"] = preferred
     if priority:
         fields["priority"] = priority
+    if timeout is not None:
+        fields["timeout"] = timeout
+    if attempt_timeout is not None:
+        fields["attempt_timeout"] = attempt_timeout
     if max_attempts != 3:
         fields["max_attempts"] = max_attempts
+    if concurrency_key is not None:
+        fields["concurrency_key"] = concurrency_key
     if concurrency_limit != 1:
         fields["concurrency_limit"] = concurrency_limit
     if retry is not None:
         fields["retry"] = asdict(retry) if isinstance(retry, Retry) else retry
+    if rate_key is not None:
+        fields["rate_key"] = rate_key
     if rate_limit is not None:
         fields["rate_limit"] = list(rate_limit) if isinstance(rate_limit, tuple) else rate_limit
-    optional = {
-        "preferred": preferred,
-        "timeout": timeout,
-        "attempt_timeout": attempt_timeout,
-        "concurrency_key": concurrency_key,
-        "rate_key": rate_key,
-    }
-    fields.update((name, value) for name, value in optional.items() if value is not None)
     return fields
