@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from .graph.gate import gate
     from .graph.gates.decisions import await_decisions, wait_decisions
     from .graph.handoff_tool import handoff_tool
+    from .graph.store import NoLagStore
     from .graph.tools import remote_tools
     from .graph.tools_live import live_tools
     from .graph.worker import Worker
@@ -83,6 +84,7 @@ _WHERE = {
     "Gap": "client.subscription",
     "LocalBroker": "local",
     "NoLagSaver": "graph.checkpoint",
+    "NoLagStore": "graph.store",
     "Retry": "patterns.terms",
     "Rewind": "patterns.streams",
     "Room": "patterns.room",
@@ -124,6 +126,7 @@ __all__ = [
     "MessageTooLarge",
     "NoLagError",
     "NoLagSaver",
+    "NoLagStore",
     "NotAuthenticated",
     "NotAuthorized",
     "NotDecodable",

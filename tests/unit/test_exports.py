@@ -33,6 +33,7 @@ NAMES = [
     "MessageTooLarge",
     "NoLagError",
     "NoLagSaver",
+    "NoLagStore",
     "NotAuthenticated",
     "NotAuthorized",
     "NotDecodable",

@@ -139,7 +139,8 @@ steps = st.one_of(
     *[command("inbox.ack", {"messages": some(list(range(1, 500)), list(range(1, 500, 2)))})] * 2,
     command("blackboard.set", {"key": some("b1", "b2"), "body": bodies}, expected=st.integers(0, 3), mid=some("m1", "m2")),
     command("blackboard.delete", {"key": some("b1", "b2")}, expected=st.integers(0, 3)),
-    *[command("store.write", {}, puts=st.lists(item, max_size=2), deletes=st.lists(st.tuples(paths, maybe_number).map(list), max_size=2))] * 3,
+    *[command("store.write", {}, puts=st.lists(item, max_size=2), deletes=st.lists(st.tuples(paths, maybe_number).map(list), max_size=2))]
+    * 3,
     *[command("store.get", {"paths": st.lists(paths, max_size=2)}, refresh=some(False))] * 2,
     command("approval.request", {"approval": some("p1", "p2", "p3"), **approving}, **approval_options),
     *[

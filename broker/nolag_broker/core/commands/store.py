@@ -117,5 +117,5 @@ class StoreNamespaces(Command):
     op = "store.namespaces"
     conditions: Annotated[tuple[Condition, ...], listed(_read_condition)] = ()
     depth: Annotated[int, integer(1, MAX_LABELS)] | None = None
-    limit: Annotated[int, integer(1, 10_000)] = 100
+    limit: Annotated[int, integer(0, MAX_INT)] = 100
     offset: Annotated[int, integer(0, MAX_INT)] = 0

@@ -1,0 +1,1 @@
+"""What `NoLagStore` is made of: operations as requests, embeddings, watching."""
