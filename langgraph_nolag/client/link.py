@@ -242,6 +242,14 @@ class RoomLink:
         self.connection.io.post(self._offers.start, offer)
         return offer
 
+    def own(self, task: str, on_lost: Callable[[str], None]) -> None:
+        """A task that we hold because we began it (`task.begin`): be told once, with the reason, when it was ended or taken over."""
+        self._offers.own(task, on_lost)
+
+    def disown(self, task: str) -> None:
+        """It has ended."""
+        self._offers.disown(task)
+
     def follow_approval(self, approval: str, on_decision: Callable[[Decided], None]) -> FollowedApproval:
         """Be told, once, what becomes of an approval, at once if it is decided already."""
         followed = FollowedApproval(self._approvals, approval, on_decision)

@@ -210,6 +210,7 @@ class Offers:
         self.link = link
         self._offers: dict[int, Offer] = {}
         self._held: dict[str, Assigned] = {}
+        self._own: dict[str, Callable[[str], None]] = {}  # tasks that we began ourselves, and who is told when they are not ours any more
 
     # --- from any thread ------------------------------------------------------------------------------------
 
@@ -221,6 +222,12 @@ class Offers:
         if ct is not None:
             fields["ct"] = ct
         self.link.connection.io.post(self._progress, task, fields, on_answer)
+
+    def own(self, task: str, on_lost: Callable[[str], None]) -> None:
+        self.link.connection.io.post(self._own.__setitem__, task, on_lost)
+
+    def disown(self, task: str) -> None:
+        self.link.connection.io.post(self._own.pop, task, None)
 
     # --- standing -------------------------------------------------------------------------------------------
 
@@ -309,6 +316,9 @@ class Offers:
         offer.on_task(task)
 
     def on_cancel(self, frame: dict[str, Any]) -> None:
+        if (on_lost := self._own.pop(frame["task"], None)) is not None:
+            on_lost(frame.get("reason") or "cancelled")
+            return
         task = self._held.get(frame["task"])
         if task is not None and task.token == frame["token"] and task.offer.on_cancel is not None:
             task.offer.on_cancel(task, frame.get("reason") or "cancelled")

@@ -30,7 +30,8 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import RESUME
 
 from ..client.rooms import open_room
-from ._compat import NULL_TASK_ID
+from ._compat import CONFIG_KEY_RUN, NULL_TASK_ID
+from .runs.lease import ThreadLease, fencing
 from .saver import delta, keys, reading, upkeep
 from .saver.record import Stored, StoredWrite
 from .saver.steps import Steps, arun, chunks, run
@@ -153,22 +154,26 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
     ) -> RunnableConfig:
         """Store a checkpoint and the channel values that are new in it, in one commit. Returns the config that names it."""
-        return run(self.link, self._put(config, checkpoint, metadata, new_versions))
+        with fencing(self._lease_of(config)):
+            return run(self.link, self._put(config, checkpoint, metadata, new_versions))
 
     async def aput(
         self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
     ) -> RunnableConfig:
         """See `put`."""
-        return await arun(self.link, self._put(config, checkpoint, metadata, new_versions))
+        with fencing(self._lease_of(config)):
+            return await arun(self.link, self._put(config, checkpoint, metadata, new_versions))
 
     def put_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
         """Store the writes of one task, in one commit. What is there already stays, but for the special channels
         (errors, interrupts, resume values), which are replaced."""
-        run(self.link, self._put_writes(config, writes, task_id, task_path))
+        with fencing(self._lease_of(config)):
+            run(self.link, self._put_writes(config, writes, task_id, task_path))
 
     async def aput_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
         """See `put_writes`."""
-        await arun(self.link, self._put_writes(config, writes, task_id, task_path))
+        with fencing(self._lease_of(config)):
+            await arun(self.link, self._put_writes(config, writes, task_id, task_path))
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Versions rise with every change; the random part keeps two branches of a thread from sharing one."""
@@ -234,9 +239,12 @@ class NoLagSaver(BaseCheckpointSaver[str]):
             for channel, version in new_versions.items()
             if channel in values
         ]
+        lease = self._lease_of(config)
+        if lease is not None:
+            puts += lease.marks(root=not ns, applies=True)
         puts.append([keys.checkpoint(thread, ns, checkpoint["id"]), stored.pack(), False])
         for chunk in chunks(puts):  # one, but for states of a thousand channels: there the checkpoint comes last
-            yield [self._write(chunk)]
+            yield [self._write(chunk, lease=lease)]
         return reading.config_of(thread, ns, checkpoint["id"])
 
     def _put_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str) -> Steps[None]:
@@ -252,13 +260,27 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         # where it is, LangGraph would answer the next interrupt with it.
         taken = task_id != NULL_TASK_ID and any(channel == RESUME for channel, _ in writes)
         deletes = [keys.write(thread, *where, NULL_TASK_ID, WRITES_IDX_MAP[RESUME]) for where in _with_ancestors(config)] if taken else []
+        if (lease := self._lease_of(config)) is not None:
+            puts += lease.marks(root=not ns, applies=task_id == NULL_TASK_ID)
         for chunk in chunks(puts):
-            yield [self._write(chunk, deletes)]
+            yield [self._write(chunk, deletes, lease)]
 
-    def _write(self, puts: Sequence[Sequence[Any]], deletes: Sequence[str] = ()) -> tuple[str, dict[str, Any]]:
+    def _lease_of(self, config: RunnableConfig) -> ThreadLease | None:
+        """The lease under which the run that writes has its thread, where it is of this room."""
+        run = config["configurable"].get(CONFIG_KEY_RUN)
+        lease: ThreadLease | None = None if run is None else run.lease
+        if lease is None or lease.link is not self.link or lease.thread != str(config["configurable"]["thread_id"]):
+            return None
+        return lease
+
+    def _write(
+        self, puts: Sequence[Sequence[Any]], deletes: Sequence[str] = (), lease: ThreadLease | None = None
+    ) -> tuple[str, dict[str, Any]]:
         fields: dict[str, Any] = {"puts": list(puts), "deletes": list(deletes), "delete_prefixes": []}
         if self.lease is not None:
             fields["lease"] = list(self.lease)
+        elif lease is not None:
+            fields["lease"] = lease.fields()
         return "record.write", fields
 
 

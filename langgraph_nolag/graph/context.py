@@ -30,6 +30,7 @@ class NodeContext:
         checkpoint_ns: LangGraph's namespace of the execution.
         remote: True on a worker, where the interrupt and the approvals are one commit.
         approvals: what this execution asks people for, as `approval.request` fields.
+        leased: the thread is run under a lease of the room, and workers can go on with it.
         call_back: on a worker, asks the orchestrator (`Channel.call`), which answers `vote` with `approval.decide`.
     """
 
@@ -42,6 +43,7 @@ class NodeContext:
     remote: bool
     approvals: list[dict[str, Any]] = field(default_factory=list)
     call_back: Callable[..., Any] | None = None
+    leased: bool = False
 
     def add_approval(self, fields: Mapping[str, Any], body: bytes) -> None:
         """Ask people. Call it before `interrupt()`; the same approval id again changes nothing.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -27,8 +27,11 @@ from .remote.key import graph_name, group_of
 from .remote.nodes_of import Resident, bodies, body_of, check_names, under
 from .remote.proxy import LocalNode, Place, RemoteNode
 from .remote.run import Run
+from .runs.opening import inherited, opening
+from .saver.steps import arun as arun_steps
+from .saver.steps import run as run_steps
 from .serde.codec import Codec
-from .serde.trust import is_local, schemas_of, trust_of, unimportable, values_of
+from .serde.trust import Trust, is_local, schemas_of, trust_of, unimportable, values_of
 
 if TYPE_CHECKING:
     from ..client.link import RoomLink
@@ -44,11 +47,15 @@ class Distribution:
         link: the room.
         name: `name@fingerprint`, as in the type of its tasks.
         original: the graph that was distributed.
+        codec, pools, local: how its nodes are.
     """
 
     link: RoomLink
     name: str
     original: CompiledStateGraph[Any, Any, Any, Any]
+    codec: Codec = field(default_factory=lambda: Codec(Trust()))
+    pools: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    local: Collection[str] = ()
 
 
 class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
@@ -71,16 +78,20 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         return await self.distribution.original.aget_graph(config, xray=xray)
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
-        run, config = self._begin(config, kwargs)
+        run, conf, config = self._begin(config, kwargs)
         try:
+            if run is not None and (steps := opening(self, run, conf, input, config, kwargs)) is not None:
+                input, config = run_steps(self.distribution.link, steps)
             yield from super().stream(input, config, **kwargs)
         finally:
             if run is not None:
                 run.end()
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
-        run, config = self._begin(config, kwargs)
+        run, conf, config = self._begin(config, kwargs)
         try:
+            if run is not None and (steps := opening(self, run, conf, input, config, kwargs)) is not None:
+                input, config = await arun_steps(self.distribution.link, steps)
             async with aclosing(super().astream(input, config, **kwargs)) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
                     yield chunk
@@ -88,17 +99,19 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
             if run is not None:
                 await run.aend()
 
-    def _begin(self, config: RunnableConfig | None, options: Mapping[str, Any]) -> tuple[Run | None, RunnableConfig]:
-        """The run that begins, and a config through which its nodes find it. Without a thread nothing outlives a crash."""
+    def _begin(self, config: RunnableConfig | None, options: Mapping[str, Any]) -> tuple[Run | None, dict[str, Any], RunnableConfig]:
+        """The run that begins, its `configurable`, and a config through which its nodes find it. Without a thread nothing outlives a
+        crash."""
         given: dict[str, Any] = {**((self.config or {}).get("configurable") or {}), **((config or {}).get("configurable") or {})}
         conf = given if given.get("thread_id") is not None else {**ambient_configurable(), **given}
         thread = conf.get("thread_id")
         if thread is None:
-            return None, config or {}
-        run = Run(self.distribution.link, group_of(self.distribution.name, str(thread), str(conf.get("checkpoint_ns") or "")))
+            return None, conf, config or {}
+        group = group_of(self.distribution.name, str(thread), str(conf.get("checkpoint_ns") or ""))
+        run = Run(self.distribution.link, group, inherited({**ambient_configurable(), **given}, str(thread)))
         self._warn_of_durability(options.get("durability"))
         configurable = {**((config or {}).get("configurable") or {}), CONFIG_KEY_RUN: run}
-        return run, {**(config or {}), "configurable": configurable}
+        return run, conf, {**(config or {}), "configurable": configurable}
 
     def _warn_of_durability(self, durability: str | None) -> None:
         saver = self.checkpointer
@@ -190,6 +203,7 @@ def spread(
         pool = under(path, pools)
         return Place(distribution.link, distribution.name, path, tuple(pools[pool]) if pool is not None else (), codec)
 
+    distribution = replace(distribution, codec=codec, pools=pools, local=local)
     graph = distribution.original
     attributes = {**_attributes(graph), "nodes": _nodes(graph, "", local, place), **changed}
     if isinstance(saver := attributes["checkpointer"], NoLagSaver):

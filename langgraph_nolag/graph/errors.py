@@ -6,6 +6,8 @@ NoLagError
   UntrustedType ......... a payload names a class that the graph does not use: nothing of it was executed
   RemoteNodeError ....... a node raised an exception whose class does not exist in this process
   NothingToDecide ....... a thread was to be resumed with a decision, and waits for none
+  RunFenced ............. another orchestrator runs the thread by now; also a StaleLease
+  NothingToRun .......... a run was asked for that this worker can't do
   ExecutionLost ......... this attempt at a node is not the current one any more
 NoLagWarning ............ a UserWarning: works, but with less than one may think
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import NoLagError
+from ..errors import NoLagError, StaleLease
 
 
 class NotImportable(NoLagError):
@@ -53,6 +55,19 @@ class NothingToDecide(NoLagError):
     """No gate of this thread waits: it has ended, has not begun, or waits for something else."""
 
     code = "nothing_to_decide"
+
+
+class RunFenced(StaleLease):
+    """The thread is another orchestrator's: it was invoked again, or a worker took it up because this process was silent for too long.
+    What this run still had to say was refused, not mixed in."""
+
+    code = "run_fenced"
+
+
+class NothingToRun(NoLagError):
+    """What was asked for does not fit the graph or the thread: another version of the graph has run it, for example."""
+
+    code = "nothing_to_run"
 
 
 class ExecutionLost(NoLagError):

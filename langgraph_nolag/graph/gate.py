@@ -32,6 +32,7 @@ from pydantic import AfterValidator, BeforeValidator
 from ..client.body import decode, encode
 from ..errors import AlreadyDecided, ApprovalNotFound, BadRequest
 from ..patterns.approve import Decision, approval_from_wire
+from ..patterns.threads import look
 from ._compat import interrupt_index
 from .context import current
 from .errors import NotSupported
@@ -144,6 +145,8 @@ class _Gate:
         if known is not None:
             return self._shown(known)
         fields = {"approval": self.approval, **{name: value for name, value in self.fields.items() if value is not None}}
+        if self.context is not None and self.context.leased and self.context.thread_id == self.thread:
+            fields["wake"] = look(self.context.graph, self.thread, str(self.approval))
         if self.context is not None:
             self.context.add_approval(fields, self.body)
         else:

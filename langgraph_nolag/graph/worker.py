@@ -6,23 +6,27 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.store.base import BaseStore
 
 from ..client.connection import Connection
 from ..client.credentials import Token, parse_address, resolve
 from ..client.link import RoomLink, settled
 from ..client.rooms import RoomHandle
 from ..errors import Refused
+from ..patterns.serving import Serving
+from ..patterns.threads import RUN
 from .agents import KIND, ServedAgent
 from .distribute import DistributedGraph
 from .errors import NotSupported
 from .remote.key import graph_name
 from .remote.nodes_of import bodies, check_names, under
 from .remote.serving import Body, NodeServing
+from .runs.orchestrator import Orchestrated, Orchestrator
 from .serde.codec import Codec
 from .serde.trust import trust_of
 
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("langgraph_nolag")
 
+RUNS_AT_A_TIME: Final = 100  # of a worker: they do little but wait for nodes
 SHOWN: Final = 5  # graphs named in the line that says what is served
 TOKEN_TTL: Final = 3600.0  # seconds; of the token a worker mints for itself
 
@@ -75,6 +80,7 @@ class Worker:
         self._bodies: dict[str, Body] = {}
         self._tools: dict[int, list[BaseTool | Callable[..., Any]]] = {}  # by max_attempts
         self._handlers: dict[str, Callable[..., Any]] = {}
+        self._graphs: list[Orchestrated] = []  # that this worker runs as a whole
         self._left_behind = 0  # bodies, calls and handlers that were handed back and did not stop
 
     # --- what it serves -------------------------------------------------------------------------------------
@@ -86,15 +92,25 @@ class Worker:
         *,
         name: str | None = None,
         allow: Iterable[type] = (),
+        resume: bool = False,
+        pools: Mapping[str, Sequence[str]] | None = None,
+        local: Collection[str] = (),
+        store: BaseStore | None = None,
     ) -> CompiledStateGraph[Any, Any, Any, Any]:
         """Serve a graph's nodes, for whoever distributes this version of it.
+
+        With `resume=True` this worker also runs the graph as a whole: it takes up threads whose gate was decided, whose schedule came or
+        whose orchestrator died, and runs that were started with `room.runs.start`. Its checkpoints are in the worker's room.
 
         Args:
             graph: the compiled graph.
             nodes: only these nodes or sub-graphs; None: all.
             name, allow: as given to `distribute`.
+            resume: whether it runs the graph.
+            pools, local, store: as for `distribute`, for runs that nobody distributed.
 
         Raises:
+            NotSupported: `resume=True`, and the graph has a checkpointer that is not the room's.
             ValueError: `nodes` names no node of the graph, or another graph of this worker looks the same and has the same name.
         """
         if isinstance(graph, DistributedGraph):
@@ -110,6 +126,9 @@ class Worker:
                 if (known := self._bodies.get(key)) is not None and known.runnable is not runnable:
                     raise ValueError(f"two graphs are called {called}: give them a name= here and in distribute()")
                 self._bodies[key] = Body(called, path, runnable, codec)
+        if resume:
+            whole = Orchestrated(graph, called, pools=pools, local=local, store=store, allow=tuple(allow))
+            self._graphs = [*(known for known in self._graphs if known.called != called), whole]
         return graph
 
     def agent(
@@ -284,7 +303,7 @@ class _Serving:
         self._worker = worker
         self._concurrency = concurrency
         self._nodes = NodeServing(worker._bodies, concurrency)
-        self._others: list[Serving] = []  # tools and handlers
+        self._others: list[Serving] = []  # tools, handlers and runs
         self._link: RoomLink | None = None
 
     async def start(self, link: RoomLink) -> None:
@@ -302,8 +321,13 @@ class _Serving:
                 self._others.append(
                     room.handoff.serve(handler, types=[type], capabilities=self._worker.capabilities, concurrency=self._concurrency)
                 )
-            for serving in self._others:
-                await serving.start()
+        if self._worker._graphs:
+            runs = Orchestrator(link, self._worker._graphs)
+            self._others.append(
+                Serving(link, runs, kind=RUN, types=runs.types, capabilities=self._worker.capabilities, concurrency=RUNS_AT_A_TIME)
+            )
+        for serving in self._others:
+            await serving.start()
 
     async def until(self, stop: Any) -> None:
         """Wait for the sign to stop, or for the connection to end for good, which is raised."""

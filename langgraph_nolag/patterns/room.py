@@ -13,6 +13,7 @@ from .handoff import Handoff
 from .inbox import Inbox
 from .observe import Observe
 from .presence import Presence
+from .runs import Runs
 from .streams import Streams
 from .topics import Topics
 
@@ -27,6 +28,7 @@ class Room:
         name: the room's name.
         link: the low-level seam: requests of this room, as in the protocol.
         handoff, inbox, blackboard, observe, approve, tools, presence: the patterns.
+        runs: graphs that run in the background.
         publish, subscribe, delete_cursor, delete_group: topics.
         open_stream, streams, stream: chunks as they come.
     """
@@ -40,6 +42,7 @@ class Room:
         self.observe = Observe(link)
         self.approve = Approve(link)
         self.presence = Presence(link)
+        self.runs = Runs(link)
         topics = Topics(link)
         self.publish = topics.publish
         self.subscribe = topics.subscribe

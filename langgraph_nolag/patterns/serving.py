@@ -54,6 +54,7 @@ class HandedTask:
         self.moment = assigned.moment
         self.dispatcher = assigned.dispatcher
         self.cancelled = False
+        self._on_cancelled: Callable[[str], None] | None = None  # told the reason first, on the I/O thread
         self._streams = TaskStreams(assigned)
 
     def __repr__(self) -> str:
@@ -266,6 +267,8 @@ class Serving:
         handed = self._running.get(assigned)
         if handed is not None:
             handed.cancelled = True
+            if handed._on_cancelled is not None:
+                handed._on_cancelled(reason)
             log.info("task %s (%s) is cancelled: %s", handed.id, handed.type, reason)
             hand_back(self._loop, self._cancel, assigned)
 

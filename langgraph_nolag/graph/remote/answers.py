@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .._compat import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_READ, CONFIG_KEY_RUNTIME, CONFIG_KEY_SCRATCHPAD
+from .._compat import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_READ, CONFIG_KEY_RUN, CONFIG_KEY_RUNTIME, CONFIG_KEY_SCRATCHPAD
 from .channel import ANSWER, HELLO
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Answers:
             return self._conf[CONFIG_KEY_RUNTIME].store.batch(args[0])
         if what == "vote":
             return self._link.call("approval.decide", **args[0])
-        name, positional, named = self._saver_call(what, args)
+        name, positional, named = self._under_lease(self._saver_call(what, args))
         result = getattr(self._conf[CONFIG_KEY_CHECKPOINTER], name)(*positional, **named)
         return list(result) if name == "list" else result
 
@@ -104,11 +104,19 @@ class Answers:
             return await self._conf[CONFIG_KEY_RUNTIME].store.abatch(args[0])
         if what != "saver":
             return self._do(what, args)
-        name, positional, named = self._saver_call(what, args)
+        name, positional, named = self._under_lease(self._saver_call(what, args))
         method = getattr(self._conf[CONFIG_KEY_CHECKPOINTER], "a" + name)
         if name == "list":
             return [found async for found in method(*positional, **named)]
         return await method(*positional, **named)
+
+    def _under_lease(self, call: tuple[str, list[Any], dict[str, Any]]) -> tuple[str, list[Any], dict[str, Any]]:
+        """The configuration came without what means something here only: what the body writes is written by the run it belongs to."""
+        name, positional, named = call
+        if name in ("put", "put_writes") and positional and (run := self._conf.get(CONFIG_KEY_RUN)) is not None:
+            config, *others = positional
+            positional = [{**config, "configurable": {**config["configurable"], CONFIG_KEY_RUN: run}}, *others]
+        return name, positional, named
 
     @staticmethod
     def _saver_call(what: str, args: list[Any]) -> tuple[str, list[Any], dict[str, Any]]:

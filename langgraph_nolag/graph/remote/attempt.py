@@ -17,6 +17,7 @@ from ...client.io import hand_back
 from ...client.link import RoomLink
 from ...client.offer import Assigned
 from ...errors import NoLagError
+from .._compat import CONFIG_KEY_RESUMING
 from ..context import NodeContext, running
 from ..errors import ExecutionLost
 from ..serde.codec import Codec
@@ -91,6 +92,8 @@ class Attempt:
             if self._gone is not None:
                 self._channel.close(ExecutionLost(self._gone))
             config, seat = config_for(call, self._codec, self._channel)
+            if task.attempt > 1:  # graphs that the body runs go on from their checkpoints, as they do after a restart
+                config["configurable"][CONFIG_KEY_RESUMING] = True
         except NoLagError as error:
             log.error("node %r of %s can't run here: %s", self._node, self._graph, error)
             task.offer.fail(task, error.code, str(error), body=self._codec.encode(error), retry=False)
@@ -104,6 +107,7 @@ class Attempt:
             checkpoint_ns=call.checkpoint_ns,
             remote=True,
             call_back=self._channel.call,
+            leased=call.leased,
         )
         return call, config, seat, context
 

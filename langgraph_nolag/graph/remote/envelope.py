@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -24,6 +24,7 @@ from .._compat import (
     CONFIG_KEY_NODE_ERROR,
     CONFIG_KEY_READ,
     CONFIG_KEY_REPLAY_STATE,
+    CONFIG_KEY_RUN,
     CONFIG_KEY_RUNTIME,
     CONFIG_KEY_SCRATCHPAD,
     CONFIG_KEY_SEND,
@@ -67,6 +68,7 @@ def describe(codec: Codec, input: Any, config: RunnableConfig, *, node: str, mod
         "pad": None if pad is None else [pad.step, pad.stop, list(pad.resume), pad.get_null_resume(False)],
         "channels": channels_of_read(conf.get(CONFIG_KEY_READ)),
         "stream": None if stream is None else sorted(stream.modes),
+        "leased": is_leased(conf),
         "saver": saver_facts(conf.get(CONFIG_KEY_CHECKPOINTER)),
         "runtime": None if runtime is None else _runtime_facts(codec, runtime),
     }
@@ -78,6 +80,12 @@ def describe(codec: Codec, input: Any, config: RunnableConfig, *, node: str, mod
             codec.encode(input, where=f"input of node {node!r}"),
         ]
     )
+
+
+def is_leased(conf: Mapping[str, Any]) -> bool:
+    """Whether the thread is run under a lease of the room, so that workers can go on with it."""
+    run = conf.get(CONFIG_KEY_RUN)
+    return run is not None and run.lease is not None
 
 
 def _runtime_facts(codec: Codec, runtime: Runtime[Any]) -> dict[str, Any]:
@@ -122,6 +130,10 @@ class Call:
     @property
     def checkpoint_ns(self) -> str:
         return str(self.configurable.get("checkpoint_ns", ""))
+
+    @property
+    def leased(self) -> bool:
+        return bool(self.facts.get("leased"))
 
 
 @dataclass(slots=True)

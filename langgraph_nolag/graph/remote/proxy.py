@@ -35,7 +35,7 @@ from ..context import NodeContext, running
 from ..serde.codec import Codec
 from . import callbacks, channel
 from .answers import Answers, answering_threads
-from .envelope import ASYNC, SYNC, describe
+from .envelope import ASYNC, SYNC, describe, is_leased
 from .key import identity
 from .nodes_of import StandIn
 from .outcome import Outcome
@@ -43,6 +43,7 @@ from .run import Run
 
 if TYPE_CHECKING:
     from ...client.link import RoomLink
+    from ..runs.lease import ThreadLease
 
 log = logging.getLogger("langgraph_nolag")
 
@@ -98,6 +99,7 @@ class Execution:
         self._step = int((config.get("metadata") or {}).get("langgraph_step", 0))
         self._handle: int | None = None
         self._over = False
+        self._lease: ThreadLease | None = None if self._run is None else self._run.lease
         task = place.link.new_id()
         fields = {
             "task": task,
@@ -106,6 +108,7 @@ class Execution:
             "capabilities": list(place.capabilities),
             "max_attempts": HAND_OUTS,
             "timeout": place.timeout,
+            "lease": None if self._lease is None else self._lease.fields(),
             **self._identity(),
         }
         if self._run is not None:
@@ -115,6 +118,8 @@ class Execution:
         self.followed: Followed = place.link.dispatch(
             fields, body, on_progress=self._on_progress, on_end=self._on_end, on_accepted=self._on_accepted, timeout=None
         )
+        if self._lease is not None:
+            self._lease.watch(id(self), lambda error: self._put(("refused", error)))
 
     def _identity(self) -> dict[str, str]:
         """What makes a crashed orchestrator's successor find this execution; nothing where nothing survives a crash."""
@@ -138,7 +143,7 @@ class Execution:
 
     def _on_accepted(self, answer: dict[str, Any] | None, error: NoLagError | None) -> None:
         if answer is None:
-            self._put(("refused", error))
+            self._put(("refused", error if self._lease is None or error is None else self._lease.meant(error)))
             return
         if self._run is not None and self._handle is not None:
             self._run.moved(self._handle, answer["task"])
@@ -183,6 +188,8 @@ class Execution:
 
     def _on_end(self, result: Result) -> None:
         self._over = True
+        if self._lease is not None:
+            self._lease.unwatch(id(self))
         self._put(("end", result))
 
     # --- where the node waits -------------------------------------------------------------------------------
@@ -251,9 +258,17 @@ class Execution:
             self.followed.ack()
 
     def abandon(self) -> Any:
-        """Nobody waits any more: stop the body. Returns the future of the request."""
+        """Nobody waits any more: stop the body. Returns the future of the request; None where the body is not ours to stop."""
         self._over = True
-        cancelled = self.followed.cancel("abandoned by its orchestrator")
+        lease = self._lease
+        if lease is not None:
+            lease.unwatch(id(self))
+        if lease is not None and lease.lost and not lease.ends_bodies:
+            self.followed.close()
+            return None  # the body is whoever's who goes on with the thread
+        fields = None if self._run is None else self._run.fields()
+        link, reason = self.place.link, "abandoned by its orchestrator"
+        cancelled = link.request("task.cancel", task=self.followed.task, reason=reason, lease=fields)
         self.drop()
         self.followed.close()
         return cancelled
@@ -313,10 +328,11 @@ class RemoteNode(StandIn):
                 if event is not None:
                     await callbacks.areplay(execution.config.get("callbacks"), event)
         except BaseException:
-            cancelled = asyncio.wrap_future(execution.abandon())
-            await asyncio.wait({cancelled}, timeout=CANCEL_TIMEOUT)
-            if cancelled.done() and not cancelled.cancelled():
-                cancelled.exception()  # that the task has ended by itself is no news
+            if (asked := execution.abandon()) is not None:
+                cancelled = asyncio.wrap_future(asked)
+                await asyncio.wait({cancelled}, timeout=CANCEL_TIMEOUT)
+                if cancelled.done() and not cancelled.cancelled():
+                    cancelled.exception()  # that the task has ended by itself is no news
             raise
         finally:
             for task in answering:
@@ -347,6 +363,7 @@ class LocalNode(StandIn):
             task_id=str(conf.get(CONFIG_KEY_TASK_ID, "")),
             checkpoint_ns=str(conf.get("checkpoint_ns", "")),
             remote=False,
+            leased=is_leased(conf),
         )
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:

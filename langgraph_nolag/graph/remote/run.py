@@ -6,6 +6,7 @@ again. Then it must go: replaying the same checkpoint runs the bodies anew.
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import itertools
 import logging
@@ -13,9 +14,11 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import NoLagError
+from ..errors import RunFenced
 
 if TYPE_CHECKING:
     from ...client.link import RoomLink
+    from ..runs.lease import ThreadLease
 
 log = logging.getLogger("langgraph_nolag")
 
@@ -27,16 +30,23 @@ class Run:
 
     Args:
         group: under which the room keeps the results of this thread's runs of the graph.
+        lease: under which the thread is run, where it is; nothing is asked for in the room without it then.
     """
 
-    def __init__(self, link: RoomLink, group: str) -> None:
+    def __init__(self, link: RoomLink, group: str, lease: ThreadLease | None = None) -> None:
         self.group = group
+        self.lease = lease
         self._link = link
+        self._began = False
         self._lock = threading.Lock()
         self._handles = itertools.count()
         self._unread: dict[int, str] = {}  # dispatched; LangGraph does not have the result yet
         self._read: dict[str, list[tuple[int, str]]] = {}  # by namespace: superstep and task of results that it has
         self._dispatched = False
+
+    def begin(self, lease: ThreadLease) -> None:
+        """This run got the lease, and ends it."""
+        self.lease, self._began = lease, True
 
     def dispatched(self, task: str) -> int:
         """A node's task is on its way; returns a handle for it."""
@@ -76,33 +86,58 @@ class Run:
 
     def _forget(self, tasks: list[str]) -> None:
         """Not waited for: the requests of a link are decided in order, so a later dispatch of the same execution runs anew."""
-        self._link.request("task.forget", group=self.group, tasks=tasks).add_done_callback(self._forgotten)
+        if self.lease is not None and self.lease.lost and not self.lease.ends_bodies:
+            return  # they are whoever's who goes on with the thread
+        self._link.request("task.forget", group=self.group, tasks=tasks, lease=self.fields()).add_done_callback(self._forgotten)
+
+    def fields(self) -> list[Any] | None:
+        """The lease, as requests name it."""
+        return None if self.lease is None or self.lease.ends_bodies else self.lease.fields()
 
     def _forgotten(self, answered: concurrent.futures.Future[Any]) -> None:
         if (error := answered.exception()) is not None:
             self._kept(error)
 
-    def _ending(self) -> dict[str, object] | None:
+    def _ending(self) -> list[tuple[str, dict[str, Any]]]:
+        """Requests, in their order. They go together, and are one commit."""
+        lease = self.lease
+        if lease is not None and self._began:
+            self._link.disown(lease.task)
+        if lease is not None and lease.lost:
+            return []
+        requests: list[tuple[str, dict[str, Any]]] = []
         with self._lock:
-            if not self._dispatched:
-                return None
-            return {"group": self.group, "keep": list(self._unread.values())}
+            if self._dispatched:
+                requests.append(("task.forget", {"group": self.group, "keep": list(self._unread.values()), "lease": self.fields()}))
+        if lease is not None and self._began:
+            requests.append(("task.complete", {"task": lease.task, "token": lease.token, "body": b""}))
+        return requests
 
     def end(self) -> None:
-        """LangGraph has stored everything: the room may forget this thread's results, but those nobody has read."""
-        if (fields := self._ending()) is not None:
+        """LangGraph has stored everything: the room may forget this thread's results, but those nobody has read, and the run has ended."""
+        answers = [self._link.request(op, timeout=FORGET_TIMEOUT, **fields) for op, fields in self._ending()]
+        for answer in answers:
             try:
-                self._link.call("task.forget", timeout=FORGET_TIMEOUT, **fields)
+                answer.result()
             except NoLagError as error:
                 self._kept(error)
+        self._ended(len(answers))
 
     async def aend(self) -> None:
         """The same, in an event loop."""
-        if (fields := self._ending()) is not None:
-            try:
-                await self._link.acall("task.forget", timeout=FORGET_TIMEOUT, **fields)
-            except NoLagError as error:
-                self._kept(error)
+        answers = [self._link.acall(op, timeout=FORGET_TIMEOUT, **fields) for op, fields in self._ending()]
+        for outcome in await asyncio.gather(*answers, return_exceptions=True):
+            if isinstance(outcome, NoLagError):
+                self._kept(outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        self._ended(len(answers))
+
+    def _ended(self, asked: int) -> None:
+        if asked and self._began and self.lease is not None:
+            self._link.note("task.ack", tasks=[self.lease.task])
 
     def _kept(self, error: BaseException) -> None:
+        if self.lease is not None and isinstance(self.lease.meant(error), RunFenced):
+            return
         log.warning("results of %s stay in the room until they expire: %s", self.group, error)

@@ -2,6 +2,7 @@
 
     checkpoint/<thread>/c/<ns>/<checkpoint id>                      a checkpoint without its channel values, and its metadata
     checkpoint/<thread>/v/<ns>/<channel>/<version>                  a channel's value, shared by all checkpoints with this version
+    checkpoint/<thread>/r/request, checkpoint/<thread>/r/mark       the last run of the thread: how it was asked for, how far it came
     checkpoint/<thread>/w/<ns>/<checkpoint id>/<task id>/<index>    a pending write
 
 A thread is one prefix, so that deleting it is one range. Everything that is walked in order of time (the checkpoints of
@@ -64,6 +65,14 @@ def writes(thread_id: str, ns: str, checkpoint_id: str) -> str:
 
 def write(thread_id: str, ns: str, checkpoint_id: str, task_id: str, index: int) -> str:
     return f"{writes(thread_id, ns, checkpoint_id)}{segment(task_id)}/{index}"
+
+
+def run_request(thread_id: str) -> str:
+    return f"{thread(thread_id)}r/request"
+
+
+def run_mark(thread_id: str) -> str:
+    return f"{thread(thread_id)}r/mark"
 
 
 def names(key: str) -> tuple[str, str, str]:

@@ -20,6 +20,7 @@ from ..commands.approvals import (
     ApprovalRequest,
     ApprovalWithdraw,
 )
+from ..commands.tasks import TaskDispatch
 from ..entity import Entity
 from ..event import Event
 from ..members import Session
@@ -200,7 +201,6 @@ class Approvals:
             new += 1
             if command.wake is not None:
                 check_terms(command.wake)
-                self._room.allow(*verb_on(command.wake.kind, command.wake.type))
             named = command.approvers
             if named is not None and not any(name.startswith("role:") for name in named) and len(set(named)) < command.quorum:
                 raise Refusal("bad_request", "quorum is larger than the number of approvers", detail={"field": "quorum"})
@@ -222,7 +222,7 @@ class Approvals:
             data["expires"] = room.env.wall + command.expires
         if command.approvers is not None:
             data["approvers"] = list(command.approvers)
-        if (job := command.wake) is not None:
+        if (job := command.wake) is not None and self._may_dispatch(job):
             terms = {**terms_of(job), "task": job.task, "digest": digest_of(job), "instance": "", "dispatcher": self._room.caller.actor}
             data["wake"] = {"type": job.type, "terms": terms, "body": job.body, "timeout": job.timeout}
         for name in ("description", "task", "thread"):
@@ -230,6 +230,10 @@ class Approvals:
                 data[name] = value
         room.emit("approval.requested", command.action, data, command.body, command.ct, command.parent)
         return self._pending[command.approval]
+
+    def _may_dispatch(self, job: TaskDispatch) -> bool:
+        verb, resource = verb_on(job.kind, job.type)
+        return self._room.caller.grants.allows(verb, self._room.name, resource)
 
     def follow(self, command: ApprovalFollow, caller: Caller) -> dict[str, Any]:
         room = self._room

@@ -12,7 +12,7 @@ from ...wire.codes import Refusal
 from ..commands.tasks import TaskBegin
 from ..members import Member
 from ..turn import BodyAt, Caller
-from .dispatching import check_terms, digest_of, facts_of, verb_on
+from .dispatching import INTERRUPTED, check_terms, digest_of, facts_of, verb_on
 from .live import Live
 from .task import RUNNING, Task
 
@@ -55,8 +55,9 @@ class Beginning:
             older, task = begun, tasks.by_id[command.task]
         self._hold(task, member)  # before the others end: their end would let the next one through
         needless = [task for task in sharing if not task.attempt and command.drop is not None and task.group == command.drop]
+        reason = INTERRUPTED if command.busy == "replace" else SUPERSEDED
         for other in (*older, *needless):
-            tasks.end(other, "task.cancelled", {"task": other.id, "reason": SUPERSEDED}, notify=SUPERSEDED)
+            tasks.end(other, "task.cancelled", {"task": other.id, "reason": reason}, notify=reason)
         return self._answer(task, attached=task.id != command.task)
 
     def _check(self, command: TaskBegin) -> None:

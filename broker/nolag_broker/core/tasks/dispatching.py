@@ -31,6 +31,7 @@ from .task import CANCELLED, ENDED, FAILED, Task
 if TYPE_CHECKING:
     from ..room import Room
 
+INTERRUPTED = "interrupted"  # why those ended in whose place another one was dispatched
 FORGOTTEN_AT_ONCE = 1000  # ids in one event
 
 
@@ -94,7 +95,7 @@ class Dispatching:
         for other in others:
             self._allow(other.kind, other.type)
         for other in others:
-            self._tasks.end(other, "task.cancelled", {"task": other.id, "reason": "superseded"}, notify="superseded")
+            self._tasks.end(other, "task.cancelled", {"task": other.id, "reason": INTERRUPTED}, notify=INTERRUPTED)
 
     def _existing(self, command: TaskDispatch) -> Task | None:
         """The task that this dispatch is a repetition of: by its id, or by its key."""

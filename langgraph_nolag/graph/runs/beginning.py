@@ -1,0 +1,157 @@
+"""How a run begins: it gets the lease of its thread, and what it was asked to do is in the room before anything of it happens.
+
+Who goes on with a thread (`invoke(None)`, a worker) applies what is missing: the input of a run that died before its first
+checkpoint; the answers of a resume map that no node has stored, as LangGraph stores none; decisions made in the room meanwhile.
+Written as `Steps`, for sync and async graphs alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import msgpack
+from langgraph.types import Command, Interrupt
+
+from ...patterns.threads import HAND_OUTS, NEEDLESS, RUN, thread_key
+from .._compat import ERROR, INTERRUPT, RESUME
+from ..checkpoint import NoLagSaver
+from ..gates.formats import MARKER, approval_of
+from ..saver import keys, reading
+from ..saver.steps import Steps
+from .lease import ThreadLease
+from .request import Request
+
+if TYPE_CHECKING:
+    from ...client.link import RoomLink
+    from ..serde.codec import Codec
+
+HEX: Final = re.compile("[0-9a-f]{32}")  # what ids of interrupts look like
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far the thread's last run came: its task, and how much of its stream belongs to the last checkpoint."""
+
+    task: str | None = None
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that has the lease.
+
+    Attributes:
+        input: what is to be given to the graph.
+        addressed: whether the checkpoint that the configuration names still is where the run begins.
+    """
+
+    lease: ThreadLease
+    input: Any
+    addressed: bool = True
+
+
+def begin(link: RoomLink, codec: Codec, saver: NoLagSaver, request: Request, *, take: bool) -> Steps[Begun]:
+    """Get the lease of the thread, ending whoever has it; with `take` and without an input, go on with what has not ended.
+
+    Raises (through whoever runs the steps):
+        NoLagError: the room refuses the run.
+    """
+    thread = str(request.thread)
+    fields: dict[str, Any] = {
+        "task": link.new_id(),
+        "kind": RUN,
+        "type": request.graph,
+        "body": request.pack(codec),
+        "concurrency_key": thread_key(thread),
+        "max_attempts": HAND_OUTS,
+        "take": take,
+    }
+    if not isinstance(request.input, Command):  # it looks for itself, or what was waited for is over with the new input
+        fields["drop"] = NEEDLESS
+        fields["busy"] = "park" if request.input is None else "replace"
+    link.connection.io.post(link.ensure_joined)
+    [answer] = yield [("task.begin", fields)]
+    asked = request
+    if answer["attached"]:
+        former = Request.unpack(codec, answer["body"])
+        if _name(former.graph) == _name(request.graph):
+            asked = replace(request, input=former.input)
+    lease = ThreadLease(link, thread, answer["task"], answer["token"], request=request.onward().pack(codec))
+    link.own(lease.task, lease.lose)
+    if not take:
+        return Begun(lease, request.input)
+    return (yield from continued(saver, asked, lease, fresh=not answer["attached"]))
+
+
+def continued(saver: NoLagSaver, request: Request, lease: ThreadLease, *, fresh: bool) -> Steps[Begun]:
+    """What is to be done by who goes on with a run, or with a thread.
+
+    Args:
+        fresh: nobody has begun with this run before.
+    """
+    applied = False
+    if not fresh:
+        mark = yield from read_mark(saver, lease.thread)
+        applied = mark.task == lease.task
+    input = request.input
+    if isinstance(input, Command) and isinstance(input.resume, dict) and _is_map(input.resume):
+        waiting = {each.id for each in (yield from waiting_interrupts(saver, lease.thread))}
+        left = {id: answer for id, answer in input.resume.items() if fresh or id in waiting}
+        input = _with_answers(input, left, applied)
+    elif applied:
+        input = None
+    if input is None:
+        input = yield from _decided(saver, lease.thread)
+    if applied:
+        lease.apply()
+    return Begun(lease, input, addressed=not applied)
+
+
+def _with_answers(command: Command[Any], left: Mapping[str, Any], applied: bool) -> Command[Any] | None:
+    if applied:
+        return Command(resume=dict(left)) if left else None
+    if not left and not command.update and not command.goto:
+        return None
+    return replace(command, resume=dict(left) or None)
+
+
+def read_mark(saver: NoLagSaver, thread: str) -> Steps[Mark]:
+    [read] = yield [("record.read", {"keys": [keys.run_mark(thread)]})]
+    if (body := read["bodies"][0]) is None:
+        return Mark()
+    _, task, position = msgpack.unpackb(body)
+    return Mark(task, position)
+
+
+def waiting_interrupts(saver: NoLagSaver, thread: str) -> Steps[list[Interrupt]]:
+    """The questions that the thread's latest checkpoint waits with."""
+    found = yield from reading.get(saver.serde, {"configurable": {"thread_id": thread, "checkpoint_ns": ""}})
+    if found is None:
+        return []
+    writes = found.pending_writes or []
+    finished = {task for task, channel, _ in writes if channel not in (ERROR, INTERRUPT, RESUME)}
+    return [each for task, channel, value in writes if channel == INTERRUPT and task not in finished for each in value]
+
+
+def _decided(saver: NoLagSaver, thread: str) -> Steps[Command[Any] | None]:
+    """The answers to gates of the thread that were decided in the room, if there are any."""
+    gates = {
+        approval: each.id for each in (yield from waiting_interrupts(saver, thread)) if (approval := approval_of(each.value)) is not None
+    }
+    if not gates:
+        return None
+    [answer] = yield [("approval.follow", {"approvals": list(gates)})]
+    decided = {gates[approval]: {MARKER: approval} for approval, state in answer["states"].items() if state == "decided"}
+    return Command(resume=decided) if decided else None
+
+
+def _is_map(resume: Mapping[Any, Any]) -> bool:
+    """Whether LangGraph takes these answers to be by interrupt."""
+    return bool(resume) and all(isinstance(id, str) and HEX.fullmatch(id) for id in resume)
+
+
+def _name(graph: str) -> str:
+    return graph.partition("@")[0]

@@ -1,0 +1,142 @@
+"""The lease of a thread: whoever runs it holds a task of the room, and everything it writes names the task and its token.
+
+Another orchestrator that begins on the same thread gets the lease: the room tells the former one, and refuses its checkpoints,
+pending writes, dispatches and cancellations from that moment on, whether it has heard of it or not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from ...errors import NoLagError, StaleLease, TaskCancelled
+from ..errors import RunFenced
+from ..saver import keys
+
+if TYPE_CHECKING:
+    from ...client.link import RoomLink
+
+SUPERSEDED = "superseded"  # somebody else goes on with the thread, from where it is
+INTERRUPTED = "interrupted"  # somebody began anew on the thread
+FORMAT = 1
+
+
+class ThreadLease:
+    """The right to run a thread, for as long as nobody else gets it. From any thread of the process.
+
+    Args:
+        link: the room; only writes on this very link carry the lease.
+        thread: LangGraph's thread id.
+        task, token: what is held.
+        applied: whether the run's input has reached the thread.
+        request: the run without its input, for who goes on with the thread one day; None: it is stored already.
+    """
+
+    def __init__(self, link: RoomLink, thread: str, task: str, token: int, *, applied: bool = False, request: bytes | None = None) -> None:
+        self.link = link
+        self.thread = thread
+        self.task = task
+        self.token = token
+        self.position: Callable[[], int] | None = None  # how many chunks of the run's stream belong to what is stored
+        self._applied = applied
+        self._request = request
+        self._lock = threading.Lock()
+        self._lost: str | None = None
+        self._watchers: dict[int, Callable[[NoLagError], None]] = {}
+
+    def fields(self) -> list[Any]:
+        """As requests name it."""
+        return [self.task, self.token]
+
+    def apply(self) -> None:
+        """The input has reached the thread in an earlier attempt at the run."""
+        self._applied = True
+
+    # --- losing it ------------------------------------------------------------------------------------------
+
+    @property
+    def lost(self) -> bool:
+        return self._lost is not None
+
+    @property
+    def ends_bodies(self) -> bool:
+        """The run is over, and nobody goes on with what it began: that is to be ended, too."""
+        return self._lost is not None and self._lost != SUPERSEDED
+
+    def lose(self, reason: str) -> None:
+        """The room says that it is not ours any more. On the I/O thread, or any other."""
+        with self._lock:
+            if self._lost is not None:
+                return
+            self._lost = reason
+            watchers = list(self._watchers.values())
+        for watcher in watchers:
+            watcher(self.error())
+
+    def watch(self, number: int, on_lost: Callable[[NoLagError], None]) -> None:
+        """Be told once, from any thread, when it is lost; at once where it is."""
+        with self._lock:
+            lost = self._lost
+            if lost is None:
+                self._watchers[number] = on_lost
+        if lost is not None:
+            on_lost(self.error())
+
+    def unwatch(self, number: int) -> None:
+        with self._lock:
+            self._watchers.pop(number, None)
+
+    def error(self) -> NoLagError:
+        """Why this run can't go on."""
+        if self._lost not in (None, SUPERSEDED, INTERRUPTED):
+            return TaskCancelled(f"the run of thread {self.thread!r} was cancelled: {self._lost}")
+        return RunFenced(
+            f"thread {self.thread!r} is run by another orchestrator by now, or this one was believed dead; nothing more of this run "
+            "counts. Ask get_state() how the thread stands",
+            detail={"thread": self.thread, "task": self.task},
+        )
+
+    def meant(self, error: BaseException) -> BaseException:
+        """The error of a request that named the lease, as its user should see it."""
+        if isinstance(error, StaleLease) and error.detail.get("task") == self.task:
+            self.lose(SUPERSEDED)
+            return self.error()
+        return error
+
+    # --- what a checkpoint says beside itself ---------------------------------------------------------------
+
+    def marks(self, *, root: bool, applies: bool) -> list[list[Any]]:
+        """Records that go into the commit of a checkpoint or of pending writes.
+
+        Args:
+            root: the commit is of the graph itself, not of a graph inside it.
+            applies: with it the run's input is part of the thread.
+        """
+        if not root or not applies:
+            return []
+        first, self._applied = not self._applied, True
+        puts: list[list[Any]] = []
+        if first and self._request is not None:
+            puts.append([keys.run_request(self.thread), self._request, False])
+        if first or self.position is not None:
+            position = 0 if self.position is None else self.position()
+            puts.append([keys.run_mark(self.thread), msgpack.packb([FORMAT, self.task, position]), False])
+        return puts
+
+
+@contextmanager
+def fencing(lease: ThreadLease | None) -> Iterator[None]:
+    """Requests inside name the lease: a refusal because of it is `RunFenced`."""
+    if lease is None:
+        yield
+        return
+    try:
+        yield
+    except StaleLease as error:
+        if (meant := lease.meant(error)) is not error:
+            raise meant from None
+        raise

@@ -1,0 +1,53 @@
+"""What a run takes and gives where no graph is at hand: plain values, as any process and language can read them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+DEEPEST: Final = 200
+_AS_THEY_ARE: Final = (str, bytes, int, float, bool, type(None))
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """The value without classes: messages, models and data classes become maps of their fields, tuples and sets lists. What has no plain
+    form becomes its `repr`."""
+    if depth > DEEPEST:
+        return repr(value)
+    if isinstance(value, enum.Enum):
+        return plain(value.value, depth + 1)
+    if isinstance(value, _AS_THEY_ARE):
+        return value if not isinstance(value, int) or isinstance(value, bool) or -(2**63) <= value < 2**64 else str(value)
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, (str, int, bool)) else str(key): plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item, depth + 1) for item in value]
+    if isinstance(value, dt.datetime):
+        return value if value.tzinfo is not None else value.isoformat()
+    if isinstance(value, (dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, BaseException):
+        return {"type": type(value).__name__, "message": str(value)}
+    if isinstance(value, type):
+        return repr(value)
+    if callable(dump := getattr(value, "model_dump", None)):
+        return plain(dump(), depth + 1)
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name), depth + 1) for field in dataclasses.fields(value) if field.repr}
+    if (slots := _public(value)) is not None:
+        return {name: plain(item, depth + 1) for name, item in slots.items()}
+    return repr(value)
+
+
+def _public(value: Any) -> dict[str, Any] | None:
+    """The fields of LangGraph's own small classes (an interrupt, a packet to a node), which are not data classes."""
+    if not type(value).__module__.startswith("langgraph."):
+        return None
+    names = [name for base in type(value).__mro__ for name in getattr(base, "__slots__", ())] or list(getattr(value, "__dict__", ()))
+    return {name: getattr(value, name) for name in names if not name.startswith("_") and hasattr(value, name)}
