@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 from typing import Any
 
 from langchain.agents import create_agent
@@ -55,7 +57,34 @@ failing = StateGraph(MessagesState)
 failing.add_node("fail", fail)
 failing.add_edge(START, "fail")
 
+
+class Trip(MessagesState):
+    folder: str
+
+
+def begin(state: Trip) -> dict[str, Any]:
+    (Path(state["folder"]) / f"begun-{os.getpid()}").touch()
+    return {"messages": [AIMessage(f"begun by {os.getpid()}", id="begun")]}
+
+
+def end(state: Trip) -> dict[str, Any]:
+    """Holds on until the file `go` is there."""
+    folder = Path(state["folder"])
+    (folder / f"ending-{os.getpid()}").touch()
+    deadline = time.monotonic() + 30
+    while not (folder / "go").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return {"messages": [AIMessage(f"ended by {os.getpid()}", id="ended")]}
+
+
+trip = StateGraph(Trip)
+trip.add_node("begin", begin)
+trip.add_node("end", end)
+trip.add_edge(START, "begin")
+trip.add_edge("begin", "end")
+
 app = Worker(room="desk", concurrency=4)
+app.agent(trip.compile(name="traveller"))
 app.agent(editor)
 app.agent(printer)
 app.agent(failing.compile(), name="copier")
