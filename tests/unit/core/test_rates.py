@@ -209,3 +209,13 @@ def test_rate_keys_are_bounded(make_driver: Any, refused: Any) -> None:
     driver.advance(10.1, worker)
     planner.dispatch("c", rate_key="c", rate_limit=[1, 10])
     assert sorted(rates(driver)) == ["rate/b", "rate/c"]
+
+
+def test_what_is_refused_for_its_rate_takes_nobodys_place(make_driver: Any, refused: Any) -> None:
+    driver = make_driver(Limits(rates=1))
+    planner = driver.agent("planner")
+    planner.dispatch("t0", rate_key="one", rate_limit=[1, 5])
+    planner.dispatch("t1", concurrency_key="k")
+    with refused("overloaded"):
+        planner.dispatch("t2", concurrency_key="k", busy="replace", rate_key="another", rate_limit=[1, 5])
+    assert planner.state("t1") == "waiting"

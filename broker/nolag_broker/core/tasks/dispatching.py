@@ -74,9 +74,9 @@ class Dispatching:
             if command.kind != "tool":
                 raise Refusal("bad_request", "require_live is for tools", detail={"field": "require_live"})
             raise Refusal("tool_not_found", f"nobody serves the tool {command.type!r} now")
+        tasks.check_bounds(command.rate_key)  # before anything ends for it
         if command.busy != "park":
             self._make_way(command)
-        self._tasks.check_bounds(command.rate_key)
         if command.slot is not None and (older := tasks.by_slot.get(command.slot)) is not None:
             tasks.end(older, "task.cancelled", {"task": older.id, "reason": "superseded"}, notify="superseded")
         facts = facts_of(command, caller, digest, room.env.wall)
