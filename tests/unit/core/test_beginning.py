@@ -141,6 +141,16 @@ def test_beginning_needs_membership_and_grants(driver: Any, refused: Any) -> Non
         begin(narrow, "r1")
 
 
+def test_a_call_of_a_tool_that_nobody_serves_any_more_is_not_gone_on_with(driver: Any, first: Any) -> None:
+    server = driver.worker("server", "search", kind="tool")
+    first.dispatch("call", "search", kind="tool", require_live=True, concurrency_key="thread-1")
+    server.push("task")
+    server.ask("task.unserve", offer=1)
+    held = begin(first, "r1", take=True)
+    assert (held["task"], held["attached"], state(first, "call")) == ("r1", False, "cancelled")
+    assert server.push("cancel")["reason"] == "superseded"
+
+
 def test_a_busy_key_refuses_or_makes_way(driver: Any, first: Any, refused: Any) -> None:
     worker = driver.worker("worker", "g", kind="run", slots=3)
     first.ask("task.dispatch", task="t1", **RUN)
