@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         WrongThread,
     )
     from .graph.agents import room_agent
+    from .graph.callbacks import ObserveCallbackHandler
     from .graph.checkpoint import NoLagSaver
     from .graph.distribute import distribute
     from .graph.gate import gate
@@ -85,6 +86,7 @@ _WHERE = {
     "LocalBroker": "local",
     "NoLagSaver": "graph.checkpoint",
     "NoLagStore": "graph.store",
+    "ObserveCallbackHandler": "graph.callbacks",
     "Retry": "patterns.terms",
     "Rewind": "patterns.streams",
     "Room": "patterns.room",
@@ -132,6 +134,7 @@ __all__ = [
     "NotDecodable",
     "NotEncodable",
     "NotJoined",
+    "ObserveCallbackHandler",
     "Overloaded",
     "PeerNotFound",
     "Permanent",

@@ -39,6 +39,7 @@ NAMES = [
     "NotDecodable",
     "NotEncodable",
     "NotJoined",
+    "ObserveCallbackHandler",
     "Overloaded",
     "PeerNotFound",
     "Permanent",
