@@ -321,3 +321,40 @@ async def test_what_a_log_takes_beyond_its_rows_is_counted_once(tmp_path: Path) 
         assert await engine.floor("r", last * size) == 2
         assert await engine.floor("r", (last + 1) * size) == 1
         await engine.close()
+
+
+async def test_records_are_read_at_once_while_nothing_else_is_done(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+    assert engine.records_at_once("r", ["k/1"]) is None  # not open
+    await engine.open()
+    await engine.create("r", "epoch")
+    first = Turn(0, [Event(1, "t", 0.0, "a", {})], records={"k/1": b"one", "k/2": b"two"})
+    assert await engine.commit([("r", first)]) == [None]
+    assert engine.records_at_once("r", ["k/1", "k/none", "k/2"]) == {"k/1": b"one", "k/2": b"two"}
+    assert engine.records_at_once("r", [f"k/{n}" for n in range(1000)]) is None  # that would take long
+    assert engine.records_at_once("unknown", ["k/1"]) == {}
+
+    second = asyncio.ensure_future(engine.commit([("r", Turn(1, [Event(2, "t", 0.0, "a", {})], records={"k/1": b"new"}))]))
+    await asyncio.sleep(0)  # it is handed over
+    assert engine.records_at_once("r", ["k/1"]) is None
+    assert await second == [None]
+    assert engine.records_at_once("r", ["k/1"]) == {"k/1": b"new"}
+    await engine.close()
+    assert engine.records_at_once("r", ["k/1"]) is None
+
+
+async def test_a_damaged_record_is_not_read_at_once_and_stops_the_engine(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.create("r", "epoch")
+    assert await engine.commit([("r", Turn(0, [Event(1, "t", 0.0, "a", {})], records={"k/1": b"one"}))]) == [None]
+    await engine.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "rooms.db")) as sql:
+        sql.execute("UPDATE kv SET value = ? WHERE key = 'k/1'", (b"two",))
+        sql.commit()
+    again = SqliteEngine(tmp_path)
+    await again.open()
+    assert again.records_at_once("r", ["k/1"]) is None
+    with pytest.raises(StorageFailed):
+        await again.records("r", ["k/1"])
+    await again.close()

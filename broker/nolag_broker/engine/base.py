@@ -109,6 +109,9 @@ class Engine(BlobStore, Protocol):
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
         """The cold rows of these keys; absent ones are absent."""
 
+    def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
+        """The same without waiting; None where something else is being done, or `records` would raise."""
+
     async def scan(
         self,
         room: str,

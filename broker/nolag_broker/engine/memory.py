@@ -168,6 +168,9 @@ class MemoryEngine(MemoryBlobs):
         stored = self._rooms.get(room)
         return {} if stored is None else {key: stored.records[key] for key in keys if key in stored.records}
 
+    def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
+        return None  # there is no waiting in `records`
+
     async def scan(
         self,
         room: str,

@@ -19,11 +19,13 @@ from .backup import seal
 from .base import BackupFailed, RoomImage, SequenceConflict, StorageFailed
 from .blobs import BlobDamaged, Name, Spare
 from .keys import KeyRange
+from .reading import finish
 from .tables import Tables, batches
 from .trimming import Read
 
 FILE: Final = "rooms.db"
 BATCH_BYTES: Final = 256 << 10  # of a row of the log
+AT_ONCE: Final = 64  # records read on the loop: as many as take less time there than handing them to the thread and back
 PIECE: Final = 0.002  # seconds a read may keep a commit waiting
 
 T = TypeVar("T")
@@ -104,6 +106,9 @@ class SqliteEngine:
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
         return await self._thread.read(lambda tables: tables.reads.records(room, keys))
 
+    def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
+        return self._thread.at_once(lambda tables: finish(tables.reads.records(room, keys))) if len(keys) <= AT_ONCE else None
+
     async def scan(
         self,
         room: str,
@@ -152,13 +157,18 @@ class _Job:
 
 
 class _Thread:
-    """The thread that owns the database. Jobs go in by one queue; results go back to the loop, several at a time."""
+    """The thread that owns the database. Jobs go in by one queue; results go back to the loop, several at a time.
+
+    While it has no job, what is over in no time is done on the loop: all jobs come from there, so none comes between.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
         self._delivering = False
+        self._under_way = 0  # jobs, as the loop sees it
+        self._tables: Tables | None = None
         self._failure: StorageFailed | None = None
         self._thread: threading.Thread | None = None
         self._reads: deque[_Job] = deque()  # under way
@@ -167,11 +177,13 @@ class _Thread:
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = self._loop.create_future()
+        self._under_way += 1
         self._thread = threading.Thread(target=self._run, args=(opened,), name="nolag-storage", daemon=True)
         self._thread.start()
         await opened
 
     async def stop(self) -> None:
+        self._tables = None
         if self._thread is not None and self._thread.is_alive():
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
@@ -185,10 +197,20 @@ class _Thread:
     def copy(self, file: Path) -> asyncio.Future[int]:
         return self.do(lambda tables: tables.back_up(file, partial(self._between, tables)))
 
+    def at_once(self, call: Callable[[Tables], T]) -> T | None:
+        """Do it here and now; None where the thread is at work, or it can't be done: then the thread is to be asked, and says why."""
+        if self._under_way or self._tables is None or self._failure is not None:
+            return None
+        try:
+            return call(self._tables)
+        except Exception:
+            return None
+
     def _submit(self, job: _Job) -> asyncio.Future[Any]:
         if self._thread is None or not self._thread.is_alive():
             job.future.set_exception(self._failure or StorageFailed("the database is closed"))
         else:
+            self._under_way += 1
             self._jobs.put(job)
         return job.future
 
@@ -200,6 +222,7 @@ class _Thread:
         except Exception as error:
             self._finish(opened, None, error)
             return
+        self._tables = tables
         self._finish(opened, None, None)
         try:
             while self._take_jobs(tables, wait=not self._reads):
@@ -285,6 +308,7 @@ class _Thread:
         self._delivering = False  # before the queue is emptied: what comes later asks for another delivery
         while self._done:
             future, result, error = self._done.popleft()
+            self._under_way -= 1
             if future.done():
                 continue
             if error is not None:

@@ -59,7 +59,7 @@ class Tables:
         connection: sqlite3.Connection | None = None
         try:
             _make_private(self._file)
-            connection = sqlite3.connect(self._file, timeout=0.5, isolation_level=None, cached_statements=512)
+            connection = sqlite3.connect(self._file, timeout=0.5, isolation_level=None, cached_statements=512, check_same_thread=False)
             connection.execute(f"PRAGMA page_size = {PAGE}")  # of a new file; an older one keeps its own
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()  # an error in it comes with its end, not before

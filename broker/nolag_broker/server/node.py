@@ -236,29 +236,36 @@ class Node:
         if room is None or hosted.blocked:
             return
         inbox = hosted.inbox[:AT_ONCE]
+        cold: dict[str, bytes | None] = {}
         if any(room.needs(command) for command, _, _, _ in inbox if not callable(command)):
             if self.behind.due(hosted):  # first the rows, which can't be written while something is read: it might always be
                 self._changed[hosted.name] = hosted
                 return
-            hosted.blocked = True
-            self.spawn(self._decide_with(hosted, room))
-        else:
-            del hosted.inbox[:AT_ONCE]
-            self._decide_all(hosted, room, inbox, {}, env)
-            if hosted.inbox:
-                self._wake(hosted)
+            cold, missing = self._wanted(hosted, room, inbox)
+            found = self.engine.records_at_once(hosted.name, missing)
+            if found is None:
+                hosted.blocked = True
+                self.spawn(self._decide_with(hosted, room))
+                return
+            cold.update(found)
+        del hosted.inbox[:AT_ONCE]
+        self._decide_all(hosted, room, inbox, cold, env)
+        if hosted.inbox:
+            self._wake(hosted)
+
+    def _wanted(self, hosted: HostedRoom, room: Room, inbox: list[Work]) -> tuple[dict[str, bytes | None], list[str]]:
+        """The cold rows that are needed for what was asked, as far as they are at hand, and the keys of those that are to be read."""
+        hosted.collect()  # before `needs`, which does not ask for what the room has not yet handed over
+        self._mark(hosted)
+        keys = list(dict.fromkeys(key for command, _, _, _ in inbox if not callable(command) for key in room.needs(command)))
+        unstored = hosted.unstored(keys)
+        return {key: unstored.get(key) for key in keys}, [key for key in keys if key not in unstored]
 
     async def _decide_with(self, hosted: HostedRoom, room: Room) -> None:
         """Decide what is in the inbox by now, with the cold rows it needs; nothing of the room is decided while they are read."""
-        commands = [command for command, _, _, _ in hosted.inbox[:AT_ONCE] if not callable(command)]
         count = min(len(hosted.inbox), AT_ONCE)
-        hosted.collect()  # before `needs`, which does not ask for what the room has not yet handed over
-        self._mark(hosted)
-        keys = list(dict.fromkeys(key for command in commands for key in room.needs(command)))
-        cold: dict[str, bytes | None] = dict.fromkeys(keys)
-        unstored = hosted.unstored(keys)
-        cold.update(await self.engine.records(hosted.name, [key for key in keys if key not in unstored]))
-        cold.update(unstored)
+        cold, missing = self._wanted(hosted, room, hosted.inbox[:count])
+        cold.update(await self.engine.records(hosted.name, missing))
         hosted.blocked = False
         if hosted.room is None:
             return

@@ -174,6 +174,9 @@ class SimulatedEngine:
     async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
         return await (await self._read()).records(room, keys)
 
+    def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
+        return None
+
     async def scan(self, room: str, prefix: str, **options: Any) -> list[tuple[str, bytes | None]]:
         return await (await self._read()).scan(room, prefix, **options)
 
