@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...wire.codes import Refusal
 from ..commands.tasks import TaskBegin
-from ..members import Member
 from ..turn import BodyAt, Caller
 from .dispatching import INTERRUPTED, check_terms, digest_of, facts_of, verb_on
-from .live import Live
 from .task import RUNNING, Task
 
 if TYPE_CHECKING:
@@ -55,7 +53,7 @@ class Beginning:
             facts = facts_of(command, caller, digest_of(command), room.env.wall)
             room.emit("task.dispatched", command.type, facts, command.body, command.ct, command.parent)
             older, task = begun, tasks.by_id[command.task]
-        self._hold(task, member)  # before the others end: their end would let the next one through
+        tasks.claim(task, member, OWN)  # before the others end: their end would let the next one through
         needless = [task for task in sharing if not task.attempt and command.drop is not None and task.group == command.drop]
         reason = INTERRUPTED if command.busy == "replace" else SUPERSEDED
         for other in (*older, *needless):
@@ -72,21 +70,6 @@ class Beginning:
             raise Refusal("bad_request", "task.begin needs a concurrency_key", detail={"field": "concurrency_key"})
         for other in self._tasks.sharing(command.concurrency_key):
             self._room.allow(*verb_on(other.kind, other.type))
-
-    def _hold(self, task: Task, member: Member) -> None:
-        data = {
-            "task": task.id,
-            "token": self._room.seq + 1,
-            "attempt": task.attempt + 1,
-            "actor": member.actor,
-            "instance": member.instance,
-            "offer": OWN,
-        }
-        self._room.emit("task.claimed", task.type, data, parent=task.seq)
-        if task.live is None:
-            task.live = Live()
-        elif task.attempt > 1:
-            task.live.restart()
 
     def _answer(self, task: Task, *, attached: bool) -> dict[str, Any]:
         answer: dict[str, Any] = {"task": task.id, "type": task.type, "token": task.token, "attempt": task.attempt, "attached": attached}

@@ -15,7 +15,7 @@ from .state import TaskState
 from .task import ENDED, RUNNING, WAITING, Holder, Task
 
 if TYPE_CHECKING:
-    from ..members import Session
+    from ..members import Member, Session
 
 LOST: Final = {"type": "lease_expired", "message": "the worker fell silent for longer than its lease"}
 SLOW: Final = {"type": "attempt_timeout", "message": "the attempt took longer than it may"}
@@ -113,22 +113,26 @@ class Tasks(TaskState):
         for task in sorted(self._unclaimed.get(tool, ()), key=lambda task: task.seq):
             self.end(task, "task.failed", {"task": task.id, "error": UNSERVED, "dead": False})
 
-    def hand_out(self, task: Task, offer: Offer) -> None:
-        room, member = self._room, offer.member
+    def claim(self, task: Task, member: Member, offer: int) -> Live:
+        """The member holds the task from now on, under a new token."""
         data = {
             "task": task.id,
-            "token": room.seq + 1,
+            "token": self._room.seq + 1,
             "attempt": task.attempt + 1,
             "actor": member.actor,
             "instance": member.instance,
-            "offer": offer.number,
+            "offer": offer,
         }
-        room.emit("task.claimed", task.type, data, parent=task.seq)
+        self._room.emit("task.claimed", task.type, data, parent=task.seq)
         live = task.live
         if live is None:
             live = task.live = Live()
         elif task.attempt > 1:
             live.restart()
+        return live
+
+    def hand_out(self, task: Task, offer: Offer) -> None:
+        live = self.claim(task, offer.member, offer.number)
         live.offer = offer
         self.market.occupy(offer)
         self.push_task(task, offer)
