@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ...wire.codes import Refusal
 from ..commands.tasks import TaskBegin
 from ..turn import BodyAt, Caller
-from .dispatching import INTERRUPTED, check_terms, digest_of, facts_of, verb_on
+from .dispatching import INTERRUPTED, SUPERSEDED, check_terms, digest_of, facts_of, verb_on
 from .task import RUNNING, Task
 
 if TYPE_CHECKING:
     from ..room import Room
 
-SUPERSEDED = "superseded"
 OWN = 0  # the number of the offer of those that hold without one
 
 
@@ -57,7 +56,7 @@ class Beginning:
         needless = [task for task in sharing if not task.attempt and command.drop is not None and task.group == command.drop]
         reason = INTERRUPTED if command.busy == "replace" else SUPERSEDED
         for other in (*older, *needless):
-            tasks.end(other, "task.cancelled", {"task": other.id, "reason": reason}, notify=reason)
+            tasks.cancel(other, reason)
         return self._answer(task, attached=task.id != command.task)
 
     def _check(self, command: TaskBegin) -> None:

@@ -26,11 +26,12 @@ from ..turn import Caller
 from .finished import Grouped
 from .live import Live
 from .serving import push_progress, push_tell
-from .task import CANCELLED, ENDED, FAILED, Task
+from .task import ENDED, FAILED, Task
 
 if TYPE_CHECKING:
     from ..room import Room
 
+SUPERSEDED = "superseded"  # another one has its slot, or its key
 INTERRUPTED = "interrupted"  # why those ended in whose place another one was dispatched
 FORGOTTEN_AT_ONCE = 1000  # ids in one event
 
@@ -78,7 +79,7 @@ class Dispatching:
         if command.busy != "park":
             self._make_way(command)
         if command.slot is not None and (older := tasks.by_slot.get(command.slot)) is not None:
-            tasks.end(older, "task.cancelled", {"task": older.id, "reason": "superseded"}, notify="superseded")
+            tasks.cancel(older, SUPERSEDED)
         facts = facts_of(command, caller, digest, room.env.wall)
         room.emit("task.dispatched", command.type, facts, command.body, command.ct, command.parent)
         task = tasks.by_id[command.task]
@@ -95,7 +96,7 @@ class Dispatching:
         for other in others:
             self._allow(other.kind, other.type)
         for other in others:
-            self._tasks.end(other, "task.cancelled", {"task": other.id, "reason": INTERRUPTED}, notify=INTERRUPTED)
+            self._tasks.cancel(other, INTERRUPTED)
 
     def _existing(self, command: TaskDispatch) -> Task | None:
         """The task that this dispatch is a repetition of: by its id, or by its key."""
@@ -196,10 +197,7 @@ class Dispatching:
             self._tasks.check_lease(command.lease, caller)
         task = self._find(command.task)
         if task.state not in ENDED:
-            data = {"task": task.id}
-            if command.reason is not None:
-                data["reason"] = command.reason
-            self._tasks.end(task, "task.cancelled", data, notify=command.reason or CANCELLED)
+            self._tasks.cancel(task, command.reason)
         return {"state": task.state}
 
     def tell(self, command: TaskTell, caller: Caller) -> dict[str, Any]:

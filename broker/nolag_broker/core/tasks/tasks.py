@@ -12,7 +12,7 @@ from ..turn import BodyAt, Caller
 from .live import Live
 from .matching import Offer
 from .state import TaskState
-from .task import ENDED, RUNNING, WAITING, Holder, Task
+from .task import CANCELLED, ENDED, RUNNING, WAITING, Holder, Task
 
 if TYPE_CHECKING:
     from ..members import Member, Session
@@ -76,6 +76,13 @@ class Tasks(TaskState):
                     session.following.pop(task, None)
                     room.push(session, frame)
         room.streams.task_ended(task)
+
+    def cancel(self, task: Task, reason: str | None) -> None:
+        """The task ends without a result; its worker is told why."""
+        data = {"task": task.id}
+        if reason is not None:
+            data["reason"] = reason
+        self.end(task, "task.cancelled", data, notify=reason or CANCELLED)
 
     def release(
         self,
