@@ -266,6 +266,11 @@ class Room:
             return None
         return self._cold.get(key)
 
+    def admit(self) -> None:
+        """Raises `Refusal` (`not_authorized`) when no grant of the caller has to do with this room."""
+        if not self.caller.grants.touches(self.name):
+            raise Refusal("not_authorized", f"no grant of this token covers the room {self.name!r}")
+
     def allow(self, verb: str, resource: str) -> None:
         """Raises `Refusal` (`not_authorized`) when the caller's grants do not cover this."""
         if not self.caller.grants.allows(verb, self.name, resource):
