@@ -6,16 +6,12 @@ are the user's own code. The logic is written once, as `Steps`, and run from syn
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import random
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from langgraph.store.base import NOT_PROVIDED, BaseStore, IndexConfig, Item, NotProvided, Op, Result, TTLConfig
+from langgraph.store.base import IndexConfig, Item, Op, Result, TTLConfig
 
 from ..client.body import decode
 from ..client.rooms import open_room
@@ -23,16 +19,15 @@ from ..errors import BadRequest, RevisionConflict
 from .saver.steps import Steps, arun, run
 from .stores.batch import Batch, Path, terms, write
 from .stores.embedding import Index, Vector
-from .stores.items import Told, encode_value, moment, value_of
+from .stores.items import encode_value, moment, value_of
+from .stores.updating import Fields, Read, Updating, Value, Written
 from .stores.watching import Watch
 
 if TYPE_CHECKING:
     from ..client.link import RoomLink
 
-Value = dict[str, Any]
 
-
-class NoLagStore(BaseStore):
+class NoLagStore(Updating):
     """Items in a room: durable when `put` returns, one and the same for every process, fit for sync and async graphs.
 
     Sync methods work from every thread but the SDK's own I/O thread (there they raise `WrongThread`), inside a running event loop too.
@@ -100,99 +95,69 @@ class NoLagStore(BaseStore):
         with _filters_named():
             return await arun(self.link, batch.steps(*vectors))
 
-    # --- beyond LangGraph's own ---
+    # --- beyond LangGraph's own: `update` and `aupdate` are inherited ---
 
-    def update(
-        self,
-        namespace: tuple[str, ...],
-        key: str,
-        change: Callable[[Value | None], Value | None],
-        *,
-        index: Literal[False] | list[str] | None = None,
-        ttl: float | NotProvided | None = NOT_PROVIDED,
-    ) -> Item | None:
-        """Read, change, write, and again if somebody else wrote meanwhile, until it holds: no update is lost.
+    def read_item(self, namespace: Path, key: str) -> Read:
+        """An item, without its time beginning anew."""
+        return run(self.link, _read(namespace, key))
+
+    async def aread_item(self, namespace: Path, key: str) -> Read:
+        """See `read_item`."""
+        return await arun(self.link, _read(namespace, key))
+
+    def write_item(self, namespace: Path, key: str, value: Value | None, revision: int, index: Fields, ttl: float | None) -> Written:
+        """Write or delete an item that must have this revision.
 
         Args:
-            change: takes the value (None when absent), gives the new one (None: delete it). May run more than once.
-            index, ttl: as for `put`.
-
-        Returns the item as it was written; None when it was deleted.
+            revision: 0: there must be none.
+            ttl: minutes.
         """
-        for pause in _pauses():
-            told = run(self.link, _read(namespace, key))
-            value = change(_value(told))
-            texts = self._texts(value, index)
-            vectors = self._index.embed(texts, ())[0] if self._index is not None and texts else {}
-            try:
-                return run(self.link, self._write(namespace, key, value, told, [vectors[text] for text in texts], ttl))
-            except RevisionConflict:
-                time.sleep(pause)
-        raise AssertionError("unreachable")
+        texts = self._texts(value, index)
+        vectors = self._index.embed(texts, ())[0] if self._index is not None and texts else {}
+        try:
+            return run(self.link, self._write(namespace, key, value, revision, [vectors[text] for text in texts], ttl))
+        except RevisionConflict:
+            return Written(False, None)
 
-    async def aupdate(
-        self,
-        namespace: tuple[str, ...],
-        key: str,
-        change: Callable[[Value | None], Value | Awaitable[Value | None] | None],
-        *,
-        index: Literal[False] | list[str] | None = None,
-        ttl: float | NotProvided | None = NOT_PROVIDED,
-    ) -> Item | None:
-        """See `update`; `change` may be async."""
-        for pause in _pauses():
-            told = await arun(self.link, _read(namespace, key))
-            changed = change(_value(told))
-            value = await changed if inspect.isawaitable(changed) else changed
-            texts = self._texts(value, index)
-            vectors = (await self._index.aembed(texts, ()))[0] if self._index is not None and texts else {}
-            try:
-                return await arun(self.link, self._write(namespace, key, value, told, [vectors[text] for text in texts], ttl))
-            except RevisionConflict:
-                await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
+    async def awrite_item(self, namespace: Path, key: str, value: Value | None, revision: int, index: Fields, ttl: float | None) -> Written:
+        """See `write_item`."""
+        texts = self._texts(value, index)
+        vectors = (await self._index.aembed(texts, ()))[0] if self._index is not None and texts else {}
+        try:
+            return await arun(self.link, self._write(namespace, key, value, revision, [vectors[text] for text in texts], ttl))
+        except RevisionConflict:
+            return Written(False, None)
 
     def watch(self, namespace: tuple[str, ...] = ()) -> Watch:
         """The items of a namespace, and of those below it, then every change of them as it comes: `for` and `async for` both do."""
         return Watch(self.link, tuple(namespace))
 
-    def _texts(self, value: Value | None, index: Literal[False] | list[str] | None) -> list[str]:
+    def _texts(self, value: Value | None, index: Fields) -> list[str]:
         return self._index.texts(value, index) if self._index is not None and value is not None else []
 
     def _write(
-        self, namespace: Path, key: str, value: Value | None, told: Told | None, vectors: list[Vector], ttl: float | NotProvided | None
-    ) -> Steps[Item | None]:
-        """Write an item that must be as it was told."""
-        path, revision = [*namespace, key], 0 if told is None else told["revision"]
+        self, namespace: Path, key: str, value: Value | None, revision: int, vectors: list[Vector], ttl: float | None
+    ) -> Steps[Written]:
+        path = [*namespace, key]
         if value is None:
-            if told is not None:
+            if revision:
                 yield [write([], [[path, revision]])]
-            return None
-        if isinstance(ttl, NotProvided):
-            kept = told.get("ttl") if told is not None else None
-            ttl = kept / 60.0 if kept is not None else (self.ttl_config or {}).get("default_ttl")
+            return Written(True, None)
         packed = self._index.pack(vectors) if self._index is not None and vectors else None
         body = encode_value(value)
         [answer] = yield [write([[path, body, terms(ttl, packed, revision)]], [])]
         [(_, created, updated)] = answer["items"]
-        return Item(value=decode(body), key=key, namespace=tuple(namespace), created_at=moment(created), updated_at=moment(updated))
+        item = Item(value=decode(body), key=key, namespace=tuple(namespace), created_at=moment(created), updated_at=moment(updated))
+        return Written(True, item)
 
 
-def _read(namespace: Path, key: str) -> Steps[Told | None]:
+def _read(namespace: Path, key: str) -> Steps[Read]:
     [answer] = yield [("store.get", {"paths": [[*namespace, key]], "refresh": False})]
-    return answer["items"][0]  # type: ignore[no-any-return]
-
-
-def _value(told: Told | None) -> Value | None:
-    return None if told is None else value_of(told)
-
-
-def _pauses() -> Iterator[float]:
-    """Writers who collide spread out over a time that grows with their number. Seconds."""
-    longest = 0.002
-    while True:
-        yield random.uniform(0, longest)  # noqa: S311 - jitter
-        longest = min(0.5, longest * 2)
+    [told] = answer["items"]
+    if told is None:
+        return Read(None, 0, None)
+    ttl = told.get("ttl")
+    return Read(value_of(told), told["revision"], None if ttl is None else ttl / 60.0)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from .channel import ANSWER, HELLO
 if TYPE_CHECKING:
     from .proxy import Place
 
+ITEM_METHODS = frozenset(("read_item", "write_item"))  # of a store that compares and sets
 SAVER_METHODS = frozenset(("get_tuple", "list", "put", "put_writes", "get_delta_channel_history"))
 
 
@@ -91,6 +92,8 @@ class Answers:
             return self._conf[CONFIG_KEY_READ](*args)
         if what == "store":
             return self._conf[CONFIG_KEY_RUNTIME].store.batch(args[0])
+        if what in ITEM_METHODS:
+            return tuple(getattr(self._conf[CONFIG_KEY_RUNTIME].store, what)(*args))
         if what == "vote":
             return self._link.call("approval.decide", **args[0])
         name, positional, named = self._under_lease(self._saver_call(what, args))
@@ -102,6 +105,8 @@ class Answers:
             return await self._link.acall("approval.decide", **args[0])
         if what == "store":
             return await self._conf[CONFIG_KEY_RUNTIME].store.abatch(args[0])
+        if what in ITEM_METHODS:
+            return tuple(await getattr(self._conf[CONFIG_KEY_RUNTIME].store, "a" + what)(*args))
         if what != "saver":
             return self._do(what, args)
         name, positional, named = self._under_lease(self._saver_call(what, args))

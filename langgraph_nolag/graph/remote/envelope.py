@@ -40,7 +40,7 @@ from .._compat import (
 from ..serde.codec import Codec
 from . import callbacks
 from .channel import BEAT, CUSTOM, EVENT, STREAM, Channel
-from .remotes import RemoteSaver, RemoteStore, saver_facts, store_facts
+from .remotes import RemoteSaver, remote_store, saver_facts, store_facts
 
 SYNC: Final = b"s"  # first byte of a body: run `invoke` in a thread
 ASYNC: Final = b"a"  # run `ainvoke` on the event loop
@@ -200,7 +200,7 @@ def _runtime(facts: dict[str, Any], codec: Codec, channel: Channel) -> Runtime[A
 
     return Runtime(
         context=codec.decode(facts["context"]),
-        store=None if facts["store"] is None else RemoteStore(channel, facts["store"]),
+        store=None if facts["store"] is None else remote_store(channel, facts["store"]),
         stream_writer=write,
         heartbeat=_heartbeat(channel),
         previous=facts["previous"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -16,12 +16,22 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.store.base import BaseStore, Op, Result
 
+from ..errors import NotSupported
+from ..stores.batch import Path
+from ..stores.updating import Fields, Read, Updating, Value, Written
 from .channel import Channel
 
 
 def store_facts(store: BaseStore | None) -> dict[str, Any] | None:
     """What of a store its users see without asking it."""
-    return None if store is None else {"supports_ttl": store.supports_ttl, "ttl_config": store.ttl_config}
+    if store is None:
+        return None
+    return {"supports_ttl": store.supports_ttl, "ttl_config": store.ttl_config, "updates": isinstance(store, Updating)}
+
+
+def remote_store(channel: Channel, facts: Mapping[str, Any]) -> RemoteStore:
+    """The store that has these facts."""
+    return RemoteUpdating(channel, facts) if facts.get("updates") else RemoteStore(channel, facts)
 
 
 class RemoteStore(BaseStore):
@@ -39,6 +49,25 @@ class RemoteStore(BaseStore):
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         results: list[Result] = await self._channel.acall("store", list(ops))
         return results
+
+
+class RemoteUpdating(RemoteStore, Updating):
+    """A store that compares and sets: what changes an item runs here, with the body."""
+
+    def read_item(self, namespace: Path, key: str) -> Read:
+        return Read(*self._channel.call("read_item", namespace, key))
+
+    async def aread_item(self, namespace: Path, key: str) -> Read:
+        return Read(*await self._channel.acall("read_item", namespace, key))
+
+    def write_item(self, namespace: Path, key: str, value: Value | None, revision: int, index: Fields, ttl: float | None) -> Written:
+        return Written(*self._channel.call("write_item", namespace, key, value, revision, index, ttl))
+
+    async def awrite_item(self, namespace: Path, key: str, value: Value | None, revision: int, index: Fields, ttl: float | None) -> Written:
+        return Written(*await self._channel.acall("write_item", namespace, key, value, revision, index, ttl))
+
+    def watch(self, namespace: Path = ()) -> NoReturn:
+        raise NotSupported("a node that runs on a worker can't watch the graph's store: open a NoLagStore of the room there")
 
 
 def saver_facts(saver: Any) -> dict[str, Any] | None:
