@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ async def test_the_model_is_told_what_one_likes(broker: LocalBroker, agent: Join
             await invoke(tool, {"why": "x"})
 
 
-async def _runner(folder: Path, others: set[str] = frozenset()) -> int:  # type: ignore[assignment]
+async def _runner(folder: Path, others: Collection[str] = ()) -> int:
     """The process that runs `hold` and is not among these."""
     found: list[str] = []
 
@@ -83,35 +83,40 @@ async def _runner(folder: Path, others: set[str] = frozenset()) -> int:  # type:
 
 
 async def test_a_tool_that_leaves_in_the_middle_of_a_call(broker: LocalBroker, tmp_path: Path, agent: Join) -> None:
-    """Killed: the caller is told, and knows that it may have happened; or another process takes over, where the tool may run again."""
-    workers = broker.spawn_worker("served:app", n=2)
-    for worker in workers:
+    """One that stops hands the call back, and another one has it. Killed, another one has it where the tool may run again; else the
+    caller is told, and knows that it may have happened."""
+    workers = {worker.pid: worker for worker in broker.spawn_worker("served:app", n=3)}
+    for worker in workers.values():
         await asyncio.to_thread(worker.wait_ready)
     caller = await agent("caller")
-    once, again = tmp_path / "once", tmp_path / "again"
-    once.mkdir()
-    again.mkdir()
     tools = {tool.name: tool for tool in await caller.tools.list()}
+    folders = [tmp_path / name for name in ("stopped", "again", "once")]
+    for folder in folders:
+        folder.mkdir()
+    stopped, again, once = folders
+
+    handed = asyncio.create_task(tools["hold"].ainvoke({"path": str(stopped)}))
+    first = await _runner(stopped)
+    workers[first].terminate()
+    second = await _runner(stopped, {f"run-{first}"})
+    (stopped / "go").touch()
+    assert await asyncio.wait_for(handed, 20) == str(second)
+
+    kept = asyncio.create_task(tools["hold_again"].ainvoke({"path": str(again)}))
+    third = await _runner(again)
+    workers[third].kill()
+    (again / "go").touch()
+    assert int(await asyncio.wait_for(kept, 20)) not in (first, third)
+
     lost = asyncio.create_task(tools["hold"].ainvoke({"path": str(once)}))
-    first = await _runner(once)
-    next(worker for worker in workers if worker.pid == first).kill()
+    workers[await _runner(once)].kill()
     with pytest.raises(ToolFailed, match="gone") as caught:
         await asyncio.wait_for(lost, 20)
     assert (caught.value.error_type, caught.value.retryable, caught.value.maybe_applied) == ("lease_expired", True, True)
 
-    (third,) = broker.spawn_worker("served:app")
-    await asyncio.to_thread(third.wait_ready)
-    kept = asyncio.create_task(tools["hold_again"].ainvoke({"path": str(again)}))
-    second = await _runner(again)
-    next(worker for worker in (*workers, third) if worker.pid == second).kill()
-    (again / "go").touch()
-    assert int(await asyncio.wait_for(kept, 20)) != second
 
-
-async def test_a_server_that_drains_hands_its_calls_back(
-    broker: LocalBroker, tmp_path: Path, agent: Join, invoke: Callable[..., Any]
-) -> None:
-    """A call that it did not finish goes to another one, though it may run once only: nobody knows better that it did not end."""
+async def test_the_last_server_stops(broker: LocalBroker, tmp_path: Path, invoke: Callable[..., Any]) -> None:
+    """A call that it did not finish is handed back, and ends with the tool."""
     (worker,) = broker.spawn_worker("served:app")
     await asyncio.to_thread(worker.wait_ready)
     (tool,) = [tool for tool in await asyncio.to_thread(remote_tools, broker.room("desk")) if tool.name == "hold"]
