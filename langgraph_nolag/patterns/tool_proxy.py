@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, create_model
 
 from ..client.body import decode
 from ..client.link import RoomLink
-from ..errors import NoLagError, TaskFailed
+from ..errors import NoLagError, NotDecodable, TaskFailed
 from .tool_calls import CALL_TIMEOUT, Outcome, call, call_blocking
 from .tool_seam import listening
 
@@ -38,13 +38,20 @@ class RemoteTool(BaseTool):
     _link: RoomLink = PrivateAttr()
 
     @classmethod
-    def of(cls, link: RoomLink, name: str, spec: bytes, timeout: float, handle_tool_error: Any) -> RemoteTool:
-        """The tool that a server described."""
-        facts = decode(spec)
+    def of(cls, link: RoomLink, name: str, spec: bytes | None, timeout: float, handle_tool_error: Any) -> RemoteTool:
+        """The tool that a server described.
+
+        Raises:
+            NotDecodable: it did so in a way that is not understood here.
+        """
+        facts = decode(spec) or {}
+        args = facts.get("args") if isinstance(facts, dict) else None
+        if not isinstance(facts, dict) or not isinstance(args, dict | None) or not isinstance((args or {}).get("properties", {}), dict):
+            raise NotDecodable(f"tool {name!r} is described in a way that is not understood here")
         made = cls(
             name=name,
-            description=facts.get("description") or "",
-            args_schema=facts.get("args") or NO_ARGUMENTS,
+            description=str(facts.get("description") or ""),
+            args_schema={**NO_ARGUMENTS, **(args or {})},
             response_format="content_and_artifact" if facts.get("response_format") == "content_and_artifact" else "content",
             handle_tool_error=handle_tool_error,
             timeout=timeout,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.tools import BaseTool
 
 from ..client.link import RoomLink
-from ..errors import BadRequest
+from ..errors import BadRequest, NotDecodable
 from .serving import HandedTask, Serving
 from .tool_calls import CALL_TIMEOUT, call
 from .tool_proxy import RemoteTool
 from .tool_serving import ServedTool
+
+log = logging.getLogger("langgraph_nolag")
 
 BaseTools = list[BaseTool]  # in the class, `list` is the method
 
@@ -85,7 +88,13 @@ class Tools:
         return self._proxies(self._link.call("tool.list"), timeout, handle_tool_error)
 
     def _proxies(self, answer: Mapping[str, Any], timeout: float, handle_tool_error: Any) -> BaseTools:
-        return [RemoteTool.of(self._link, entry["name"], entry["spec"], timeout, handle_tool_error) for entry in answer["tools"]]
+        found: BaseTools = []
+        for entry in answer["tools"]:
+            try:
+                found.append(RemoteTool.of(self._link, entry["name"], entry.get("spec"), timeout, handle_tool_error))
+            except NotDecodable as error:  # one server's mistake hides no other tool
+                log.warning("a tool of room %s is left out: %s", self._link.room, error)
+        return found
 
     async def invoke(
         self,

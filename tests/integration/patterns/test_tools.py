@@ -9,6 +9,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, ToolException, tool
 
 from langgraph_nolag import BadRequest, NotEncodable, TaskTimeout, ToolFailed, ToolNotFound
+from langgraph_nolag.client.body import decode, encode
 from langgraph_nolag.testing import eventually
 
 
@@ -186,3 +187,45 @@ async def test_two_tools_of_one_name_and_no_tool_are_refused(join: Any) -> None:
         room.tools.serve([search, search])
     with pytest.raises(BadRequest, match="not a tool"):
         room.tools.serve([5])
+
+
+async def test_a_tool_that_is_badly_described_hides_no_other(join: Any, caplog: pytest.LogCaptureFixture) -> None:
+    room, stranger = await join("server"), await join("stranger")
+    specs = {"gibberish": b"\xc1", "number": encode(5), "odd": encode({"args": {"properties": [1]}}), "bare": encode({})}
+
+    def on_task(task: Any) -> None:
+        task.offer.complete(task, encode({"content": 1}))
+
+    offer = stranger.link.serve(kind="tool", types=list(specs), specs=specs, on_task=on_task)
+    await asyncio.wrap_future(offer.ready)
+    async with room.tools.serve([search]):
+        tools = {each.name: each for each in await room.tools.list()}
+        assert sorted(tools) == ["bare", "search"]
+        assert await tools["bare"].ainvoke({}) == 1
+    assert all(name in caplog.text for name in ("number", "odd"))
+    await asyncio.wrap_future(offer.close())
+
+
+async def test_arguments_of_any_name(join: Any) -> None:
+    room = await join("server")
+
+    schema = {
+        "type": "object",
+        "properties": {name: {} for name in ("config", "run_manager", "self", "args", "_x", "a-b")},
+        "required": ["_x"],
+    }
+    seen: list[Any] = []
+
+    def on_task(task: Any) -> None:
+        seen.append(decode(task.body))
+        task.offer.complete(task, encode({"content": "ok"}))
+
+    offer = room.link.serve(kind="tool", types=["odd"], specs={"odd": encode({"args": schema})}, on_task=on_task)
+    await asyncio.wrap_future(offer.ready)
+    (tool,) = await room.tools.list()
+    given = {name: place for place, name in enumerate(names)}
+    assert await tool.ainvoke(given) == "ok"
+    assert await asyncio.to_thread(tool.invoke, given) == "ok"
+    assert seen == [given, given]
+    assert tool.get_input_schema()(**given).model_dump(by_alias=True) == given
+    await asyncio.wrap_future(offer.close())

@@ -13,9 +13,10 @@ from langchain_core.tools import tool
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
+from langgraph_swarm import create_swarm
 from models import ToldModel, calling
 
-from langgraph_nolag import Worker, handoff_tool
+from langgraph_nolag import Worker, handoff_tool, room_agent
 
 
 @tool
@@ -83,7 +84,19 @@ trip.add_node("end", end)
 trip.add_edge(START, "begin")
 trip.add_edge("begin", "end")
 
+
+def write(messages: list[BaseMessage], bound: list[str]) -> AIMessage:
+    """Hands over to `editor`; has the last word when it is handed back to."""
+    if str(messages[-1].name).startswith("transfer_to_writer"):
+        return AIMessage(f"written, after {len(messages)}", name="writer")
+    return calling(("transfer_to_editor", {}))
+
+
+writer = create_agent(ToldModel(reply=write), [handoff_tool("editor")], name="writer")
+desk = create_swarm([writer, room_agent("editor")], default_active_agent="writer").compile(name="swarm")
+
 app = Worker(room="desk", concurrency=4)
+app.graph(desk)
 app.agent(trip.compile(name="traveller"))
 app.agent(editor)
 app.agent(printer)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import team
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -42,15 +43,8 @@ def said(text: str) -> dict[str, Any]:
     return {"messages": [HumanMessage(text)]}
 
 
-def write(messages: list[BaseMessage], bound: list[str]) -> AIMessage:
-    """Hands over to `editor`; has the last word when it is handed back to."""
-    if str(messages[-1].name).startswith("transfer_to_writer"):
-        return AIMessage(f"written, after {len(messages)}", name="writer")
-    return calling(("transfer_to_editor", {}))
-
-
 def writer(room: Any = None) -> Any:
-    return create_agent(ToldModel(reply=write), [handoff_tool("editor", room=room)], name="writer")
+    return create_agent(ToldModel(reply=team.write), [handoff_tool("editor", room=room)], name="writer")
 
 
 def shape(messages: list[BaseMessage]) -> list[str]:
@@ -187,18 +181,19 @@ async def test_a_question_of_a_remote_agent(room: Any, invoke: Callable[..., Any
         assert "printed: yes" in [message.content for message in result["messages"]]
 
 
-async def test_in_a_distributed_graph(room: Any, request: pytest.FixtureRequest) -> None:
-    """The room is the graph's; the agent is asked by whoever invokes the graph, and no worker of the graph is needed for that."""
-    swarm = create_swarm([writer(), room_agent("editor")], default_active_agent="writer").compile()
-    graph = distribute(swarm, room, local=["writer"], checkpointer=NoLagSaver(room))
-    result = await graph.ainvoke(said("back please"), thread(request.node.name), durability="sync")
-    assert shape(result["messages"]) == THERE_AND_BACK
+@pytest.mark.parametrize("local", [["writer"], []])
+async def test_in_a_distributed_graph(room: Any, local: list[str], stream: Callable[..., Any], request: pytest.FixtureRequest) -> None:
+    """The room is the graph's, and the agent is asked by whoever invokes the graph, wherever its other nodes run."""
+    graph = distribute(team.desk, room, local=local, checkpointer=NoLagSaver(room))
+    chunks = await stream(graph, said("back please"), ["values"], thread(request.node.name), durability="sync")
+    assert shape(chunks[-1][1]["messages"]) == THERE_AND_BACK
+    assert chunks[-1][1]["active_agent"] == "writer"
 
 
 def test_what_is_no_agent_is_refused() -> None:
     worker = Worker(room="desk")
     with pytest.raises(NotSupported, match="name"):
-        worker.agent(create_agent(ToldModel(reply=write)))
+        worker.agent(create_agent(ToldModel(reply=team.write)))
     numbers: Any = StateGraph(dict)
     numbers.add_node("n", lambda state: state)
     numbers.add_edge(START, "n")
