@@ -124,8 +124,8 @@ def take_out(frame: dict[str, Any]) -> tuple[Value, ...]:
     return (Value(Body(frame)),) if _is_large(frame) else ()
 
 
-def _is_large(map: Mapping[str, Any]) -> bool:
-    body = map.get("body")
+def _is_large(map: Mapping[str, Any] | str) -> bool:
+    body = map.get("body") if isinstance(map, Mapping) else None  # approvals that are followed are named by their ids
     return isinstance(body, bytes) and len(body) > INLINE
 
 

@@ -127,6 +127,8 @@ class Execution:
         if self._run is None or thread is None:
             return {}
         pad, resume_map = self.conf.get(CONFIG_KEY_SCRATCHPAD), self.conf.get(CONFIG_KEY_RESUME_MAP)
+        if self._lease is not None and self._lease.given is not None:
+            resume_map = self._lease.given  # of it, LangGraph gets what is not stored yet; executions are known by the whole
         answers = [] if pad is None else [*pad.resume, pad.get_null_resume(False)]
         who = identity(
             graph=self.place.graph,

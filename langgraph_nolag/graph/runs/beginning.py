@@ -97,9 +97,12 @@ def continued(saver: NoLagSaver, request: Request, lease: ThreadLease, *, fresh:
         mark = yield from read_mark(saver, lease.thread)
         applied = mark.task == lease.task
     input = request.input
-    if isinstance(input, Command) and isinstance(input.resume, dict) and _is_map(input.resume):
+    resume = input.resume if isinstance(input, Command) and isinstance(input.resume, dict) and _is_map(input.resume) else None
+    if not fresh:
+        lease.given = resume or {}
+    if isinstance(input, Command) and resume is not None:
         waiting = {each.id for each in (yield from waiting_interrupts(saver, lease.thread))}
-        left = {id: answer for id, answer in input.resume.items() if fresh or id in waiting}
+        left = {id: answer for id, answer in resume.items() if fresh or id in waiting}
         input = _with_answers(input, left, applied)
     elif applied:
         input = None

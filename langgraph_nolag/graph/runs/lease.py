@@ -7,7 +7,7 @@ pending writes, dispatches and cancellations from that moment on, whether it has
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ class ThreadLease:
         self.thread = thread
         self.task = task
         self.token = token
+        self.given: Mapping[str, Any] | None = None  # the resume map that the run began with, where this is not its first orchestrator
         self.position: Callable[[], int] | None = None  # how many chunks of the run's stream belong to what is stored
         self._applied = applied
         self._request = request

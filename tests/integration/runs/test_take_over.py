@@ -1,0 +1,124 @@
+"""Orchestrators are killed with -9, and somebody else goes on: another process that invokes the thread, or a worker that nobody asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs_helpers import Start, config, ran, wait_until
+
+from langgraph_nolag.client.link import RoomLink
+from langgraph_nolag.patterns.threads import thread_key
+
+pytestmark = pytest.mark.usefixtures("nodes")
+
+
+def runs_of(link: RoomLink, thread: str) -> list[Any]:
+    infos = link.call("task.list", kind="run", limit=1000)["tasks"]
+    return [info for info in infos if info["concurrency_key"] == thread_key(thread)]
+
+
+def has_ended(link: RoomLink, thread: str) -> None:
+    wait_until(lambda: not runs_of(link, thread), "nothing of the thread runs")
+
+
+def test_a_worker_goes_on_with_a_run_that_was_killed_in_a_body(
+    graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "runs"
+    killed = start("orchestrator", "chain", thread, json.dumps({"file": str(file)}))
+    wait_until(lambda: ran(file) == ["first", "long"], "the node runs")
+    killed.kill()
+    start("worker", "resume")
+    file.with_suffix(".go").touch()
+    has_ended(link, thread)
+    assert graph("chain").get_state(config(thread)).values["log"] == ["first", "long", "last"]
+    assert ran(file) == ["first", "long", "last"]
+
+
+def test_the_input_of_a_run_that_died_before_its_first_checkpoint_is_applied(
+    graph: Any, link: RoomLink, thread: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "runs"
+    file.with_suffix(".go").touch()
+    dying = graph("chain")
+
+    def dies(*args: Any, **kwargs: Any) -> Any:
+        raise SystemExit("killed")
+
+    monkeypatch.setattr(type(dying.checkpointer), "put", dies)
+    monkeypatch.setattr("langgraph_nolag.graph.remote.run.Run._ending", lambda self: [])  # a killed process says nothing
+    with pytest.raises(SystemExit):
+        dying.invoke({"file": str(file)}, config(thread), durability="sync")
+    monkeypatch.undo()
+    assert graph("chain").get_state(config(thread)).values == {}
+    assert graph("chain").invoke(None, config(thread), durability="sync")["log"] == ["first", "long", "last"]
+    assert ran(file) == ["first", "long", "last"]
+
+
+@pytest.mark.parametrize("heir", ["worker", "orchestrator"])
+def test_a_resume_map_is_not_asked_for_again(graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path, heir: str) -> None:
+    file = tmp_path / "runs"
+    waiting = graph("asking")
+    waiting.invoke({"file": str(file)}, config(thread), durability="sync")
+    interrupts = {each.value: each.id for each in waiting.get_state(config(thread)).interrupts}
+    answers = {interrupts["a?"]: "1", interrupts["b?"]: "2"}
+    killed = start("orchestrator", "asking", thread, json.dumps({"resume": answers}))
+    wait_until(lambda: set(ran(file)) == {"a=1", "b=2"}, "both have their answers")
+    killed.kill()
+    if heir == "worker":
+        start("worker", "resume")
+        file.with_suffix(".go").touch()
+        has_ended(link, thread)
+    else:
+        going_on = start("orchestrator", "asking", thread, "null")
+        file.with_suffix(".go").touch()
+        going_on.finish()
+    state = graph("asking").get_state(config(thread))
+    assert (sorted(state.values["log"]), state.interrupts) == (["a=1", "b=2", "last"], ())
+    assert sorted(ran(file)) == ["a=1", "b=2", "last"]
+
+
+@pytest.mark.parametrize("worker_first", [True, False])
+def test_a_thread_whose_gate_was_decided_is_taken_up(
+    graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path, worker_first: bool
+) -> None:
+    file = tmp_path / "runs"
+    asked = start("orchestrator", "gated", thread, json.dumps({"file": str(file)}))
+    if worker_first:
+        start("worker", "resume")
+    asked.finish()
+    assert ran(file) == ["first"]
+    [gate] = [each for each in link.call("approval.list", limit=1000)["approvals"] if each.get("thread") == thread]
+    link.call("approval.decide", approval=gate["approval"], type="approve")
+    if not worker_first:
+        start("worker", "resume")
+    wait_until(lambda: ran(file) == ["first", "publish=approve", "last"], "the thread goes on")
+    has_ended(link, thread)
+    state = graph("gated").get_state(config(thread))
+    assert (state.values["log"], state.next) == (["first", "publish=approve", "last"], ())
+
+
+def test_going_on_after_a_gate_that_was_decided_elsewhere_does_not_ask_again(
+    graph: Any, link: RoomLink, thread: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "runs"
+    gated = graph("gated")
+    gated.invoke({"file": str(file)}, config(thread), durability="sync")
+    [gate] = [each for each in link.call("approval.list", limit=1000)["approvals"] if each.get("thread") == thread]
+    link.call("approval.decide", approval=gate["approval"], type="approve")
+    assert gated.invoke(None, config(thread), durability="sync")["log"] == ["first", "publish=approve", "last"]
+    assert not runs_of(link, thread), "nobody is left to look after it"
+
+
+def test_a_run_that_is_over_leaves_nothing_behind(graph: Any, link: RoomLink, thread: str, tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    file.with_suffix(".go").touch()
+    begun = link.call("log.read", after=link.call("room.info")["seq"], limit=1).seq
+    graph("chain").invoke({"file": str(file)}, config(thread), durability="sync")
+    assert not runs_of(link, thread)
+    events = link.call("log.read", after=begun, limit=1000, types="task.*", bodies=False)["events"]
+    [run] = [event["data"]["task"] for event in events if event["type"] == "task.dispatched" and event["data"]["kind"] == "run"]
+    wait_until(lambda: link.call("task.follow", tasks=[[run, 0]])["states"][run] is None, "it was acknowledged")
