@@ -51,6 +51,7 @@ class Room:
         self.running: list[Task] = []
         self.keys: dict[tuple[str, str], Task] = {}  # by type and key
         self.board: dict[str, list[tuple[int, Any]]] = {}  # every revision of a key; None: deleted
+        self.items: dict[str, dict[str, Any]] = {}  # of the store, by namespace and key
         self.unread: dict[str, list[tuple[str, Any]]] = {}
         self.approvals: dict[str, Approval] = {}
         self.retained: dict[str, Any] = {}
@@ -131,6 +132,20 @@ class Room:
     def get(self, key: str) -> tuple[int, Any] | None:
         revisions = self.board.get(key)
         return revisions[-1] if revisions and revisions[-1][1] is not None else None
+
+    # -- store
+
+    def remember(self, space: str, key: str, value: Any) -> None:
+        """The value None deletes."""
+        items = self.items.setdefault(space, {})
+        if value is None:
+            if items.pop(key, None) is not None:
+                self.log.append(("store.deleted", f"store/{space}/{key}", None))
+        else:
+            items[key] = value
+            self.log.append(("store.put", f"store/{space}/{key}", value))
+        if not items:
+            del self.items[space]
 
     # -- messages and events
 

@@ -17,8 +17,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from langgraph.store.base import PutOp
 
-from langgraph_nolag import LocalBroker, Room, connect
+from langgraph_nolag import LocalBroker, NoLagStore, Room, connect
 from langgraph_nolag.client.body import read
 from langgraph_nolag.errors import NoLagError
 from langgraph_nolag.patterns.serving import HandedTask
@@ -32,6 +33,7 @@ ACTORS = ("desk", "worker", "ana", "late")  # `late` comes when a rule says so
 FAMILIES = (
     "task.",
     "blackboard.",
+    "store.",
     "approval.",
     "topic.",
     "inbox.sent",
@@ -246,6 +248,31 @@ class Machine(RuleBasedStateMachine):
         history = self.run(board.history(key, limit=100))
         assert [(entry.revision, entry.value) for entry in reversed(history)] == self.model.board.get(key, [])
         assert {entry.key for entry in self.run(board.list())} == {key for key in self.model.board if self.model.get(key)}
+
+    # -- store
+
+    @rule(space=st.sampled_from("ab"), key=st.sampled_from("kl"), number=st.none() | st.integers(0, 3), compare=st.booleans())
+    def remember(self, space: str, key: str, number: int | None, compare: bool) -> None:
+        value = None if number is None else {"n": number, "text": f"value {next(self.payloads)}"}
+        store = NoLagStore(self.rooms["ana"])
+        self.model.remember(space, key, value)
+        if compare:
+            self.run(store.aupdate((space,), key, lambda before: value))
+        else:
+            self.run(store.abatch([PutOp((space,), key, value)]))
+
+    @rule(prefix=st.sampled_from([(), ("a",), ("b",)]), least=st.none() | st.integers(0, 3), limit=st.integers(0, 5))
+    def recall(self, prefix: tuple[str, ...], least: int | None, limit: int) -> None:
+        store = NoLagStore(self.rooms["desk"])
+        found = self.run(store.asearch(prefix, filter=None if least is None else {"n": {"$gte": least}}, limit=limit))
+        wanted = [
+            (space, key, value)
+            for space, items in self.model.items.items()
+            for key, value in items.items()
+            if prefix in ((), (space,)) and value["n"] >= (least or 0)
+        ]
+        assert [(item.namespace[0], item.key, item.value) for item in found] == wanted[:limit]
+        assert self.run(store.alist_namespaces()) == sorted((space,) for space in self.model.items)
 
     # -- topics, events, inbox
 
