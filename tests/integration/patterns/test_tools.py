@@ -209,11 +209,8 @@ async def test_a_tool_that_is_badly_described_hides_no_other(join: Any, caplog: 
 async def test_arguments_of_any_name(join: Any) -> None:
     room = await join("server")
 
-    schema = {
-        "type": "object",
-        "properties": {name: {} for name in ("config", "run_manager", "self", "args", "_x", "a-b")},
-        "required": ["_x"],
-    }
+    names = ("config", "run_manager", "self", "args", "_x", "a-b")
+    schema = {"type": "object", "properties": {name: {} for name in names}, "required": ["_x"]}
     seen: list[Any] = []
 
     def on_task(task: Any) -> None:
