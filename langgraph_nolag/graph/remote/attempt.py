@@ -153,16 +153,17 @@ class Attempt:
         self._end(outcome, seat, context)
 
     def _end(self, outcome: Outcome, seat: Seat, context: NodeContext) -> None:
-        task = self._task
+        task, unseen = self._task, []
         if self._channel is not None:
             self._channel.close()
+            unseen = self._channel.unseen()
         if self._gone is not None:
             task.offer.release(task)  # it has ended already, or is another worker's: this only lets go of it
             return
-        whole = Outcome(outcome.kind, outcome.value, seat.writes, None if seat.visited is None else sorted(seat.visited))
+        whole = Outcome(outcome.kind, outcome.value, seat.writes, None if seat.visited is None else sorted(seat.visited), unseen)
         try:
             body = whole.encode(self._codec, self._node)
         except NoLagError as error:
-            whole = Outcome("error", error)
+            whole = Outcome("error", error, unseen=unseen)
             body = whole.encode(self._codec, self._node)
         task.offer.complete(task, body, approvals=context.approvals if whole.kind == "interrupt" else None)

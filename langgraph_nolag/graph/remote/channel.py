@@ -2,7 +2,7 @@
 
 Everything rides on the room's task: frames to the orchestrator are its numbered progress, in order, and come again to
 an orchestrator that attaches later; frames to the worker are `task.tell`. A frame is one byte that says what it is,
-then an encoded value.
+then an encoded value. What is streamed has a number between the two, see `unseen.py`.
 
 A *call* is a question that the body waits for: a store operation, a checkpoint, the shared answer to an interrupt. It
 carries the nonce of the orchestrator it was meant for, so that one that attaches after a crash does not answer again
@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from ..errors import ExecutionLost
 from ..serde.codec import Codec
+from .unseen import Unseen
 
 CUSTOM: Final = b"w"  # a chunk of the custom stream: [checkpoint_ns, chunk]
 STREAM: Final = b"s"  # a chunk of another stream mode, from a graph that the body runs
@@ -31,6 +32,9 @@ BLOCKING_CALL: Final = b"C"  # the same, while the body's thread stands still
 
 ANSWER: Final = b"a"  # to the worker: [id, ok, value]
 HELLO: Final = b"h"  # to the worker: the nonce of an orchestrator that attached
+SEEN: Final = b"n"  # to the worker: the number up to which everything that is streamed has been seen
+
+STREAMED: Final = (CUSTOM, STREAM, EVENT)  # what must reach the orchestrator without a hole
 
 REPEAT: Final = 2.0  # seconds without an answer until a call is repeated
 
@@ -52,11 +56,20 @@ class Channel:
         self._ids = itertools.count((attempt << 32) + 1)
         self._lock = threading.Lock()
         self._open: dict[int, tuple[bytes, str, bytes, concurrent.futures.Future[Any]]] = {}
+        self._unseen = Unseen(send)
         self._closed: BaseException | None = None
 
     def emit(self, kind: bytes, value: Any, *, lax: bool = False) -> None:
         """Send one frame."""
-        self._send(kind + self._codec.encode(value, lax=lax, where="a streamed chunk"))
+        encoded = self._codec.encode(value, lax=lax, where="a streamed chunk")
+        if kind in STREAMED:
+            self._unseen.say(kind, encoded)
+        else:
+            self._send(kind + encoded)
+
+    def unseen(self) -> list[bytes]:
+        """What was streamed, and the orchestrator has not said to have seen."""
+        return self._unseen.frames()
 
     def call(self, what: str, *args: Any) -> Any:
         """Ask, and block for the answer.
@@ -108,6 +121,9 @@ class Channel:
     def told(self, frame: bytes) -> None:
         """A frame from the orchestrator; called on the I/O thread."""
         value = self._codec.decode(frame[1:])
+        if frame[:1] == SEEN:
+            self._unseen.seen(value)
+            return
         if frame[:1] == HELLO:
             self._nonce = value
             for number in sorted(self._open):

@@ -26,12 +26,14 @@ class Outcome:
         value: what it returned, the interrupts it asked, or the exception.
         writes: to LangGraph's reserved channels (answers that interrupts took), in order.
         visited: sub-graphs that loaded their checkpoint in this replay; None outside of replays.
+        unseen: frames of what the body streamed that its orchestrator may not have.
     """
 
     kind: Kind
     value: Any
     writes: Sequence[Any] = ()
     visited: Sequence[str] | None = None
+    unseen: Sequence[bytes] = ()
 
     def encode(self, codec: Codec, node: str) -> bytes:
         """Raises: NotEncodable, NotImportable, UntrustedType: the node's result can't cross."""
@@ -40,14 +42,15 @@ class Outcome:
                 self.kind,
                 codec.encode(self.value, where=f"result of node {node!r}"),
                 codec.encode([list(self.writes), self.visited], where=f"answers of node {node!r}"),
+                list(self.unseen),
             ]
         )
 
     @classmethod
     def decode(cls, codec: Codec, data: bytes) -> Outcome:
-        kind, value, rest = codec.decode(data)
+        kind, value, rest, unseen = codec.decode(data)
         writes, visited = codec.decode(rest)
-        return cls(cast(Kind, kind), codec.decode(value), writes, visited)
+        return cls(cast(Kind, kind), codec.decode(value), writes, visited, unseen)
 
     def give(self) -> Any:
         """Return or raise, as the body did."""

@@ -40,6 +40,7 @@ from .key import identity
 from .nodes_of import StandIn
 from .outcome import Outcome
 from .run import Run
+from .unseen import HEAD, Seen
 
 if TYPE_CHECKING:
     from ...client.link import RoomLink
@@ -51,7 +52,7 @@ HAND_OUTS: Final = 5  # lost workers until a node's task is given up
 PATIENCE: Final = 5.0  # seconds that a node waits for a worker before it says so
 CANCEL_TIMEOUT: Final = 5.0  # seconds to hear that a cancellation was taken
 
-Item = tuple[str, Any]  # "frame": progress, "end": Result, "refused": error
+Item = tuple[str, Any]  # "frame": attempt and frame, "call": to be answered, "end": Result, "refused": error
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Execution:
         self._blocking = blocking
         nonce = secrets.token_hex(8)
         self.answers = Answers(place, self.conf, nonce)
+        self._seen = Seen(place.node, lambda number: self.tell(channel.SEEN + place.codec.encode(number)))
         body = describe(place.codec, input, config, node=place.node, mode=mode, nonce=nonce)
         self._run: Run | None = self.conf.get(CONFIG_KEY_RUN) if self.conf.get(CONFIG_KEY_CHECKPOINTER) else None
         self._namespace = str(self.conf.get("checkpoint_ns", "")).rpartition("|")[0]
@@ -169,7 +171,7 @@ class Execution:
             return
         kind = frame[:1]
         if kind not in (channel.CALL, channel.BLOCKING_CALL):
-            self._put(("frame", frame))
+            self._put(("frame", (progress.attempt, frame)))
             return
         call, reply = self.answers.sort(progress.attempt, frame)
         if reply is not None:
@@ -196,13 +198,15 @@ class Execution:
 
     # --- where the node waits -------------------------------------------------------------------------------
 
-    def show(self, frame: bytes) -> Any:
-        """Do what a frame says, and return a callback event, if it is one, for the caller to hand on."""
+    def show(self, attempt: int, frame: bytes) -> Any:
+        """Do what a frame says, unless that was done, and return a callback event, if it is one, for the caller to hand on."""
         kind = frame[:1]
         if kind == channel.BEAT:
             self.conf[CONFIG_KEY_RUNTIME].heartbeat()
             return None
-        value = self.place.codec.decode(frame[1:], lax=True)
+        if not self._seen.is_new(attempt, frame):
+            return None
+        value = self.place.codec.decode(frame[HEAD:], lax=True)
         if kind == channel.EVENT:
             return value
         if kind == channel.CUSTOM:
@@ -212,8 +216,8 @@ class Execution:
             stream((tuple(value[0]), value[1], value[2]))
         return None
 
-    def settle(self, result: Result) -> Any:
-        """The node's return value, or raise what it raised.
+    def outcome(self, result: Result) -> Outcome:
+        """What came of the body; what it streamed and was not shown is in it.
 
         Raises:
             TaskFailed: no worker could finish the node, or its task could not be read by a worker.
@@ -223,7 +227,16 @@ class Execution:
         if result.state != "completed" or result.body is None:
             self.drop()
             raise self._not_had(result)
-        outcome = Outcome.decode(self.place.codec, result.body)
+        return Outcome.decode(self.place.codec, result.body)
+
+    def unseen(self, result: Result, outcome: Outcome) -> Iterator[Any]:
+        """Show what was streamed and did not come; the callback events of that."""
+        for frame in outcome.unseen:
+            if (event := self.show(result.attempt, frame)) is not None:
+                yield event
+
+    def settle(self, outcome: Outcome) -> Any:
+        """The node's return value, or raise what it raised."""
         if outcome.writes:
             self.conf[CONFIG_KEY_SEND](outcome.writes)
         if outcome.visited is not None and (replaying := self.conf.get(CONFIG_KEY_REPLAY_STATE)) is not None:
@@ -296,13 +309,16 @@ class RemoteNode(StandIn):
                     break
                 if what == "refused":
                     raise item
-                event = execution.show(item)
+                event = execution.show(*item)
                 if event is not None:
                     callbacks.replay(execution.config.get("callbacks"), event)
         except BaseException:
             execution.abandon()
             raise
-        return execution.settle(result)
+        outcome = execution.outcome(result)
+        for event in execution.unseen(result, outcome):
+            callbacks.replay(execution.config.get("callbacks"), event)
+        return execution.settle(outcome)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         loop = asyncio.get_running_loop()
@@ -326,7 +342,7 @@ class RemoteNode(StandIn):
                     answering.add(task)
                     task.add_done_callback(answering.discard)
                     continue
-                event = execution.show(item)
+                event = execution.show(*item)
                 if event is not None:
                     await callbacks.areplay(execution.config.get("callbacks"), event)
         except BaseException:
@@ -339,7 +355,10 @@ class RemoteNode(StandIn):
         finally:
             for task in answering:
                 task.cancel()
-        return execution.settle(result)
+        outcome = execution.outcome(result)
+        for event in execution.unseen(result, outcome):
+            await callbacks.areplay(execution.config.get("callbacks"), event)
+        return execution.settle(outcome)
 
 
 async def _answer(execution: Execution, call: tuple[int, str, bytes]) -> None:
