@@ -10,7 +10,7 @@ from typing import Any
 
 from langchain_core.messages import ToolMessage
 from langchain_core.messages.tool import ToolOutputMixin
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, InjectedToolCallId
 from langchain_core.tools import tool as as_tool
 
 from ..client.body import encode
@@ -61,6 +61,9 @@ class ServedTool:
         self.name = self.tool.name
         self._max_attempts = max_attempts
         self._prepare: Prepare = preparation(self.tool)
+        # What a tool does with its own errors, and its artifact, are seen in a message only; the id of its call is in a call only.
+        handles = self.tool.handle_tool_error or self.tool.handle_validation_error
+        self._wants_call = bool(handles) or self.tool.response_format == "content_and_artifact" or _wants_id(self.tool)
 
     def spec(self) -> bytes:
         """What others must know of it: name, description, JSON schema of its arguments."""
@@ -91,11 +94,8 @@ class ServedTool:
         report = _reporting(task)
         _report.set(report)
         args, config = self._prepare(task.payload, task.id, report)
-        tool = self.tool
-        # What a tool does with its own errors, and its artifact, are seen in a message only.
-        whole = tool.response_format == "content_and_artifact" or tool.handle_tool_error or tool.handle_validation_error
         call = {"type": "tool_call", "id": task.id, "name": self.name, "args": args}
-        result = await tool.ainvoke(call if whole else args, config)
+        result = await self.tool.ainvoke(call if self._wants_call else args, config)
         if isinstance(result, ToolMessage):
             return _of_message(result)
         if isinstance(result, ToolOutputMixin) or (isinstance(result, list) and any(isinstance(each, ToolOutputMixin) for each in result)):
@@ -103,6 +103,12 @@ class ServedTool:
                 f"{self.name} returned a {type(result).__name__}, which only a tool in its caller's process can: return plain values"
             )
         return {"content": _plain(result)}
+
+
+def _wants_id(tool: BaseTool) -> bool:
+    fields = getattr(tool.get_input_schema(), "model_fields", {})
+    marks = [mark for field in fields.values() for mark in field.metadata]
+    return any(mark is InjectedToolCallId or isinstance(mark, InjectedToolCallId) for mark in marks)
 
 
 def _reporting(task: HandedTask) -> Report:

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from langchain_core.messages import ToolMessage
-from langchain_core.tools import BaseTool, ToolException, tool
+from langchain_core.tools import BaseTool, InjectedToolCallId, ToolException, tool
 
 from langgraph_nolag import BadRequest, NotEncodable, TaskTimeout, ToolFailed, ToolNotFound
 from langgraph_nolag.client.body import decode, encode
@@ -226,3 +226,19 @@ async def test_arguments_of_any_name(join: Any) -> None:
     assert seen == [given, given]
     assert tool.get_input_schema()(**given).model_dump(by_alias=True) == given
     await asyncio.wrap_future(offer.close())
+
+
+async def test_a_tool_that_wants_the_id_of_its_call(join: Any) -> None:
+    room = await join("server")
+
+    @tool
+    def receipt(what: str, call: Annotated[str, InjectedToolCallId]) -> str:
+        """Write a receipt."""
+        return f"{what}: {call}"
+
+    async with room.tools.serve([receipt]):
+        (remote,) = await room.tools.list()
+        assert list(remote.args) == ["what"]
+        first, second = [await remote.ainvoke({"what": "tea"}) for _ in range(2)]
+    assert first != second
+    assert all(text.startswith("tea: ") and len(text) > 10 for text in (first, second))
