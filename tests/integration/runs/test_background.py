@@ -1,0 +1,135 @@
+"""`room.runs`: graphs that run in the background, on whichever worker serves them with `resume=True`."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.types import Command
+from runs_helpers import Start, config, ran, wait_until
+
+from langgraph_nolag import Busy, LocalBroker, Room, TaskCancelled, TaskFailed, connect
+
+pytestmark = pytest.mark.usefixtures("nodes")
+
+
+@pytest.fixture
+async def room(broker: LocalBroker) -> AsyncIterator[Room]:
+    async with connect(broker.url, token=broker.token("starter")) as client:
+        yield await client.join("runs")
+
+
+async def until(true: Any, what: str) -> None:
+    await asyncio.to_thread(wait_until, true, what)
+
+
+async def test_a_run_is_started_and_has_a_result(room: Room, start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    file.with_suffix(".go").touch()
+    run = await room.runs.start("chain", {"file": str(file)})
+    assert (await run.info()).state == "waiting", "nobody runs graphs yet"
+    await asyncio.to_thread(start, "worker", "resume")
+    result = await run.result(timeout=30)
+    assert (result.status, result.thread_id, result.values["log"]) == ("done", run.id, ["first", "long", "last"])
+    assert (await run.info()).state == "completed"
+    assert await room.runs.result(run.id) == result, "it may be asked for again"
+
+
+async def test_its_stream_is_joined_again_without_gap_or_repeat_over_kills(room: Room, start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    worker = await asyncio.to_thread(start, "worker", "resume")
+    run = await room.runs.start("chain", {"file": str(file)}, stream_mode=["values", "updates", "custom"])
+    chunks = []
+    async for chunk in run.stream():
+        chunks.append(chunk)
+        if chunk.data == "waiting":
+            break
+    await asyncio.to_thread(worker.kill)
+    await asyncio.to_thread(start, "worker", "resume")
+    await until(lambda: ran(file)[-1:] == ["long"], "the node runs")
+    file.with_suffix(".go").touch()
+    chunks += [chunk async for chunk in run.stream(after=chunks[-1].n)]
+    shown = [(chunk.mode, chunk.data if chunk.mode == "custom" else sorted(chunk.data)) for chunk in chunks if chunk.mode != "values"]
+    assert shown == [  # also where the body was lost with the worker, and run again
+        ("custom", "begun"),
+        ("updates", ["first"]),
+        ("custom", "waiting"),
+        ("updates", ["long"]),
+        ("updates", ["last"]),
+    ]
+    values = [chunk.data.get("log", []) for chunk in chunks if chunk.mode == "values"]
+    assert values == [[], ["first"], ["first", "long"], ["first", "long", "last"]]
+    assert [chunk.n for chunk in chunks] == list(range(1, len(chunks) + 1))
+    assert [chunk async for chunk in run.stream()] == chunks, "whoever comes late reads the same"
+
+
+async def test_a_run_in_the_background_waits_for_people_and_goes_on(room: Room, start: Start, graph: Any, tmp_path: Path) -> None:
+    file, thread = tmp_path / "runs", uuid.uuid4().hex
+    file.with_suffix(".go").touch()
+    await asyncio.to_thread(start, "worker", "resume")
+    asked = await (await room.runs.start("asking", {"file": str(file)}, config(thread))).result(timeout=30)
+    assert (asked.status, sorted(each["value"] for each in asked.interrupts)) == ("interrupted", ["a?", "b?"])
+    answers = {each["id"]: each["value"][0] for each in asked.interrupts}
+    answered = await (await room.runs.start("asking", Command(resume=answers), config(thread))).result(timeout=30)
+    assert (answered.status, sorted(answered.values["log"])) == ("done", ["a=a", "b=b", "last"])
+
+
+async def test_runs_of_a_busy_thread_wait_are_refused_or_take_its_place(room: Room, start: Start, tmp_path: Path) -> None:
+    file, other, thread = tmp_path / "runs", tmp_path / "other", uuid.uuid4().hex
+    other.with_suffix(".go").touch()
+    await asyncio.to_thread(start, "worker", "resume")
+    running = await room.runs.start("chain", {"file": str(file)}, config(thread))
+    await until(lambda: ran(file) == ["first", "long"], "the node runs")
+    with pytest.raises(Busy) as busy:
+        await room.runs.start("chain", {"file": str(other)}, config(thread), on_busy="reject")
+    assert busy.value.detail["task"] == running.id
+    queued = await room.runs.start("chain", {"file": str(other)}, config(thread))
+    assert queued.state == "parked"
+    assert {info.id for info in await room.runs.list(thread_id=thread)} == {running.id, queued.id}
+    instead = await room.runs.start("chain", {"file": str(other)}, config(thread), on_busy="interrupt")
+    for ended in (running, queued):
+        with pytest.raises(TaskCancelled):
+            await ended.result(timeout=30)
+    assert (await instead.result(timeout=30)).values["log"] == ["first", "first", "long", "last"]
+    assert ran(file) == ["first", "long"]
+
+
+async def test_a_cancelled_run_stops_its_nodes(room: Room, start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    await asyncio.to_thread(start, "worker", "resume")
+    run = await room.runs.start("chain", {"file": str(file)})
+    await until(lambda: ran(file) == ["first", "long"], "the node runs")
+    assert await run.cancel("not needed") == "cancelled"
+    with pytest.raises(TaskCancelled):
+        await run.result(timeout=30)
+    with pytest.raises(TaskCancelled):
+        [chunk async for chunk in run.stream()]
+
+    def nodes() -> list[Any]:
+        return [info for info in room.link.call("task.list", kind="node")["tasks"] if info["type"].startswith("chain@")]
+
+    await until(lambda: not nodes(), "its nodes are cancelled")
+    file.with_suffix(".go").touch()
+
+
+async def test_what_the_graph_raises_is_how_the_run_failed(room: Room, start: Start) -> None:
+    await asyncio.to_thread(start, "worker", "resume")
+    run = await room.runs.start("failing", {})
+    with pytest.raises(TaskFailed) as failed:
+        await run.result(timeout=30)
+    assert (failed.value.error_type, failed.value.error_message) == ("ValueError", "the graph says no")
+    assert [info.id for info in await room.runs.list(["failed"]) if info.id == run.id] == [run.id]
+
+
+async def test_a_schedule_starts_runs(room: Room, start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    file.with_suffix(".go").touch()
+    schedule = await room.runs.schedule("* * * * * *", "chain", {"file": str(file)}, name=uuid.uuid4().hex)
+    await until(lambda: room.link.call("schedule.get", schedule=schedule.name).get("task") is not None, "a moment came")
+    await schedule.delete()
+    await asyncio.to_thread(start, "worker", "resume")
+    await until(lambda: "last" in ran(file), "the run that it brought is done")
