@@ -12,7 +12,6 @@ import importlib.metadata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
-from uuid import UUID
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import var_child_runnable_config
@@ -70,6 +69,7 @@ from langgraph.config import get_config  # noqa: E402
 from langgraph.prebuilt.tool_node import _get_all_injected_args as injected_args  # noqa: E402
 from langgraph.pregel import Pregel  # noqa: E402
 from langgraph.pregel._algo import LazyAtomicCounter  # noqa: E402
+from langgraph.pregel._messages import StreamMessagesHandler, StreamMessagesHandlerV2  # noqa: E402
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode  # noqa: E402
 from langgraph.pregel._tools import StreamToolCallHandler  # noqa: E402
 from langgraph.pregel._tools import _tool_call_writer as tool_call_writer  # noqa: E402
@@ -100,7 +100,10 @@ __all__ = [
     "PregelNode",
     "PregelScratchpad",
     "ReplayState",
+    "StreamMessagesHandler",
+    "StreamMessagesHandlerV2",
     "StreamProtocol",
+    "StreamToolCallHandler",
     "ambient_configurable",
     "channels_of_read",
     "collect_allowlist_from_schemas",
@@ -115,10 +118,8 @@ __all__ = [
     "scratchpad",
     "streaming_markers",
     "tool_call_writer",
-    "tool_output_delta",
     "visited",
     "wants_stream_events",
-    "wants_tool_events",
 ]
 
 # LangGraph takes keys with this prefix out of the configurations that it shows to users and savers.
@@ -205,19 +206,6 @@ def wants_stream_events(handlers: Sequence[Any]) -> int:
     if any(isinstance(handler, _V2StreamingCallbackHandler) for handler in handlers):
         return 2
     return 1 if any(isinstance(handler, _StreamingCallbackHandler) for handler in handlers) else 0
-
-
-def wants_tool_events(handlers: Sequence[Any]) -> bool:
-    """Whether somebody reads the `tools` stream."""
-    return any(isinstance(handler, StreamToolCallHandler) for handler in handlers)
-
-
-def tool_output_delta(handlers: Sequence[Any], run_id: UUID, delta: Any) -> None:
-    """A part of the output of a tool whose start these handlers have seen; as `ToolRuntime.emit_output_delta` puts it on the stream."""
-    for handler in handlers:
-        if isinstance(handler, StreamToolCallHandler) and (call := handler._run_to_call.get(run_id)) is not None:
-            namespace, tool_call_id, _ = call
-            handler.stream((namespace, "tools", {"event": "tool-output-delta", "tool_call_id": tool_call_id, "delta": delta}))
 
 
 class _TokenMarker:
