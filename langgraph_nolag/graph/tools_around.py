@@ -15,7 +15,7 @@ from langgraph.runtime import Runtime
 
 from ..patterns.tool_calls import CUSTOM, DELTA, OnProgress
 from ..patterns.tool_seam import Prepare, Report
-from ._compat import CONFIG_KEY_RUNTIME, injected_args, tool_call_writer
+from ._compat import CONFIG_KEY_RUNTIME, CONFIG_KEY_SCRATCHPAD, injected_args, tool_call_writer
 from .errors import NotSupported
 
 
@@ -36,7 +36,8 @@ def preparation(tool: BaseTool) -> Prepare:
         def write(chunk: Any) -> None:
             report(CUSTOM, chunk)
 
-        config: RunnableConfig = {"configurable": {CONFIG_KEY_RUNTIME: Runtime(stream_writer=write)}}
+        conf = {CONFIG_KEY_RUNTIME: Runtime(stream_writer=write), CONFIG_KEY_SCRATCHPAD: _NobodyToAsk()}
+        config: RunnableConfig = {"configurable": conf}
         tool_call_writer.set(lambda delta: report(DELTA, delta))  # the context is this run's own
         given = {name: value for name, value in args.items() if name not in injected.all_injected_keys}
         if injected.runtime:
@@ -46,6 +47,13 @@ def preparation(tool: BaseTool) -> Prepare:
         return given, config
 
     return prepare
+
+
+class _NobodyToAsk:
+    """Where `interrupt()` looks for its answer."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotSupported("interrupt() and gate() do not work in a tool that is served to a room: ask in the graph that calls it")
 
 
 def listening(config: RunnableConfig) -> OnProgress | None:

@@ -12,7 +12,7 @@ import served
 from langchain_core.messages import HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from langgraph_nolag import LocalBroker, distribute
+from langgraph_nolag import LocalBroker, ObserveCallbackHandler, distribute
 
 from .conftest import Join
 
@@ -30,7 +30,8 @@ async def test_a_distributed_agent(broker: LocalBroker, agent: Join, stream: Cal
     server = await agent("server")
     async with server.tools.serve([served.copy, served.read_aloud, broken]):
         given = {"messages": [HumanMessage("where spell copy read_aloud broken")]}
-        config = {"configurable": {"thread_id": "t"}}
+        handler = ObserveCallbackHandler(broker.room("desk"))
+        config = {"configurable": {"thread_id": "t"}, "callbacks": [handler]}
         chunks = await stream(graph, given, ["custom", "tools", "values"], config, durability="sync")
     result = [chunk for mode, chunk in chunks if mode == "values"][-1]
     where, _, copied, read, failed = [message for message in result["messages"] if isinstance(message, ToolMessage)]
@@ -46,6 +47,10 @@ async def test_a_distributed_agent(broker: LocalBroker, agent: Join, stream: Cal
     assert [delta for call, delta in said if call.startswith("read_aloud")] == ["one", "two"]
     assert [delta for call, delta in said if call.startswith("spell")] == ["t", "e", "a"]
     assert [delta for call, delta in said if call.startswith("copy")] == [{"page": 1}, {"page": 2}]
+
+    await handler.aflush()
+    events = (await server.link.acall("log.read", types="langchain.tool.start"))["events"]
+    assert len(events) == 5  # told here, of tools that a worker called
 
     again = await graph.ainvoke({"messages": [HumanMessage("where copy")]}, config, durability="sync")  # the room's tools have left
     assert again["messages"][-1].content == "offered: spell, where"

@@ -13,6 +13,7 @@ import served
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool
+from langgraph.types import interrupt
 from models import ToldModel, calling, in_turn
 
 from langgraph_nolag import LocalBroker, RequestTimeout, TaskTimeout, ToolFailed, ToolNotFound, connect, remote_tools
@@ -29,6 +30,18 @@ def broken(why: str) -> str:
 async def slow() -> None:
     """Never ends."""
     await asyncio.sleep(60)
+
+
+def doubtful() -> str:
+    """Ask a person."""
+    return str(interrupt("sure?"))
+
+
+async def test_a_served_tool_asks_nobody(agent: Join) -> None:
+    server = await agent("server")
+    async with server.tools.serve([doubtful]):
+        with pytest.raises(ToolFailed, match="ask in the graph"):
+            await server.tools.invoke("doubtful")
 
 
 def asking(tools: list[BaseTool], *calls: tuple[str, dict[str, Any]]) -> Any:
