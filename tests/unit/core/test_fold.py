@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import cycle, repeat
+from itertools import count, cycle, repeat
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, find, given, settings
@@ -384,8 +384,6 @@ def copy_agent(agent: Any, driver: Any) -> Any:
     copy = object.__new__(type(agent))
     copy.__dict__.update(agent.__dict__)
     copy.driver = driver
-    from itertools import count
-
     start = next(agent.requests)
     agent.requests, copy.requests = count(start), count(start)
     return copy

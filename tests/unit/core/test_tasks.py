@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from nolag_broker.core.limits import Limits
+
 
 def test_a_task_is_handed_out_in_the_turn_that_dispatches_it(driver: Any, planner: Any, writer: Any) -> None:
     answer = planner.dispatch(ct="text", timeout=60, parent=2)
@@ -217,8 +219,6 @@ def test_a_retry_in_a_lane_lets_the_next_one_run(driver: Any, planner: Any) -> N
 
 
 def test_overloaded_before_anything_is_accepted(make_driver: Any, refused: Any) -> None:
-    from nolag_broker.core.limits import Limits
-
     driver = make_driver(Limits(backlog=2))
     planner = driver.agent("planner")
     planner.dispatch("t1", slot="s")
@@ -246,8 +246,6 @@ def test_tells_reach_the_worker_now_or_with_the_claim(driver: Any, planner: Any)
 
 
 def test_tells_are_bounded(make_driver: Any, refused: Any) -> None:
-    from nolag_broker.core.limits import Limits
-
     planner = make_driver(Limits(tells=10)).agent("planner")
     planner.dispatch()
     planner.ask("task.tell", task="t1", body=b"12345678")
