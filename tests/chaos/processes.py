@@ -25,7 +25,7 @@ PROGRAM = (sys.executable, "-m", "nolag_broker")
 
 # Workers are forked from a process that has imported everything: they start in milliseconds, and are killed as any other.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["chaos.worker"])
+_FORKS.set_forkserver_preload(["chaos.worker", "langgraph_nolag.graph.worker", "langgraph_nolag.graph.tools", "langchain_core.tools"])
 
 
 class Broker:

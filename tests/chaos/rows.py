@@ -13,6 +13,7 @@ FAMILIES = (
     "clock_jumps",
     "contention",
     "damage",
+    "graph_kills",
     "lost_replies",
     "overload",
     "poison",

@@ -1,0 +1,102 @@
+"""Row 16: a graph's orchestrators, its workers and the broker are killed at every moment of what they say to each other."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from .graph_play import Plan, Play, Played
+from .graph_verdict import verdict
+from .processes import Broker
+from .trial import Row, Trial
+
+PROGRAM = (sys.executable, "-m", "chaos.graph_broker")
+VICTIMS = ("orchestrator", "worker", "broker")
+LEASE = 10.0  # seconds: whoever lives is back in time after a restart of the broker, however busy the machine is
+TWICE = 0.25  # of the runs: somebody else is killed on the way to recovery
+
+
+async def graph_kills(trial: Trial) -> None:
+    tests = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, (tests, os.environ.get("PYTHONPATH"))))
+    environment = {"CHAOS_FOLDER": str(trial.folder), "PYTHONPATH": path}
+    with Broker(trial.folder, lease=LEASE, program=PROGRAM, environment=environment) as broker:
+        undisturbed = await Play(trial, broker, "undisturbed").run()
+        trial.violations += verdict(undisturbed, undisturbed)
+        plans = _plans(_moments(trial, undisturbed), trial.chance)
+        met: set[tuple[str, str, str]] = set()
+        for number in itertools.count():
+            if trial.done["kills"] >= trial.aim["kills"] or len(trial.violations) > 20:
+                break
+            plan = next(plans)
+            more = [_another(plans)] if trial.chance.random() < TWICE else []
+            played = await Play(trial, broker, f"story-{number}", [plan, *more]).run()
+            trial.violations += [f"{plan}, {dict(played.killed)}: {each}" for each in verdict(played, undisturbed)]
+            trial.done["runs"] += 1
+            for victim, count in played.killed.items():
+                trial.done[f"of {victim}s"] += count
+                trial.done["kills"] += count
+            if played.killed:
+                met.add((plan.victim, *plan.moment[:2]))
+        trial.done["kinds of moments"] = len(met)
+
+
+def _moments(trial: Trial, undisturbed: Played) -> dict[str, dict[tuple[str, str], list[Plan]]]:
+    """Every moment of a run at which somebody can be killed: by victim, and by what happens then."""
+    found: dict[str, dict[tuple[str, str], list[Plan]]] = {victim: defaultdict(list) for victim in VICTIMS}
+
+    def note(victim: str, moments: list[tuple[str, str]], command: int | None = None) -> None:
+        seen: Counter[tuple[str, str]] = Counter()
+        for when, what in moments:
+            seen[when, what] += 1
+            found[victim][when, what].append(Plan(victim, (when, what, seen[when, what]), command))
+
+    for process in undisturbed.orchestrators:
+        note("orchestrator", process.moments, process.command)
+    note("worker", [moment for process in undisturbed.workers for moment in process.moments])
+    commits = [json.loads(line) for line in (trial.folder / "commits").read_text().splitlines()]
+    note("broker", [(when, what) for room, when, what in commits if room == "undisturbed"])
+    return found
+
+
+def _plans(found: dict[str, dict[tuple[str, str], list[Plan]]], chance: random.Random) -> Iterator[Plan]:
+    """The victims in turn, and of each one every kind of moment in turn: for ever."""
+
+    def of(victim: str) -> Iterator[Plan]:
+        kinds = sorted(found[victim])
+        while True:
+            chance.shuffle(kinds)
+            for kind in kinds:
+                yield chance.choice(found[victim][kind])
+
+    each = [of(victim) for victim in VICTIMS]
+    while True:
+        for victim in each:
+            yield next(victim)
+
+
+def _another(plans: Iterator[Plan]) -> Plan:
+    """A further kill in the same run: of the broker, or of whichever orchestrator comes then."""
+    plan = next(plan for plan in plans if plan.victim != "worker")
+    return Plan(plan.victim, (*plan.moment[:2], min(plan.moment[2], 3)), None)
+
+
+ROWS = [
+    Row(
+        16,
+        "kill -9 of a graph's orchestrators, its workers and the broker, before, at and after each put, put_writes, dispatch, claim, "
+        "result and acknowledgement (durability `sync`)",
+        "the final state of a run without kills; what had finished ran once; an effect is recorded once; no answer is asked for twice; "
+        "a caller's stream has no hole and no repeat",
+        graph_kills,
+        full={"kills": 320},
+        short={"kills": 4},
+        least={"kills": 1},
+    )
+]
