@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from ..core.commands.store import FLOAT
 from ..wire.codes import Refusal
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .bodies import Encoder
 
 AT_ONCE: Final = 64  # items whose vectors are read together
+MAX_BYTES: Final = 2 << 30  # of the vectors of one length in a room
 SPARE: Final = 256  # rows that may be of no item any more, beside as many as are
 
 Found = tuple["Item", "Version"]
@@ -39,7 +41,7 @@ class Vectors:
         an item with several vectors the nearest counts; of equals, the one that was found first comes first.
 
         Raises:
-            Refusal: `bad_request`. The library is not installed where the broker runs.
+            Refusal: `bad_request`. The library is not installed where the broker runs. `overloaded`: there are too many vectors.
         """
         async with self._turn:
             await asyncio.to_thread(_library)
@@ -60,8 +62,10 @@ class Vectors:
         numpy, _ = _library()
         new = {revision: numpy.frombuffer(body, dtype="<f4").reshape(-1, self._dims) for revision, body in read.items()}
         end = self._used + sum(map(len, new.values()))
+        if end * self._dims * FLOAT > MAX_BYTES:
+            raise Refusal("overloaded", f"the vectors of this room take more than {MAX_BYTES} bytes of the broker's memory")
         if self._matrix is None or end > len(self._matrix):
-            grown = numpy.empty((max(end * 2, SPARE), self._dims), dtype="f4")
+            grown = numpy.empty((max(end + end // 2, SPARE), self._dims), dtype="f4")
             if self._matrix is not None:
                 grown[: self._used] = self._matrix[: self._used]
             self._matrix = grown

@@ -186,7 +186,6 @@ texts = st.lists(st.sampled_from(["tea", "mate", "coffee", "camomile tea", "ice"
 )
 def test_nearness(broker: LocalBroker, items: list[Any], searches: list[Any]) -> None:
     """Scores and order are those of LangGraph's store, filters and items without vectors included; of equals either may come first."""
-    pytest.importorskip("usearch")
     index: Any = {"dims": 6, "embed": embed, "fields": ["texts[*]"]}
     ours, theirs = empty(broker, index=index), InMemoryStore(index=index)
     for number, (namespace, words, indexed, n) in enumerate(items):

@@ -12,8 +12,6 @@ import pytest
 
 from langgraph_nolag import LocalBroker, NoLagStore, distribute
 
-pytest.importorskip("usearch")
-
 
 @pytest.fixture
 def worker_module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:

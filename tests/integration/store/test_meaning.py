@@ -14,8 +14,6 @@ from langgraph.store.base import PutOp
 
 from langgraph_nolag import BadRequest, LocalBroker, NoLagStore
 
-pytest.importorskip("usearch")
-
 LETTERS = "aeimtc"
 
 

@@ -145,6 +145,21 @@ def test_reading_and_writing_begin_its_time_anew(driver: Any, planner: Any) -> N
     assert get(planner, "a", "other") is not None
 
 
+def test_reading_again_at_once_costs_no_commit(driver: Any, planner: Any) -> None:
+    put(planner, "a", "k", ttl=1000)
+    before = len(driver.log)
+    driver.advance(9)
+    get(planner, "a", "k", refresh=True)
+    assert driver.types(before) == []
+    driver.advance(2)
+    get(planner, "a", "k", refresh=True)
+    assert driver.types(before) == ["store.refreshed"]
+    driver.advance(999)
+    assert get(planner, "a", "k") is not None
+    driver.advance(1)
+    assert get(planner, "a", "k") is None
+
+
 def test_writing_without_a_time_takes_it_away(driver: Any, planner: Any) -> None:
     put(planner, "a", "k", ttl=10)
     put(planner, "a", "k")
@@ -175,7 +190,7 @@ def test_vectors_are_an_event_of_their_own(driver: Any, planner: Any, refused: A
     assert {revision, revision + 1} <= set(driver.room.retention.living())
     put(planner, "a", "k")
     assert revision + 1 not in set(driver.room.retention.living())
-    for vectors in ([2, bytes(12)], [0, b""], [2, b""], [2], "x", [2, "text"], [99_999, bytes(16)]):
+    for vectors in ([2, bytes(12)], [0, b""], [2, b""], [2], "x", [2, "text"], [99_999, bytes(16)], [2, bytes(2 << 20)]):
         with refused("bad_request"):
             put(planner, "a", "k", vectors=vectors)
 

@@ -14,6 +14,7 @@ Path = tuple[str, ...]
 MAX_LABELS: Final = 64
 MAX_PATH: Final = 2048  # characters of all labels
 MAX_DIMS: Final = 16_384
+MAX_VECTORS: Final = 1 << 20  # bytes of an item's
 FLOAT: Final = 4  # bytes
 
 _read_revision: Final = integer(0, MAX_INT)
@@ -63,8 +64,8 @@ def read_vectors(value: Any, field: str) -> Vectors:
     if type(value) is not list or len(value) != 2:
         refuse(field, "[dims, bytes]")
     dims, data = _read_dims(value[0], field), read_bytes(value[1], field)
-    if not data or len(data) % (dims * FLOAT):
-        refuse(field, f"vectors of {dims} 32-bit floats each")
+    if not data or len(data) % (dims * FLOAT) or len(data) > MAX_VECTORS:
+        refuse(field, f"vectors of {dims} 32-bit floats each, {MAX_VECTORS} bytes together")
     return Vectors(dims, data)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ...wire.blobs import BLOB, MARK
 from ...wire.codes import Refusal
@@ -21,6 +21,8 @@ from .item import Item, Row, Space, Version
 
 if TYPE_CHECKING:
     from ..room import Room
+
+UNTOLD: Final = 100  # an item that is read again within this part of its time costs no commit
 
 
 class Store:
@@ -149,9 +151,11 @@ class Store:
         return {"items": [None if item is None else item.view() for item in items]}
 
     def refresh(self, revisions: Iterable[int]) -> None:
-        """These items were read: their time begins anew. Those that were written or deleted meanwhile are left as they are."""
+        """These items were read: their time begins anew, where that is worth a commit. Those that were written or deleted meanwhile are
+        left as they are."""
+        wall = self._room.env.wall
         items = dict.fromkeys(item for revision in revisions if (item := self._by_revision.get(revision)) is not None)
-        read = [item.version.seq for item in items if item.version.ttl is not None and _is_here(item, self._room.env.wall)]
+        read = [item.version.seq for item in items if _is_here(item, wall) and _is_older(item, wall)]
         if read:
             self._room.emit("store.refreshed", None, {"revisions": read})
 
@@ -222,6 +226,12 @@ class Store:
 def _is_here(item: Item, wall: float) -> bool:
     """Until its timer has run, an item may be past its time."""
     return item.expires is None or item.expires > wall
+
+
+def _is_older(item: Item, wall: float) -> bool:
+    """Whether a part of its time has passed since it began."""
+    ttl, expires = item.version.ttl, item.expires
+    return ttl is not None and expires is not None and wall + ttl - expires > ttl / UNTOLD
 
 
 def _covers(grants: Grants, room: str, prefix: Path) -> bool:
