@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import agents, approvals, backup, broker, demo, events, rooms, schedules, tasks, tokens
+from . import agents, approvals, backup, broker, demo, events, rooms, runs, schedules, tasks, tokens
 
 app = typer.Typer(
     name="langgraph-nolag",
@@ -38,6 +38,7 @@ app.command("broker")(broker.broker)
 app.command("worker")(agents.worker)
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(runs.app, name="runs")
 app.add_typer(schedules.app, name="schedules")
 app.command("rooms")(rooms.rooms)
 app.command("events")(events.events)

@@ -1,0 +1,131 @@
+"""`runs`: graphs that run in the background."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import BadRequest, TaskNotFound
+from .output import ago, plain, table
+from .session import Access, AsJson, DataPath, Room, Session, Token, Url, with_broker
+
+if TYPE_CHECKING:
+    from ..patterns.runs import RunInfo, RunResult, Runs
+
+app = typer.Typer(name="runs", help="Start runs of graphs, see them, cancel them.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The run; its first characters do, when no other begins so.")]
+Thread = Annotated[str | None, typer.Option("--thread", help="LangGraph's thread id.", show_default=False)]
+TheRoom = Annotated[str, typer.Option("--room", help="The room whose workers serve the graph.")]
+
+
+@app.command("list")
+def list_(
+    thread: Thread = None, room: Room = None, url: Url = None, token: Token = None, path: DataPath = None, as_json: AsJson = False
+) -> None:
+    """List the runs that have not ended, and those that failed."""
+
+    async def command(session: Session) -> None:
+        found = [
+            (name, info) for name in await session.rooms(room) for info in await _runs(session, name).list(thread_id=thread, limit=1000)
+        ]
+        columns = ("ID", "ROOM", "GRAPH", "THREAD", "STATE", "ATTEMPT", "WORKER", "STARTED", "LAST ERROR")
+        rows = [_row(name, info) for name, info in sorted(found, key=lambda each: each[1].created)]
+        session.out.show({"runs": [_json(name, info) for name, info in found]}, lambda screen: table(screen, columns, rows, "no runs"))
+
+    with_broker(Access(url, token, path), as_json, command)
+
+
+@app.command("show")
+def show(id: Id, room: Room = None, url: Url = None, token: Token = None, path: DataPath = None, as_json: AsJson = False) -> None:
+    """Show how a run is, or how it ended."""
+
+    async def command(session: Session) -> None:
+        name, info = await _find(session, room, id)
+        result = await _runs(session, name).result(info.id, timeout=15.0) if info.state == "completed" else None
+        value = {**_json(name, info), **({} if result is None else {"result": _result(result)})}
+        session.out.say(value, json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+    with_broker(Access(url, token, path), as_json, command)
+
+
+@app.command("cancel")
+def cancel(id: Id, room: Room = None, url: Url = None, token: Token = None, path: DataPath = None, as_json: AsJson = False) -> None:
+    """End a run; its nodes are stopped, its thread stays at its last checkpoint."""
+
+    async def command(session: Session) -> None:
+        name, info = await _find(session, room, id)
+        state = await _runs(session, name).cancel(info.id)
+        session.out.say({"run": info.id, "room": name, "state": state}, f"run {info.id} of {info.graph} is now {state}")
+
+    with_broker(Access(url, token, path), as_json, command)
+
+
+@app.command("start")
+def start(
+    graph: Annotated[str, typer.Argument(help="The graph's name, as its workers have it.")],
+    input: Annotated[str, typer.Argument(metavar="[INPUT]", help="JSON; without it the thread goes on where it stands.")] = "null",
+    room: TheRoom = "default",
+    thread: Thread = None,
+    on_busy: Annotated[str, typer.Option("--on-busy", help="queue, reject or interrupt, where the thread is run already.")] = "queue",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, and print its output.")] = False,
+    url: Url = None,
+    token: Token = None,
+    path: DataPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start a run in the background. A worker that serves the graph with resume=True carries it out."""
+
+    async def command(session: Session) -> None:
+        try:
+            value = json.loads(input)
+        except ValueError as error:
+            raise BadRequest(f"INPUT is not JSON: {error}") from None
+        config = {} if thread is None else {"configurable": {"thread_id": thread}}
+        run = await _runs(session, room).start(graph, value, config, on_busy=on_busy)  # type: ignore[arg-type]
+        shown = {"run": run.id, "room": room, "thread": run.thread_id, "state": run.state}
+        if not wait:
+            session.out.say(shown, f"run {run.id} of {graph} is {run.state}, thread {run.thread_id}")
+            return
+        result = _result(await run.result())
+        session.out.say({**shown, "result": result}, json.dumps(plain(result), indent=2, ensure_ascii=False))
+
+    with_broker(Access(url, token, path), as_json, command)
+
+
+def _runs(session: Session, room: str) -> Runs:
+    from ..patterns.runs import Runs
+
+    return Runs(session.link(room))
+
+
+async def _find(session: Session, room: str | None, id: str) -> tuple[str, RunInfo]:
+    found = []
+    for name in await session.rooms(room):
+        try:
+            return name, await _runs(session, name).get(id)
+        except TaskNotFound:
+            found += [(name, info) for info in await _runs(session, name).list(limit=1000) if info.id.startswith(id)]
+    if not found:
+        raise TaskNotFound(f"no run begins with {id!r}; `langgraph-nolag runs list` shows them")
+    if len(found) > 1:
+        raise BadRequest(f"{len(found)} runs begin with {id!r}; give more of the id")
+    return found[0]
+
+
+def _json(room: str, info: RunInfo) -> dict[str, Any]:
+    shown = {"run": info.id, "room": room, "graph": info.graph, "thread": info.thread_id, "state": info.state, "attempt": info.attempt}
+    return {**shown, "created": info.created, "worker": info.holder, "errors": list(info.errors)}
+
+
+def _result(result: RunResult) -> dict[str, Any]:
+    return {"status": result.status, "values": result.values, "next": list(result.next), "interrupts": list(result.interrupts)}
+
+
+def _row(room: str, info: RunInfo) -> tuple[str, ...]:
+    error = info.errors[-1]["error"] if info.errors else None
+    last = f"{error['type']}: {error['message']}" if error else ""
+    what = (info.id, room, info.graph.partition("@")[0], info.thread_id or "", info.state, str(info.attempt), info.holder or "")
+    return (*what, ago(info.created), " ".join(last.split())[:80])
