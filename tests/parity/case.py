@@ -9,6 +9,7 @@ from typing import Any, Final
 from langgraph.pregel import Pregel
 
 MODES: Final = ("values", "updates", "custom", "messages", "tasks", "checkpoints", "tools")
+Make = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,9 @@ class Case:
         ordered: False where nodes run side by side: then events are compared, not their order.
         saver: False: without a checkpointer.
         config, options: of every run. An option may be a function that makes its value, anew for each side.
+        attributes: of the graph, made anew for each side: a store, a cache.
         distribution: options of `distribute`.
-        remote: False where no body leaves this process.
+        remote: False where no body leaves this process, None where that does not matter.
     """
 
     name: str
@@ -83,8 +85,9 @@ class Case:
     saver: bool = True
     config: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Make] = field(default_factory=dict)
     distribution: Mapping[str, Any] = field(default_factory=dict)
-    remote: bool = True
+    remote: bool | None = True
 
 
 def case(name: str, graph: Any, *steps: Any, **more: Any) -> Case:
@@ -93,4 +96,3 @@ def case(name: str, graph: Any, *steps: Any, **more: Any) -> Case:
 
 SYNC: Final = ("sync",)
 ASYNC: Final = ("async",)
-Make = Callable[[], Any]

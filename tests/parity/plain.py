@@ -17,6 +17,7 @@ from pydantic import BaseModel
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d|Z)?")
 _VERSION = re.compile(r"^(\d{32})\.[\d.e-]+$")
+_ELAPSED = re.compile(r"elapsed: [\d.]+s")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -25,11 +26,16 @@ class Plain:
 
     Args:
         numbered: False where the order of things differs from run to run: then all ids look the same.
+
+    Attributes:
+        given_later: leave out what a message is given only after it was shown. In process a reader is handed the very object, and
+            sees its name and its generated id or not, as the threads happen to run.
     """
 
     def __init__(self, *, numbered: bool) -> None:
         self._numbered = numbered
         self._ids: dict[str, int] = {}
+        self.given_later = False
 
     def __call__(self, value: Any) -> Any:
         if value is None or isinstance(value, (bool, int, bytes)):
@@ -37,10 +43,15 @@ class Plain:
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, BaseMessage):
-            return [type(value).__name__, self({name: part for name, part in vars(value).items() if part not in (None, [], {})})]
+            fields = {name: part for name, part in vars(value).items() if part not in (None, [], {})}
+            if self.given_later:
+                fields.pop("name", None)
+                if _ID.fullmatch(fields.get("id", "")):
+                    fields.pop("id")
+            return [type(value).__name__, self(fields)]
         if isinstance(value, BaseException):
             notes = [note for note in getattr(value, "__notes__", ()) if not note.startswith("Remote traceback")]
-            fields = {name: part for name, part in vars(value).items() if name != "__notes__"}
+            fields = {name: part for name, part in vars(value).items() if name not in ("__notes__", "elapsed")}
             return [type(value).__name__, self(str(value)), self(notes), self(fields), self(value.__cause__)]
         if isinstance(value, BaseModel):
             return [type(value).__name__, self(dict(value))]
@@ -61,7 +72,7 @@ class Plain:
     def _text(self, text: str) -> str:
         if version := _VERSION.match(text):
             return f"version {int(version[1])}"
-        return _TIME.sub("<time>", _ID.sub(self._id, text))
+        return _ELAPSED.sub("elapsed", _TIME.sub("<time>", _ID.sub(self._id, text)))
 
     def _id(self, found: re.Match[str]) -> str:
         return f"<{self._ids.setdefault(found[0], len(self._ids))}>" if self._numbered else "<id>"

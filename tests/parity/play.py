@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
 from langchain_core.tracers.base import BaseTracer
+from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
 from langgraph.types import Command
 
 from .case import Answers, BackTo, Case, Events, Run, Traced, Update
@@ -57,9 +59,10 @@ class Player:
         if isinstance(step, Events):
             await self._events(step.input, config)
         elif isinstance(step, Traced):
-            tree = _Tree()
-            await self._stream(Run(step.input), {**config, "callbacks": [tree]})
+            tree, listener = _Tree(), _Listener()
+            await self._stream(Run(step.input), {**config, "callbacks": [tree, listener]})
             self._say("runs", tree.roots)
+            self._say("graphs", listener.heard)
         else:
             if isinstance(step, Answers):
                 state = await self._do("get_state", config)
@@ -75,17 +78,24 @@ class Player:
         found: list[Any] = []
 
         def sync() -> None:
-            found.extend(map(self.plain, self.graph.stream(run.input, config, **options)))
+            found.extend(map(self._chunk, self.graph.stream(run.input, config, **options)))
 
         try:
             if self.how == "sync":
                 await asyncio.to_thread(sync)
             else:
                 async for chunk in self.graph.astream(run.input, config, **options):
-                    found.append(self.plain(chunk))  # noqa: PERF401 - what came before an error counts
+                    found.append(self._chunk(chunk))  # noqa: PERF401 - what came before an error counts
         except Exception as error:
             found.append(["raised", self.plain(error)])
         self.seen.append(("stream", found if case.ordered else sorted(found, key=repr)))
+
+    def _chunk(self, chunk: Any) -> Any:
+        self.plain.given_later = isinstance(chunk, tuple) and any(part in ("messages", "tools") for part in chunk[:-1])
+        try:
+            return self.plain(chunk)
+        finally:
+            self.plain.given_later = False
 
     async def _events(self, value: Any, config: Any) -> None:
         options = {**self.options, **({"durability": "sync"} if self.case.saver else {})}
@@ -125,6 +135,19 @@ class Player:
         self.seen.append(("checkpoints", found if self.case.ordered else sorted(found, key=repr)))
 
 
+class _Listener(GraphCallbackHandler):
+    """What LangGraph tells of its graphs."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def on_interrupt(self, event: GraphInterruptEvent) -> None:
+        self.heard.append(dataclasses.replace(event, run_id=None))
+
+    def on_resume(self, event: GraphResumeEvent) -> None:
+        self.heard.append(dataclasses.replace(event, run_id=None))
+
+
 class _Tree(BaseTracer):
     """The tree of runs that a tracer sees."""
 
@@ -144,7 +167,7 @@ class _Tree(BaseTracer):
             run.run_type,
             run.inputs,
             run.outputs,
-            run.error and run.error.splitlines()[0],
+            run.error and run.error.partition(")")[0],
             run.tags,
             metadata,
             events,

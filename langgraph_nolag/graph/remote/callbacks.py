@@ -13,6 +13,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, CallbackManager
 from langchain_core.callbacks.manager import ahandle_event, handle_event
+from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
 
 from .._compat import streaming_markers, wants_stream_events
 from .twins import deliver, mark, marks, twin
@@ -43,6 +44,8 @@ IGNORED_BY: Final[dict[str, str | None]] = {
 }
 """Every event, and the attribute by which a handler says that it does not want it."""
 
+GRAPH_EVENTS: Final = ("on_interrupt", "on_resume")
+"""LangGraph's own events, for its own kind of handler."""
 STREAMED: Final = "streamed"
 """Not a callback: what a twin of one of LangGraph's own handlers says (`twins.py`)."""
 
@@ -73,6 +76,21 @@ for _event in IGNORED_BY:
 _FORWARDERS: Final = tuple(type(f"Forwarder{kind}", (Forwarder, *streaming_markers(kind)), {}) for kind in range(3))
 
 
+class GraphForwarder(GraphCallbackHandler):
+    """Where somebody listens to graphs: pauses and resumptions of those that a body runs by itself."""
+
+    run_inline = True
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+
+    def on_interrupt(self, event: GraphInterruptEvent) -> None:
+        self._emit(["on_interrupt", [event], {}])
+
+    def on_resume(self, event: GraphResumeEvent) -> None:
+        self._emit(["on_resume", [event], {}])
+
+
 def handlers_of(callbacks: Any) -> list[BaseCallbackHandler]:
     """The handlers in a config's `callbacks`."""
     return list(callbacks.handlers) if isinstance(callbacks, BaseCallbackManager) else list(callbacks or [])
@@ -83,6 +101,10 @@ def _others(callbacks: Any) -> list[BaseCallbackHandler]:
     return [handler for handler in handlers_of(callbacks) if mark(handler) is None]
 
 
+def _of_graphs(callbacks: Any) -> list[BaseCallbackHandler]:
+    return [handler for handler in handlers_of(callbacks) if isinstance(handler, GraphCallbackHandler)]
+
+
 def describe(callbacks: Any) -> dict[str, Any] | None:
     """What the worker needs to know of the orchestrator's callbacks; None when nobody listens."""
     handlers = handlers_of(callbacks)
@@ -90,6 +112,7 @@ def describe(callbacks: Any) -> dict[str, Any] | None:
         return None
     others = _others(callbacks)
     facts: dict[str, Any] = {"twins": marks(handlers), "streaming": wants_stream_events(others) if others else None}
+    facts["graph"] = bool(_of_graphs(callbacks))
     for name in ("tags", "inheritable_tags", "metadata", "inheritable_metadata"):
         value = getattr(callbacks, name, None)
         facts[name] = dict(value or {}) if name.endswith("metadata") else list(value or ())
@@ -100,8 +123,11 @@ def forwarding_manager(facts: dict[str, Any] | None, emit: Emit) -> CallbackMana
     """The callback manager of a remote body."""
     if facts is None:
         return CallbackManager([])
-    handlers: list[BaseCallbackHandler] = [] if facts["streaming"] is None else [_FORWARDERS[facts["streaming"]](emit)]
-    handlers += [twin(marked, lambda what, args: emit([STREAMED, [what, args], {}])) for marked in facts["twins"]]
+    handlers = [twin(marked, lambda what, args: emit([STREAMED, [what, args], {}])) for marked in facts["twins"]]
+    if facts["streaming"] is not None:
+        handlers.append(_FORWARDERS[facts["streaming"]](emit))  # after the twins: they write into what the others are shown
+    if facts["graph"]:
+        handlers.append(GraphForwarder(emit))
     return CallbackManager(
         handlers,
         [*handlers],
@@ -123,6 +149,8 @@ def replay(callbacks: Any, event: Sequence[Any]) -> None:
     name, args, kwargs = event
     if name == STREAMED:
         deliver(handlers_of(callbacks), *args)
+    elif name in GRAPH_EVENTS:
+        handle_event(_of_graphs(callbacks), name, None, *args)
     elif name in IGNORED_BY:
         handle_event(_others(callbacks), name, IGNORED_BY[name], *args, **_adopted(kwargs, callbacks))
 
@@ -132,5 +160,7 @@ async def areplay(callbacks: Any, event: Sequence[Any]) -> None:
     name, args, kwargs = event
     if name == STREAMED:
         deliver(handlers_of(callbacks), *args)
+    elif name in GRAPH_EVENTS:
+        await ahandle_event(_of_graphs(callbacks), name, None, *args)
     elif name in IGNORED_BY:
         await ahandle_event(_others(callbacks), name, IGNORED_BY[name], *args, **_adopted(kwargs, callbacks))

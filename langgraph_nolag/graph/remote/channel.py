@@ -27,6 +27,7 @@ CUSTOM: Final = b"w"  # a chunk of the custom stream: [checkpoint_ns, chunk]
 STREAM: Final = b"s"  # a chunk of another stream mode, from a graph that the body runs
 EVENT: Final = b"e"  # a callback event: [name, args, kwargs]
 BEAT: Final = b"b"  # the body says that it is alive
+DRAIN: Final = b"d"  # both ways: the run is to end after this superstep: the reason
 CALL: Final = b"c"  # a question: [nonce, id, oldest open id, repeated, what, encoded args]
 BLOCKING_CALL: Final = b"C"  # the same, while the body's thread stands still
 
@@ -47,6 +48,9 @@ class Channel:
         nonce: of the orchestrator that dispatched the task.
         attempt: of the task; no two attempts give a call the same id, so a late answer finds nobody.
         send: hands one frame to the room as the task's progress; from any thread.
+
+    Attributes:
+        on_drain: told why, when the run is to end; on the I/O thread.
     """
 
     def __init__(self, codec: Codec, nonce: str, attempt: int, send: Callable[[bytes], None]) -> None:
@@ -58,6 +62,7 @@ class Channel:
         self._open: dict[int, tuple[bytes, str, bytes, concurrent.futures.Future[Any]]] = {}
         self._unseen = Unseen(send)
         self._closed: BaseException | None = None
+        self.on_drain: Callable[[str], None] | None = None
 
     def emit(self, kind: bytes, value: Any, *, lax: bool = False) -> None:
         """Send one frame."""
@@ -123,6 +128,10 @@ class Channel:
         value = self._codec.decode(frame[1:])
         if frame[:1] == SEEN:
             self._unseen.seen(value)
+            return
+        if frame[:1] == DRAIN:
+            if self.on_drain is not None:
+                self.on_drain(value)
             return
         if frame[:1] == HELLO:
             self._nonce = value

@@ -39,7 +39,7 @@ from .._compat import (
 )
 from ..serde.codec import Codec
 from . import callbacks
-from .channel import BEAT, CUSTOM, EVENT, STREAM, Channel
+from .channel import BEAT, CUSTOM, DRAIN, EVENT, STREAM, Channel
 from .remotes import RemoteSaver, remote_store, saver_facts, store_facts
 
 SYNC: Final = b"s"  # first byte of a body: run `invoke` in a thread
@@ -190,10 +190,29 @@ def _shared_answer(peeked: Any, channel: Channel) -> Callable[[bool], Any]:
     return get_null_resume
 
 
+class SharedControl(RunControl):
+    """The control of the run, of which the orchestrator holds the other end.
+
+    Args:
+        drain: why the run is to end already; None: it goes on.
+    """
+
+    __slots__ = ("_channel",)
+
+    def __init__(self, channel: Channel, drain: str | None) -> None:
+        super().__init__()
+        self._channel = channel
+        if drain is not None:
+            super().request_drain(drain)
+        channel.on_drain = super().request_drain
+
+    def request_drain(self, reason: str = "shutdown") -> None:
+        super().request_drain(reason)
+        self._channel.emit(DRAIN, reason)
+
+
 def _runtime(facts: dict[str, Any], codec: Codec, channel: Channel) -> Runtime[Any]:
-    control = RunControl()
-    if facts["drain"] is not None:
-        control.request_drain(facts["drain"])
+    control = SharedControl(channel, facts["drain"])
 
     def write(chunk: Any) -> None:
         channel.emit(CUSTOM, [get_config()["configurable"]["checkpoint_ns"], chunk])

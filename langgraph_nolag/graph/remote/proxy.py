@@ -50,6 +50,7 @@ log = logging.getLogger("langgraph_nolag")
 
 HAND_OUTS: Final = 5  # lost workers until a node's task is given up
 PATIENCE: Final = 5.0  # seconds that a node waits for a worker before it says so
+DRAIN_LOOK: Final = 0.2  # seconds until a running body hears that its run is to end
 CANCEL_TIMEOUT: Final = 5.0  # seconds to hear that a cancellation was taken
 
 Item = tuple[str, Any]  # "frame": attempt and frame, "call": to be answered, "end": Result, "refused": error
@@ -95,6 +96,7 @@ class Execution:
         nonce = secrets.token_hex(8)
         self.answers = Answers(place, self.conf, nonce)
         self._seen = Seen(place.node, lambda number: self.tell(channel.SEEN + place.codec.encode(number)))
+        self._drained = getattr(self.conf.get(CONFIG_KEY_RUNTIME), "drain_requested", False)  # the body is told with its task
         body = describe(place.codec, input, config, node=place.node, mode=mode, nonce=nonce)
         self._run: Run | None = self.conf.get(CONFIG_KEY_RUN) if self.conf.get(CONFIG_KEY_CHECKPOINTER) else None
         self._namespace = str(self.conf.get("checkpoint_ns", "")).rpartition("|")[0]
@@ -153,6 +155,17 @@ class Execution:
             self._run.moved(self._handle, answer["task"])
         if answer["state"] == "waiting":
             self.place.link.connection.io.loop.call_later(PATIENCE, self._look)
+        self._look_for_drain()
+
+    def _look_for_drain(self) -> None:
+        """A run's control is a flag that anybody may set, and tells nobody: look at it."""
+        control = getattr(self.conf.get(CONFIG_KEY_RUNTIME), "control", None)
+        if self._over or control is None or self._drained:
+            return
+        if control.drain_requested:
+            self.tell(channel.DRAIN + self.place.codec.encode(control.drain_reason))
+        else:
+            self.place.link.connection.io.loop.call_later(DRAIN_LOOK, self._look_for_drain)
 
     def _look(self) -> None:
         """Nobody took it at once: a worker that is missing, or of another version of the graph, is worth a word."""
@@ -203,6 +216,10 @@ class Execution:
         kind = frame[:1]
         if kind == channel.BEAT:
             self.conf[CONFIG_KEY_RUNTIME].heartbeat()
+            return None
+        if kind == channel.DRAIN:
+            if (control := self.conf[CONFIG_KEY_RUNTIME].control) is not None:
+                control.request_drain(self.place.codec.decode(frame[1:]))
             return None
         if not self._seen.is_new(attempt, frame):
             return None

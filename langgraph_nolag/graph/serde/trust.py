@@ -29,6 +29,7 @@ LIBRARIES: Final = (
     "langchain_core.messages",
     "langchain_core.outputs",
     "langchain_core.prompt_values",
+    "langgraph.callbacks",
     "langgraph.checkpoint.base",
     "langgraph.checkpoint.serde.types",
     "langgraph.errors",

@@ -10,7 +10,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
-from ..case import ASYNC, Answers, BackTo, case
+from ..case import ASYNC, Answers, BackTo, Traced, case
 from .build import State, chain
 
 
@@ -189,6 +189,8 @@ CASES = [
     case("sub-graph with a breakpoint", stopping, {"x": 1}, None),
     case("the same sub-graph twice", two_of_them, {"x": 1}, Command(resume="1"), Command(resume="2")),
     case("a body that calls a graph", calling, {"x": 1}),
+    case("a sub-graph that is listened to", asking, Traced({"x": 1}), Traced(Command(resume="R"))),
+    case("a called graph that is listened to", called_asks, Traced({"x": 1}), Traced(Command(resume="R"))),
     case("a body that awaits a graph", acalling, {"x": 1}, how=ASYNC),
     case("a body that streams a graph", streaming, {"x": 1}),
     case("a called graph that asks", called_asks, {"x": 1}, Command(resume="R")),

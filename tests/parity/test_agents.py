@@ -1,0 +1,4 @@
+from parity.cases import agents
+from parity.compare import parity
+
+test_agents = parity(agents)

@@ -1,0 +1,4 @@
+from parity.cases import runtime
+from parity.compare import parity
+
+test_runtime = parity(runtime)
