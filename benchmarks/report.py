@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from .checkpoints import LOADS, Found
 from .contenders import ALL
-from .round_trip import Figure, Sample, Samples
+from .round_trip import Figure, Samples
+from .savers import SAVERS
 from .shapes import SHAPES
 
 
@@ -25,6 +29,32 @@ def round_trips(samples: Samples, what: str = "task") -> str:
                 lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def checkpoint_tables(found: Found) -> str:
+    """A table a load: medians with min-max, and our ratio to each of the others."""
+    lines = []
+    for name, load in LOADS.items():
+        lines += [f"### {load.title}", ""]
+        lines += ["| | durability | put and get, a second | ours is | p50, ms | ours is | p99, ms |", "|---|---|---|---|---|---|---|"]
+        ours = found.get(("nolag", name))
+        for key in dict.fromkeys(key for key, _ in found):
+            stored = found[key, name]
+            compared = ours is not None and key != "nolag"
+            ratios = [f"{_median(ours, field) / _median(stored, field):.2f}×" if compared else "" for field in ("rate", "p50")]
+            cells = [SAVERS[key].name, SAVERS[key].durability, _cell(stored, "rate", 0), ratios[0]]
+            cells += [_cell(stored, "p50", 2), ratios[1], _cell(stored, "p99", 2)]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def seconds_beside(taken: dict[str, list[float]], ideal: float, what: str) -> str:
+    lines = [f"| {what} | s, median (min-max) | beside {ideal:g} s, if handing out cost nothing |", "|---|---|---|"]
+    for name, values in taken.items():
+        found = Figure.of(values)
+        lines.append(f"| {name} | {figure(found, 2)} | {found.median / ideal:.2f}× |")
+    return "\n".join([*lines, ""])
 
 
 def milliseconds(taken: dict[str, list[float]], what: str) -> str:
@@ -50,9 +80,9 @@ def figure(value: Figure, digits: int) -> str:
     return f"{value.median:,.{digits}f} ({value.low:,.{digits}f}-{value.high:,.{digits}f})"
 
 
-def _cell(samples: list[Sample], field: str, digits: int) -> str:
+def _cell(samples: Sequence[object], field: str, digits: int) -> str:
     return figure(Figure.of([getattr(sample, field) for sample in samples]), digits)
 
 
-def _median(samples: list[Sample], field: str) -> float:
+def _median(samples: Sequence[object], field: str) -> float:
     return Figure.of([getattr(sample, field) for sample in samples]).median

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import cold_start, commits, finished, idle, remote_node, round_trip
+from . import checkpoints, cold_start, commits, fan, fan_out, finished, idle, remote_node, round_trip
 from .contenders import ALL, CONTENDERS, TOOL_CALLS
 from .machine import describe
-from .report import figure, milliseconds, percentiles, round_trips, table
+from .report import checkpoint_tables, figure, milliseconds, percentiles, round_trips, seconds_beside, table
+from .savers import SAVERS
 
-PARTS = ("round_trip", "tool_calls", "cold_start", "remote_node", "idle", "finished", "commits")
+PARTS = ("round_trip", "tool_calls", "checkpoints", "cold_start", "remote_node", "fan_out", "idle", "finished", "commits")
 
 
 def main() -> None:
@@ -49,18 +49,27 @@ def main() -> None:
     if "tool_calls" in parts:
         work = "1 KiB of text to a tool that says it again, in another process. Ours goes through the broker and is stored,"
         report += _in_turn("Remote tool call", work, "call", list(TOOL_CALLS), options.rounds, options.seconds, folder)
+    if "checkpoints" in parts:
+        report += _checkpoints(options.rounds, options.seconds, folder)
     if "cold_start" in parts:
         report += ["## Cold start", "", milliseconds(cold_start.measure(folder, times=5), "what is started")]
     if "remote_node" in parts:
         taken = remote_node.measure(folder / "remote_node", runs=30)
-        overhead = statistics.median(taken["distributed"]) - statistics.median(taken["in process"])
         report += [
             "## A LangGraph node on another process",
             "",
             'Ten nodes in a row, `durability="sync"`, the same saver on SQLite; ms a node.',
             "",
+            milliseconds(taken.nodes, "where the nodes run"),
+            f"Overhead at the median: {taken.overhead:.2f} ms a node. A distributed node waits for {remote_node.COMMITS:g} commits that",
+            f"one in process does not make, of {taken.commit:.2f} ms each (a request that is stored, beside one that is not, in the same",
+            f"run): beside them it takes {taken.overhead - remote_node.COMMITS * taken.commit:.2f} ms.",
+            "",
         ]
-        report += [milliseconds(taken, "where the nodes run"), f"Overhead at the median: {overhead:.2f} ms a node.", ""]
+    if "fan_out" in parts:
+        work = f"{fan.PIECES} `Send`s of {fan.TAKES * 1000:.0f} ms on {fan.WORKERS} workers with {fan.SLOTS} slots each"
+        taken_out = fan_out.measure(folder / "fan_out", runs=5)
+        report += ["## A fan-out", "", seconds_beside(taken_out, fan.IDEAL, f'{work}, `durability="sync"`')]
     if "idle" in parts:
         found = idle.measure(folder / "idle", agents=1000, seconds=60.0)
         title = f"{found.agents:,} agents, each in a room of its own, with nothing to do for {found.seconds:.0f} s"
@@ -90,6 +99,22 @@ def _in_turn(title: str, work: str, what: str, keys: list[str], rounds: int, sec
         *(f"Left out: {ALL[key].name}, there is no {missing}." for key, missing in left_out.items()),
         "",
         round_trips(samples, what),
+    ]
+
+
+def _checkpoints(rounds: int, seconds: float, folder: Path) -> list[str]:
+    left_out = {key: missing for key in SAVERS if (missing := SAVERS[key].missing())}
+    present = [key for key in SAVERS if key not in left_out]
+    found, sync = checkpoints.measure(present, rounds, seconds, folder, lambda line: print(line, flush=True))
+    return [
+        "## Checkpoints",
+        "",
+        "A checkpoint with one new channel stored, then the thread's latest read back, by one process;",
+        f"in turn, {rounds} rounds of {seconds:g} s; medians with (min-max). One fdatasync of 4 KiB took {figure(sync, 2)} ms meanwhile.",
+        f"Versions: {'; '.join(SAVERS[key].version() for key in present)}.",
+        *(f"Left out: {SAVERS[key].name}, there is no {missing}." for key, missing in left_out.items()),
+        "",
+        checkpoint_tables(found),
     ]
 
 
