@@ -9,6 +9,7 @@ from .history import Fact
 
 ENDS = {"task.completed": "completed", "task.failed": "failed", "task.cancelled": "cancelled", "task.timed_out": "timed_out"}
 ROUNDING = 1e-6  # seconds
+EARLY = 0.0011  # seconds that what is due by the wall clock may come before its moment
 EARLY = 0.002  # seconds that a moment may come early: a timer wakes by another clock
 KEYED = ("topic.published", "inbox.sent")
 
@@ -18,8 +19,8 @@ class Violation:
     """A promise that was not kept.
 
     Attributes:
-        rule: `hole`, `task`, `token`, `completion`, `chunk`, `key`, `rate`, `schedule`, `revision`, `approval`; of the checker also `lost`,
-            `phantom`, `double`, `stale`, `order`, `result`, `stream`.
+        rule: `hole`, `task`, `token`, `completion`, `chunk`, `key`, `rate`, `schedule`, `revision`, `item`, `approval`; of the checker also
+            `lost`, `phantom`, `double`, `stale`, `order`, `result`, `stream`.
         message: what happened, and where.
     """
 
@@ -65,6 +66,8 @@ class LogRules:
         self._said: dict[tuple[str, str], int] = {}
         self._revisions: dict[str, int] = {}
         self._mids: dict[tuple[str, str], int] = {}
+        self._places: dict[tuple[str, ...], int] = {}  # the revision of each item of the store
+        self._items: dict[int, tuple[float | None, float | None]] = {}  # by revision: how long it stays, and until when
         self.approvals: set[str] = set()
         self.chunks: dict[str, int] = {}  # of streams that are open: how many are in the log
 
@@ -85,6 +88,8 @@ class LogRules:
             self._of_schedule(event, event.data)
         elif event.type.startswith("blackboard."):
             self._of_blackboard(event, event.data)
+        elif event.type.startswith("store."):
+            self._of_store(event, event.data)
         elif event.type.startswith("approval."):
             self._of_approval(event, event.data)
         elif event.type.startswith("stream."):
@@ -176,6 +181,29 @@ class LogRules:
         mid = getattr(event, "id", None)
         if mid is not None and mid != str(event.seq) and (first := self._mids.setdefault((key, mid), event.seq)) != event.seq:
             self._wrong("double", f"the change {mid!r} of {key!r} was applied at {first} and again at {event.seq}")
+
+    def _of_store(self, event: Fact, data: Any) -> None:
+        items = self._items
+        if event.type == "store.put":
+            path = tuple(data["path"])
+            items.pop(self._places.get(path, 0), None)
+            self._places[path], ttl = event.seq, data.get("ttl")
+            items[event.seq] = ttl, None if ttl is None else event.time + ttl
+        elif event.type == "store.refreshed":
+            for revision in data["revisions"]:
+                ttl, expires = items.get(revision, (None, None))
+                if ttl is None or expires is None or event.time >= expires:
+                    self._wrong("item", f"{revision} is refreshed at {event.seq}, and does not expire or has")
+                else:
+                    items[revision] = ttl, event.time + ttl
+        elif (revision := data["revision"]) not in items:
+            self._wrong("item", f"{event.type} at {event.seq} of {revision}, which is not there")
+        elif event.type == "store.deleted":
+            _, expires = items.pop(revision)
+            if self._places.pop(tuple(data["path"]), None) != revision:
+                self._wrong("item", f"{revision} is deleted at {event.seq} and lies elsewhere")
+            if data.get("reason") == "expired" and (expires is None or event.time < expires - EARLY):
+                self._wrong("item", f"{revision} expires at {event.seq}, before its time")
 
     def _of_approval(self, event: Fact, data: Any) -> None:
         id = data["approval"]

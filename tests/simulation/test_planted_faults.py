@@ -14,6 +14,7 @@ from nolag_broker.core.blackboard import Blackboard
 from nolag_broker.core.commands.streams import StreamFollow
 from nolag_broker.core.messages.groups import Group
 from nolag_broker.core.requests import Requests
+from nolag_broker.core.store.store import Store
 from nolag_broker.core.streams.reading import StreamReading
 from nolag_broker.core.streams.stream import Stream
 from nolag_broker.core.streams.writing import StreamWriting
@@ -159,6 +160,11 @@ def pins_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryBlobs, "_release", lambda self, room, floor, pinned: release(self, room, floor, ()))
 
 
+def items_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trim that drops values of the store."""
+    monkeypatch.setattr(Store, "all", lambda self: [])
+
+
 def is_caught(rule: str, engine: type[SimulatedEngine] = SimulatedEngine) -> bool:
     """Whether one of the first seeds names the broken rule."""
     return any(rule in {violation.rule for violation in simulate(seed, engine=engine).violations} for seed in range(WITHIN))
@@ -189,6 +195,7 @@ def test_an_acknowledgement_before_the_commit_is_caught(rule: str) -> None:
         (passed_over, "stuck"),
         (collected_too_early, "value"),
         (pins_forgotten, "value"),
+        (items_not_pinned, "item"),
     ],
 )
 def test_a_defect_is_caught(monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None], rule: str) -> None:

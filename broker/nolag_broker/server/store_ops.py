@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from ..core.commands.fields import MAX_INT, integer, read_bool, read_bytes
@@ -48,14 +49,18 @@ def search(session: Session, room: str, may_open: bool, request: int | None, fra
     def begin(hosted: HostedRoom, env: Env) -> None:
         assert hosted.room is not None
         core, now = hosted.room, hosted.room.seq
-        found = [(item, item.version) for item in core.store.find(prefix, session.grants, env.wall)]
+        items: Iterator[Item] = core.store.find(prefix, session.grants, env.wall)
+        if wanted is None and vector is None:
+            items = islice(items, offset, offset + limit)
+        found = [(item, item.version) for item in items]
 
         async def answer() -> dict[str, Any]:
             scores: dict[int, float] = {}
             if vector is not None:
                 index = hosted.vectors.setdefault(vector.dims, Vectors(room, vector.dims))
                 scores = await index.rank(found, vector.data, session.context.node.bodies, core.store.holds)
-            chosen = await _choose(session, room, _ranked(found, scores), wanted, limit, offset)
+            skip = offset if wanted is not None or vector is not None else 0
+            chosen = await _choose(session, room, _ranked(found, scores), wanted, limit, skip)
             if refresh and any(version.ttl is not None for _, version, _ in chosen):
                 await _refresh(session, room, [version.seq for _, version, _ in chosen])
             await session.room_for_replay()

@@ -23,7 +23,7 @@ from nolag_broker.wire.blobs import referred
 from ..checker import check
 from ..history import History
 from ..log_rules import LogRules, Violation
-from . import hoarding, roles, streaming
+from . import hoarding, keeping, roles, streaming
 from .client import ROOM, Client, Refused
 from .clock import Stuck, run
 from .disk import Disk, SimulatedEngine, Weather
@@ -47,6 +47,7 @@ CAST: Final[dict[str, roles.Role]] = {
     "sharer1": roles.sharer,
     "sharer2": roles.sharer,
     "hoarder": hoarding.hoarder,
+    "keeper": keeping.keeper,
     "streamer": streaming.streamer,
     streaming.READER: streaming.follower,
 }
