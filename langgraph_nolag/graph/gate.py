@@ -34,7 +34,7 @@ from ..errors import AlreadyDecided, ApprovalNotFound, BadRequest
 from ..patterns.approve import Decision, approval_from_wire
 from ..patterns.threads import look
 from ._compat import interrupt_index
-from .context import current
+from .context import NodeContext, current
 from .errors import NotSupported
 from .execution import digest
 from .gates import formats
@@ -145,13 +145,17 @@ class _Gate:
         if known is not None:
             return self._shown(known)
         fields = {"approval": self.approval, **{name: value for name, value in self.fields.items() if value is not None}}
-        if self.context is not None and self.context.leased and self.context.thread_id == self.thread:
+        if self.context is not None and self._is_leased(self.context):
             fields["wake"] = look(self.context.graph, self.thread, str(self.approval))
         if self.context is not None:
             self.context.add_approval(fields, self.body)
         else:
             self.link.call("approval.request", follow=False, body=self.body, **fields)
         return self.args
+
+    def _is_leased(self, context: NodeContext) -> bool:
+        """Whether workers of the room can go on with this thread."""
+        return context.leased and context.thread_id == self.thread
 
     def _judge(self, answer: formats.Answer) -> Decision | None:
         """What an answer comes to: the decision, or None for a vote that leaves it open. Raises to have the answer forgotten."""
@@ -166,6 +170,8 @@ class _Gate:
         body = encode(vote["args"]) if vote["type"] == "edit" else None
         key = f"{self.place}:{hashlib.sha256(encode(vote)).hexdigest()[:32]}"
         fields: dict[str, Any] = {"approval": self.approval, "type": vote["type"], "body": body, "message": vote.get("message"), "key": key}
+        if self.context is not None and self._is_leased(self.context):
+            fields["wake"] = False  # the run that votes goes on by itself
         try:
             counted = self.context.vote(fields) if self.context is not None else self.link.call("approval.decide", **fields)
         except AlreadyDecided:

@@ -31,7 +31,7 @@ def look(graph: str, thread: str, cause: str) -> dict[str, Any]:
         cause: for what there is to be one such run, and not another.
     """
     return {
-        "task": f"look-{hashlib.sha256(cause.encode()).hexdigest()[:32]}",
+        "task": look_id(cause),
         "kind": RUN,
         "type": graph,
         "body": encode({"v": FORMAT, "graph": graph, "thread": thread, "form": "plain", "look": True}),
@@ -39,6 +39,11 @@ def look(graph: str, thread: str, cause: str) -> dict[str, Any]:
         "max_attempts": HAND_OUTS,
         "group": NEEDLESS,
     }
+
+
+def look_id(cause: str) -> str:
+    """The task of the one `look` for this cause."""
+    return f"look-{hashlib.sha256(cause.encode()).hexdigest()[:32]}"
 
 
 def thread_of(key: str | None) -> str | None:

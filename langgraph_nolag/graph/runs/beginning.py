@@ -7,6 +7,7 @@ Written as `Steps`, for sync and async graphs alike.
 
 from __future__ import annotations
 
+import concurrent.futures
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 from langgraph.types import Command, Interrupt
 
-from ...patterns.threads import HAND_OUTS, NEEDLESS, RUN, thread_key
+from ...patterns.threads import HAND_OUTS, NEEDLESS, RUN, look_id, thread_key
 from .._compat import ERROR, INTERRUPT, RESUME
 from ..checkpoint import NoLagSaver
 from ..gates.formats import MARKER, approval_of
 from ..saver import keys, reading
 from ..saver.steps import Steps
-from .lease import ThreadLease
+from .lease import SUPERSEDED, ThreadLease
 from .request import Request
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def begin(link: RoomLink, codec: Codec, saver: NoLagSaver, request: Request, *, 
             asked = replace(request, input=former.input)
     lease = ThreadLease(link, thread, answer["task"], answer["token"], request=request.onward().pack(codec))
     link.own(lease.task, lease.lose)
+    for approval in _markers(request.input):  # whoever was to look after these decisions need not
+        link.request("task.cancel", task=look_id(approval), reason=SUPERSEDED, lease=lease.fields()).add_done_callback(_unheard)
     if not take:
         return Begun(lease, request.input)
     return (yield from continued(saver, asked, lease, fresh=not answer["attached"]))
@@ -111,6 +114,18 @@ def continued(saver: NoLagSaver, request: Request, lease: ThreadLease, *, fresh:
     if applied:
         lease.apply()
     return Begun(lease, input, addressed=not applied)
+
+
+def _markers(input: Any) -> list[str]:
+    """The approvals whose decisions a command brings."""
+    resume = input.resume if isinstance(input, Command) else None
+    answers = resume.values() if isinstance(resume, dict) and MARKER not in resume else [resume]
+    return [answer[MARKER] for answer in answers if isinstance(answer, dict) and isinstance(answer.get(MARKER), str)]
+
+
+def _unheard(answered: concurrent.futures.Future[Any]) -> None:
+    """Mostly there is no such task."""
+    answered.exception()
 
 
 def _with_answers(command: Command[Any], left: Mapping[str, Any], applied: bool) -> Command[Any] | None:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.types import Command
 from runs_helpers import Start, config, ran, wait_until
 
+from langgraph_nolag import wait_decisions
 from langgraph_nolag.client.link import RoomLink
 from langgraph_nolag.patterns.threads import thread_key
 
@@ -101,16 +103,20 @@ def test_a_thread_whose_gate_was_decided_is_taken_up(
     assert (state.values["log"], state.next) == (["first", "publish=approve", "last"], ())
 
 
-def test_going_on_after_a_gate_that_was_decided_elsewhere_does_not_ask_again(
-    graph: Any, link: RoomLink, thread: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("how", ["nothing said", "the decisions waited for", "the answer itself"])
+def test_going_on_with_a_decided_gate_does_not_ask_again(graph: Any, link: RoomLink, thread: str, tmp_path: Path, how: str) -> None:
     file = tmp_path / "runs"
     gated = graph("gated")
     gated.invoke({"file": str(file)}, config(thread), durability="sync")
     [gate] = [each for each in link.call("approval.list", limit=1000)["approvals"] if each.get("thread") == thread]
-    link.call("approval.decide", approval=gate["approval"], type="approve")
-    assert gated.invoke(None, config(thread), durability="sync")["log"] == ["first", "publish=approve", "last"]
-    assert not runs_of(link, thread), "nobody is left to look after it"
+    if how == "the answer itself":
+        input: Any = Command(resume={"type": "approve"})
+    else:
+        link.call("approval.decide", approval=gate["approval"], type="approve")
+        assert [info["state"] for info in runs_of(link, thread)] == ["waiting"], "there is no worker that takes threads up"
+        input = None if how == "nothing said" else wait_decisions(gated, config(thread), 30)
+    assert gated.invoke(input, config(thread), durability="sync")["log"] == ["first", "publish=approve", "last"]
+    has_ended(link, thread)
 
 
 def test_a_run_that_is_over_leaves_nothing_behind(graph: Any, link: RoomLink, thread: str, tmp_path: Path) -> None:

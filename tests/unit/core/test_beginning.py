@@ -189,6 +189,12 @@ def test_a_decision_dispatches_what_the_request_named(driver: Any, first: Any, h
     assert (task["task"], task["body"], task["dispatcher"]) == ("w1", b"thread", "first")
 
 
+def test_who_goes_on_by_itself_decides_quietly(driver: Any, first: Any) -> None:
+    first.ask("approval.request", **ASKED)
+    first.ask("approval.decide", approval="p1", type="approve", wake=False)
+    assert driver.log[-1].type == "approval.decided"
+
+
 def test_a_decision_is_made_whatever_becomes_of_what_it_dispatches(driver: Any, first: Any, refused: Any) -> None:
     first.ask("approval.request", **ASKED)
     first.ask("task.dispatch", task="w1", type="other", body=b"")

@@ -308,6 +308,8 @@ class Approvals:
         self._room.emit("approval.voted", approval.action, vote, command.body, command.ct, approval.seq)
         agreed = sum(vote["type"] != REJECT for vote in approval.votes.values())
         if command.type == REJECT or agreed >= approval.quorum:
+            if not command.wake:
+                approval.wake = None
             self._decide(approval, {**data, "approved": command.type in APPROVING, "reason": "vote"}, command.body, command.ct)
         return self._answer(approval)
 

@@ -68,6 +68,7 @@ class ApprovalDecide(Command):
     by: Name | None = None
     digest: Name | None = None
     key: Name | None = None  # a vote with a key that was seen is not counted again
+    wake: Flag = True  # False: whoever decides goes on by itself
 
 
 @dataclass(slots=True)
