@@ -6,7 +6,7 @@ the caller's `custom` stream, what it says with `ToolRuntime.emit_output_delta` 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -14,7 +14,7 @@ from langgraph.prebuilt import ToolRuntime
 from langgraph.runtime import Runtime
 
 from ..patterns.tool_calls import CUSTOM, DELTA, OnProgress
-from ..patterns.tool_seam import Prepare, Report
+from ..patterns.tool_seam import Prepare, report
 from ._compat import CONFIG_KEY_RUNTIME, CONFIG_KEY_SCRATCHPAD, injected_args, tool_call_writer
 from .errors import NotSupported
 
@@ -32,19 +32,15 @@ def preparation(tool: BaseTool) -> Prepare:
             "let it take what it needs as arguments, or distribute the graph whose tool it is"
         )
 
-    def prepare(args: dict[str, Any], call_id: str, report: Report) -> tuple[dict[str, Any], RunnableConfig]:
-        def write(chunk: Any) -> None:
-            report(CUSTOM, chunk)
-
-        conf = {CONFIG_KEY_RUNTIME: Runtime(stream_writer=write), CONFIG_KEY_SCRATCHPAD: _NobodyToAsk()}
-        config: RunnableConfig = {"configurable": conf}
-        tool_call_writer.set(lambda delta: report(DELTA, delta))  # the context is this run's own
-        given = {name: value for name, value in args.items() if name not in injected.all_injected_keys}
+    def prepare(args: dict[str, Any], call_id: str) -> tuple[dict[str, Any], RunnableConfig | None]:
+        tool_call_writer.set(_delta)  # the context is this run's own
+        if injected.all_injected_keys:
+            args = {name: value for name, value in args.items() if name not in injected.all_injected_keys}
         if injected.runtime:
-            given[injected.runtime] = ToolRuntime(
-                state={}, context=None, config=config, stream_writer=write, tool_call_id=call_id, store=None, tools=[]
+            args[injected.runtime] = ToolRuntime(
+                state={}, context=None, config=_SURROUNDINGS, stream_writer=_custom, tool_call_id=call_id, store=None, tools=[]
             )
-        return given, config
+        return args, _SURROUNDINGS
 
     return prepare
 
@@ -54,6 +50,19 @@ class _NobodyToAsk:
 
     def __getattr__(self, name: str) -> Any:
         raise NotSupported("interrupt() and gate() do not work in a tool that is served to a room: ask in the graph that calls it")
+
+
+def _custom(chunk: Any) -> None:
+    report(CUSTOM, chunk)
+
+
+def _delta(delta: Any) -> None:
+    report(DELTA, delta)
+
+
+_SURROUNDINGS: Final[RunnableConfig] = {
+    "configurable": {CONFIG_KEY_RUNTIME: Runtime(stream_writer=_custom), CONFIG_KEY_SCRATCHPAD: _NobodyToAsk()}
+}
 
 
 def listening(config: RunnableConfig) -> OnProgress | None:

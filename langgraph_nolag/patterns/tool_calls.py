@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import queue
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -31,7 +32,8 @@ OnProgress = Callable[[str, Any], object]
 """Told what kind of progress it is, and the value."""
 Outcome = dict[str, Any]
 """How a call ended: `content`, and where there are, `artifact` and `status`."""
-Item = tuple[str, Any]  # "progress": its body; "end": Result; "refused": error; "before": it had failed under this key
+Item = tuple[str, Any]  # "progress"; "end": Result; "refused": error; "before": it had failed under this key; "late"
+LATE: Final[Item] = ("late", None)
 
 _key: ContextVar[str | None] = ContextVar("nolag_tool_call", default=None)
 
@@ -74,20 +76,19 @@ async def call(
     """
     loop = asyncio.get_running_loop()
     for key in _keys():
-        items: asyncio.Queue[Item] = asyncio.Queue()
-
-        def put(item: Item, items: asyncio.Queue[Item] = items) -> None:
-            hand_back(loop, items.put_nowait, item)
-
-        one = _Call(link, name, args, timeout, max_attempts, key, put, on_progress)
+        items = _Items(loop)
+        one = _Call(link, name, args, timeout, max_attempts, key, items.put, on_progress)
+        late = loop.call_later(one.left(), items.arrive, LATE)
         try:
-            while (outcome := one.take(await _within(one.left(), items))) is None:
+            while (outcome := one.take(await items.get())) is None:
                 continue
         except TimeoutError as error:
             raise one.too_late(error) from None
         except BaseException:  # cancelled, or what `on_progress` raised
             one.give_up()
             raise
+        finally:
+            late.cancel()
         if outcome is not _AGAIN:
             return outcome
     raise AssertionError("there is always another key")
@@ -120,16 +121,38 @@ def call_blocking(
     raise AssertionError("there is always another key")
 
 
-async def _within(left: float, items: asyncio.Queue[Item]) -> Item:
-    async with asyncio.timeout(left):
-        return await items.get()
+class _Items:
+    """What comes from the I/O thread for a call that is waited for on a loop. A queue of asyncio's would cost more than all the rest."""
+
+    __slots__ = ("_items", "_loop", "_waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._items: deque[Item] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, item: Item) -> None:
+        """On the I/O thread."""
+        hand_back(self._loop, self.arrive, item)
+
+    def arrive(self, item: Item) -> None:
+        """On the loop."""
+        self._items.append(item)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def get(self) -> Item:
+        while not self._items:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return self._items.popleft()
 
 
 def _next(items: queue.SimpleQueue[Item], left: float) -> Item:
     try:
         return items.get(timeout=left)
     except queue.Empty:
-        raise TimeoutError from None
+        return LATE
 
 
 _AGAIN: Final[Outcome] = {}
@@ -188,6 +211,8 @@ class _Call:
         if what == "progress":
             self._show(value)
             return None
+        if what == "late":
+            raise TimeoutError
         self._over = True
         if what == "refused":
             raise value

@@ -1,10 +1,11 @@
-"""A tool of the room as a LangChain tool: run by whoever serves it."""
+"""A tool of the room as a LangChain tool: run by whoever serves it.
 
-from __future__ import annotations
+Annotations are not put off here: LangChain evaluates those of a tool's methods at each call.
+"""
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -38,7 +39,7 @@ class RemoteTool(BaseTool):
     _link: RoomLink = PrivateAttr()
 
     @classmethod
-    def of(cls, link: RoomLink, name: str, spec: bytes | None, timeout: float, handle_tool_error: Any) -> RemoteTool:
+    def of(cls, link: RoomLink, name: str, spec: bytes | None, timeout: float, handle_tool_error: Any) -> Self:
         """The tool that a server described.
 
         Raises:

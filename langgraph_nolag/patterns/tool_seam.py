@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -19,8 +20,18 @@ from .tool_calls import OnProgress
 
 Report = Callable[[str, Any], None]
 """Says something to the caller while the tool runs: what kind of progress, and the value."""
-Prepare = Callable[[dict[str, Any], str, Report], tuple[dict[str, Any], RunnableConfig]]
-"""Makes ready for one run, in the context that it runs in: arguments, the call's id and how to report, to arguments and configuration."""
+Prepare = Callable[[dict[str, Any], str], tuple[dict[str, Any], RunnableConfig | None]]
+"""Makes ready for one run, in the context that it runs in: arguments and the call's id, to arguments and configuration."""
+
+reporting: ContextVar[Report | None] = ContextVar("nolag_tool_report", default=None)
+"""How the tool that runs in this context speaks to its caller."""
+
+
+def report(kind: str, value: Any) -> None:
+    """Say something to the caller of the tool that runs here; nobody hears it outside of one."""
+    say = reporting.get()
+    if say is not None:
+        say(kind, value)
 
 
 def preparation(tool: BaseTool) -> Prepare:
@@ -39,8 +50,8 @@ def listening(config: RunnableConfig) -> OnProgress | None:
     return None if around is None else around.listening(config)
 
 
-def _nothing(args: dict[str, Any], call_id: str, report: Report) -> tuple[dict[str, Any], RunnableConfig]:
-    return args, {}
+def _nothing(args: dict[str, Any], call_id: str) -> tuple[dict[str, Any], None]:
+    return args, None
 
 
 def _around() -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any
 
 from langchain_core.messages import ToolMessage
@@ -17,11 +17,9 @@ from ..client.body import encode
 from ..errors import BadRequest, BufferFull, NotEncodable, Permanent
 from .serving import HandedTask
 from .tool_calls import PROGRESS
-from .tool_seam import Prepare, Report, preparation
+from .tool_seam import Prepare, preparation, report, reporting
 
 log = logging.getLogger("langgraph_nolag")
-
-_report: ContextVar[Report | None] = ContextVar("nolag_tool_report", default=None)
 
 
 def tool_progress(value: Any) -> None:
@@ -30,9 +28,7 @@ def tool_progress(value: Any) -> None:
     The caller gets it with `on_progress=`; in a graph it is on the streams `custom` and `tools`. Progress is not in the room's log. In a
     tool that nobody called through a room it does nothing.
     """
-    report = _report.get()
-    if report is not None:
-        report(PROGRESS, value)
+    report(PROGRESS, value)
 
 
 def as_base_tool(given: BaseTool | Callable[..., Any]) -> BaseTool:
@@ -91,9 +87,8 @@ class ServedTool:
     async def _run(self, task: HandedTask) -> dict[str, Any]:
         if not isinstance(task.payload, dict):
             raise BadRequest(f"the arguments of {self.name} must be a map, not {type(task.payload).__name__}")
-        report = _reporting(task)
-        _report.set(report)
-        args, config = self._prepare(task.payload, task.id, report)
+        reporting.set(functools.partial(_say, task))
+        args, config = self._prepare(task.payload, task.id)
         call = {"type": "tool_call", "id": task.id, "name": self.name, "args": args}
         result = await self.tool.ainvoke(call if self._wants_call else args, config)
         if isinstance(result, ToolMessage):
@@ -111,18 +106,11 @@ def _wants_id(tool: BaseTool) -> bool:
     return any(mark is InjectedToolCallId or isinstance(mark, InjectedToolCallId) for mark in marks)
 
 
-def _reporting(task: HandedTask) -> Report:
-    warned: list[bool] = []
-
-    def report(kind: str, value: Any) -> None:
-        try:
-            task.note({kind: _plain(value)})
-        except BufferFull:  # the broker is away; the tool goes on
-            if not warned:
-                warned.append(True)
-                log.warning("progress of %s (%s) is lost: the broker is away", task.type, task.id)
-
-    return report
+def _say(task: HandedTask, kind: str, value: Any) -> None:
+    try:
+        task.note({kind: _plain(value)})
+    except BufferFull:  # the tool goes on
+        log.warning("progress of %s (%s) is lost: the broker is away", task.type, task.id)
 
 
 def _of_message(message: ToolMessage) -> dict[str, Any]:
