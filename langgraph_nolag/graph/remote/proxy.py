@@ -104,7 +104,7 @@ class Execution:
         self._handle: int | None = None
         self._over = False
         self._lease: ThreadLease | None = None if self._run is None else self._run.lease
-        task = place.link.new_id()
+        self._task = task = place.link.new_id()
         fields = {
             "task": task,
             "kind": "node",
@@ -151,8 +151,9 @@ class Execution:
         if answer is None:
             self._put(("refused", error if self._lease is None or error is None else self._lease.meant(error)))
             return
+        self._task = answer["task"]
         if self._run is not None and self._handle is not None:
-            self._run.moved(self._handle, answer["task"])
+            self._run.moved(self._handle, self._task)
         if answer["state"] == "waiting":
             self.place.link.connection.io.loop.call_later(PATIENCE, self._look)
         self._look_for_drain()
@@ -201,7 +202,7 @@ class Execution:
 
     def tell(self, frame: bytes) -> None:
         """To the worker that has the task now; one that gets it later asks anew."""
-        self.place.link.request("task.tell", task=self.followed.task, body=frame, keep=False)
+        self.place.link.request("task.tell", task=self._task, body=frame, keep=False)
 
     def _on_end(self, result: Result) -> None:
         self._over = True
