@@ -1,4 +1,4 @@
-"""Row 16: a graph's orchestrators, its workers and the broker are killed at every moment of what they say to each other."""
+"""Row 16: who invokes a graph, its workers and the broker are killed at every moment of what they say to each other."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from .graph_play import Plan, Play, Played
+from .graph_callers import Background, Invoked
+from .graph_play import Plan, Played
 from .graph_verdict import verdict
 from .processes import Broker
 from .trial import Row, Trial
 
 PROGRAM = (sys.executable, "-m", "chaos.graph_broker")
-VICTIMS = ("orchestrator", "worker", "broker")
+VICTIMS = ("worker", "broker")  # beside the caller
+SHOWN = 20  # violations
 LEASE = 10.0  # seconds: whoever lives is back in time after a restart of the broker, however busy the machine is
 TWICE = 0.25  # of the runs: somebody else is killed on the way to recovery
 
@@ -27,17 +29,16 @@ async def graph_kills(trial: Trial) -> None:
     path = os.pathsep.join(filter(None, (tests, os.environ.get("PYTHONPATH"))))
     environment = {"CHAOS_FOLDER": str(trial.folder), "PYTHONPATH": path}
     with Broker(trial.folder, lease=LEASE, program=PROGRAM, environment=environment) as broker:
-        undisturbed = await Play(trial, broker, "undisturbed").run()
-        trial.violations += verdict(undisturbed, undisturbed)
-        plans = _plans(_moments(trial, undisturbed), trial.chance)
+        forms = [(kind, *await _undisturbed(trial, broker, kind)) for kind in (Invoked, Background)]
         met: set[tuple[str, str, str]] = set()
         for number in itertools.count():
-            if trial.done["kills"] >= trial.aim["kills"] or len(trial.violations) > 20:
+            if trial.done["kills"] >= trial.aim["kills"] or len(trial.violations) > SHOWN:
                 break
+            kind, undisturbed, plans = forms[number % len(forms)]
             plan = next(plans)
             more = [_another(plans)] if trial.chance.random() < TWICE else []
-            played = await Play(trial, broker, f"story-{number}", [plan, *more]).run()
-            trial.violations += [f"{plan}, {dict(played.killed)}: {each}" for each in verdict(played, undisturbed)]
+            played = await kind(trial, broker, f"story-{number}", [plan, *more]).run()
+            trial.violations += [f"{kind.__name__}, {plan}, {dict(played.killed)}: {each}" for each in verdict(played, undisturbed)]
             trial.done["runs"] += 1
             for victim, count in played.killed.items():
                 trial.done[f"of {victim}s"] += count
@@ -47,9 +48,19 @@ async def graph_kills(trial: Trial) -> None:
         trial.done["kinds of moments"] = len(met)
 
 
-def _moments(trial: Trial, undisturbed: Played) -> dict[str, dict[tuple[str, str], list[Plan]]]:
+async def _undisturbed(trial: Trial, broker: Broker, kind: type[Invoked | Background]) -> tuple[Played, Iterator[Plan]]:
+    """A run without kills, and the kills that it offers."""
+    room = f"undisturbed-{kind.victim}"
+    played = await kind(trial, broker, room).run()
+    trial.violations += verdict(played, played)
+    commits = [json.loads(line) for line in (trial.folder / "commits").read_text().splitlines()]
+    found = _moments(kind.victim, played, [(when, what) for where, when, what in commits if where == room])
+    return played, _plans(found, trial.chance)
+
+
+def _moments(caller: str, undisturbed: Played, commits: list[tuple[str, str]]) -> dict[str, dict[tuple[str, str], list[Plan]]]:
     """Every moment of a run at which somebody can be killed: by victim, and by what happens then."""
-    found: dict[str, dict[tuple[str, str], list[Plan]]] = {victim: defaultdict(list) for victim in VICTIMS}
+    found: dict[str, dict[tuple[str, str], list[Plan]]] = {victim: defaultdict(list) for victim in (caller, *VICTIMS)}
 
     def note(victim: str, moments: list[tuple[str, str]], command: int | None = None) -> None:
         seen: Counter[tuple[str, str]] = Counter()
@@ -57,11 +68,10 @@ def _moments(trial: Trial, undisturbed: Played) -> dict[str, dict[tuple[str, str
             seen[when, what] += 1
             found[victim][when, what].append(Plan(victim, (when, what, seen[when, what]), command))
 
-    for process in undisturbed.orchestrators:
-        note("orchestrator", process.moments, process.command)
+    for process in undisturbed.callers:
+        note(caller, process.moments, process.command)
     note("worker", [moment for process in undisturbed.workers for moment in process.moments])
-    commits = [json.loads(line) for line in (trial.folder / "commits").read_text().splitlines()]
-    note("broker", [(when, what) for room, when, what in commits if room == "undisturbed"])
+    note("broker", commits)
     return found
 
 
@@ -75,7 +85,7 @@ def _plans(found: dict[str, dict[tuple[str, str], list[Plan]]], chance: random.R
             for kind in kinds:
                 yield chance.choice(found[victim][kind])
 
-    each = [of(victim) for victim in VICTIMS]
+    each = [of(victim) for victim in found]
     while True:
         for victim in each:
             yield next(victim)
@@ -90,8 +100,8 @@ def _another(plans: Iterator[Plan]) -> Plan:
 ROWS = [
     Row(
         16,
-        "kill -9 of a graph's orchestrators, its workers and the broker, before, at and after each put, put_writes, dispatch, claim, "
-        "result and acknowledgement (durability `sync`)",
+        "kill -9 of a graph's orchestrators, its workers, the callers of its background runs, and the broker, before, at and after each "
+        "put, put_writes, dispatch, claim, result and acknowledgement (durability `sync`)",
         "the final state of a run without kills; what had finished ran once; an effect is recorded once; no answer is asked for twice; "
         "a caller's stream has no hole and no repeat",
         graph_kills,

@@ -33,7 +33,7 @@ SAID = (
     "effect.get",
     "effect.put",
 )
-HEARD = ("task", "result", "progress")
+HEARD = ("task", "result", "progress", "stream")
 
 
 def name_of(frame: Mapping[str, Any]) -> str:

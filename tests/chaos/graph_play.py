@@ -15,18 +15,14 @@ from typing import Any
 from langgraph_nolag.testing.history import History
 
 from . import graph_processes as processes
-from . import graph_story as story
 from .graph_moments import Moment
 from .history import Stored, new_history, stored, whole_log
 from .processes import Broker, Worker, joined, until
 from .trial import Trial
 
-READY = 2.0  # seconds
+READY = 10.0  # seconds; row 1 measures it
 INVOKED = 40.0  # seconds that one invocation may take
-INVOCATIONS = 30  # of one thread, until it is given up
 SILENT = 600.0  # seconds that a process may say nothing
-
-Command = tuple[str, Any]  # "start" with a folder, "resume" with an answer or a map of them, "go on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +30,7 @@ class Plan:
     """Who is to die, and when.
 
     Attributes:
-        command: of an orchestrator: which of the commands it is started with (0: the input); None: any.
+        command: of a caller: which of the commands it is started with (0: the input); None: any.
     """
 
     victim: str
@@ -47,7 +43,7 @@ class Process:
 
     Attributes:
         moments: when and what, in order.
-        chunks: of its stream: mode and chunk.
+        chunks: of its stream: mode and chunk, and its number in the stream of a run.
         said: everything else.
         ended: a task that is done when it has ended.
     """
@@ -55,7 +51,7 @@ class Process:
     def __init__(self, worker: Worker, command: int = 0) -> None:
         self.command = command
         self.moments: list[tuple[str, str]] = []
-        self.chunks: list[tuple[str, Any]] = []
+        self.chunks: list[tuple[Any, ...]] = []
         self.said: dict[str, Any] = {}
         self._worker = worker
         self.ended = asyncio.create_task(self._listen())
@@ -84,6 +80,8 @@ class Played:
 
     Attributes:
         values, supersteps: where the thread stands, and how it came there.
+        callers: who invoked the thread, or started a run of it.
+        streams: what was read of the streams of one run each: mode and chunk.
         ran: executions of bodies, by name.
         again: bodies that were invoked again while they waited for an answer, which begins them anew.
         killed: by victim.
@@ -93,7 +91,8 @@ class Played:
 
     values: dict[str, Any] = field(default_factory=dict)
     supersteps: list[Any] = field(default_factory=list)
-    orchestrators: list[Process] = field(default_factory=list)
+    callers: list[Process] = field(default_factory=list)
+    streams: list[list[tuple[Any, ...]]] = field(default_factory=list)
     workers: list[Process] = field(default_factory=list)
     ran: Counter[str] = field(default_factory=Counter)
     again: Counter[str] = field(default_factory=Counter)
@@ -107,9 +106,14 @@ class Played:
 class Play:
     """One thread, in a room of its own.
 
+    Attributes:
+        resumes: whether workers run the graph as a whole, too.
+
     Args:
         plans: the kills, one after the other: the next one is planned when the one before it has happened. A worker can be the first only.
     """
+
+    resumes = False
 
     def __init__(self, trial: Trial, broker: Broker, room: str, plans: Iterable[Plan] = ()) -> None:
         self.played = Played()
@@ -141,63 +145,30 @@ class Play:
                 played.log = await whole_log(room)
         finally:
             self._moment_file.unlink(missing_ok=True)
-            for process in (*played.orchestrators, *played.workers):
+            for process in (*played.callers, *played.workers):
                 await process.end()
         ran = self._folder / "ran"
         lines = ran.read_text().splitlines() if ran.exists() else []
         played.ran = Counter(line.split()[0] for line in lines)
         return played
 
-    # --- who invokes the thread, and answers ------------------------------------------------------------------
-
     async def _act(self) -> None:
-        played, command, number = self.played, ("start", str(self._folder)), 0
-        begin = command
-        for _ in range(INVOCATIONS):
-            process = await self._invoked(command, number)
-            if command[0] == "resume" and (("after", "task.begin") in process.moments or "stands" in process.said):
-                played.answered.update(self._questions)
-            if "raised" in process.said:
-                played.wrong.append(f"an orchestrator raised {process.said['raised']}")
-                return
-            if "empty" in process.said:
-                if any(("after", "task.begin") in each.moments for each in played.orchestrators[:-1]):
-                    played.wrong.append("the input was taken, and is not there")
-                command = begin
-            elif "stands" not in process.said:
-                self._died("orchestrator")
-                command = ("go on", None)
-            else:
-                values, interrupts, following, supersteps = process.said["stands"]
-                if not following and not interrupts:
-                    played.values, played.supersteps = values, supersteps
-                    return
-                by_question = {_question(value): id for id, value in interrupts}
-                if repeated := played.answered & by_question.keys():
-                    played.wrong.append(f"asked again, though the answer was taken: {sorted(repeated)}")
-                    return
-                for question in by_question.keys() & set(map(_question, process.said.get("found", ()))):
-                    played.again[story.ASKED_BY[question]] += 1
-                number += sorted(by_question) != self._questions
-                self._questions = sorted(by_question)
-                answers = {id: story.ANSWERS[question] for question, id in by_question.items()}
-                command = ("resume", answers if len(answers) > 1 else next(iter(answers.values())))
-        played.wrong.append(f"no end after {INVOCATIONS} invocations")
+        """Bring the thread to its end, and answer what it asks."""
+        raise NotImplementedError
 
-    _questions: Sequence[str] = ()
-
-    async def _invoked(self, command: Command, number: int) -> Process:
-        plan = self._plans[0] if self._plans and self._plans[0].victim == "orchestrator" else None
-        moment = plan.moment if plan is not None and plan.command in (None, number) else None
-        use_loop = self._trial.chance.random() < 0.5
-        process = Process(Worker(self._broker, processes.orchestrate, self._room, moment, command, use_loop), number)
-        self.played.orchestrators.append(process)
+    async def _ended(self, process: Process) -> None:
+        """Wait for it."""
+        self.played.callers.append(process)
         limit = INVOKED * self._trial.patience
         try:
             await asyncio.wait_for(asyncio.shield(process.ended), limit)
         except TimeoutError:
             process.said["raised"] = f"nothing: it did not end within {limit:g} s"
-        return process
+
+    def _moment_of(self, victim: str, command: int) -> Moment | None:
+        """What is planned for a process that starts now."""
+        plan = self._plans[0] if self._plans and self._plans[0].victim == victim else None
+        return plan.moment if plan is not None and plan.command in (None, command) else None
 
     # --- who starts again what dies ---------------------------------------------------------------------------
 
@@ -219,7 +190,7 @@ class Play:
                     raise outcome
 
     async def _worker(self, plan: Moment | None) -> Process:
-        process = Process(Worker(self._broker, processes.work, self._room, plan))
+        process = Process(Worker(self._broker, processes.work, self._room, plan, self.resumes))
         self.played.workers.append(process)
         await until(lambda: "serving" in process.said or process.ended.done(), "a worker serves")
         return process
@@ -257,8 +228,3 @@ class Play:
     def _arm_broker(self) -> None:
         if self._plans and self._plans[0].victim == "broker":
             self._moment_file.write_text(json.dumps([self._room, *self._plans[0].moment]))
-
-
-def _question(value: Any) -> str:
-    """What an interrupt asks; a gate's value is a whole request."""
-    return value if isinstance(value, str) else "release"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import traceback
@@ -14,8 +15,9 @@ from typing import Any
 from langgraph.errors import EmptyInputError
 from langgraph.types import Command
 
-from langgraph_nolag import NoLagSaver, Worker, distribute
+from langgraph_nolag import NoLagSaver, Worker, connect, distribute
 from langgraph_nolag.client.rooms import RoomHandle, close_shared
+from langgraph_nolag.errors import AlreadyDecided
 
 from . import graph_story as story
 from .graph_moments import Moment, watch
@@ -23,11 +25,11 @@ from .graph_moments import Moment, watch
 OPTIONS: Any = {"stream_mode": ["custom", "updates"], "durability": "sync"}
 
 
-def work(url: str, token: str, pipe: Pipe, room: str, plan: Moment | None) -> None:
-    """Serves the graph's nodes, its tool, and the handler of its handed-off task."""
+def work(url: str, token: str, pipe: Pipe, room: str, plan: Moment | None, resume: bool) -> None:
+    """Serves the graph's nodes, its tool, and the handler of its handed-off task; with `resume` the graph as a whole, too."""
     say = _begin(pipe, plan)
     worker = Worker(RoomHandle(url, room, token), concurrency=4)
-    worker.graph(story.graph, name=story.NAME)
+    worker.graph(story.graph, name=story.NAME, resume=resume)
     worker.tool(story.price, max_attempts=5)
     worker.task("charge")(story.charge)
     worker.run(on_ready=lambda line: say(("serving", line)))
@@ -60,9 +62,41 @@ def orchestrate(url: str, token: str, pipe: Pipe, room: str, plan: Moment | None
         say(("raised", "".join(traceback.format_exception(error))))
     else:
         state = graph.get_state(config)
-        history = [(each.metadata["step"], each.metadata["source"], list(each.next)) for each in graph.get_state_history(config)]
-        say(("stands", (state.values, [(each.id, each.value) for each in state.interrupts], list(state.next), history)))
+        history: Any = graph.get_state_history(config)
+        supersteps = [(each.metadata["step"], each.metadata["source"], list(each.next)) for each in history]
+        say(("stands", (state.values, [(each.id, each.value) for each in state.interrupts], list(state.next), supersteps)))
     close_shared()
+
+
+def call(url: str, token: str, pipe: Pipe, room: str, plan: Moment | None, command: tuple[str, Any], number: int, after: int) -> None:
+    """Starts a run in the background, or finds it, and tells its stream from a chunk on; or decides a gate and waits until nothing runs."""
+    say = _begin(pipe, plan)
+    what, value = command
+
+    async def run(runs: Any) -> None:
+        input: Any = {"folder": value} if what == "start" else Command(resume=value)
+        config = {"configurable": {"thread_id": room}}
+        started = await runs.start(story.NAME, input, config, key=f"run {number}", stream_mode=["custom", "updates"])
+        async for chunk in started.stream(after=after):
+            say(("chunk", (chunk.mode, chunk.data, chunk.n)))
+        say(("ended", (await started.result()).status))
+
+    async def decide(joined: Any) -> None:
+        with contextlib.suppress(AlreadyDecided):
+            await joined.approve.decide(value, "approve")
+        while await joined.runs.list(["waiting", "parked", "delayed", "running"], thread_id=room):
+            await asyncio.sleep(0.02)
+        say(("ended", "decided"))
+
+    async def main() -> None:
+        async with connect(url, token=token) as client:
+            joined = await client.join(room)
+            await (decide(joined) if what == "decide" else run(joined.runs))
+
+    try:
+        asyncio.run(main())
+    except Exception as error:
+        say(("raised", "".join(traceback.format_exception(error))))
 
 
 def _begin(pipe: Pipe, plan: Moment | None) -> Callable[[Any], None]:

@@ -35,6 +35,11 @@ class Story(TypedDict, total=False):
     receipt: Any
 
 
+class Part(TypedDict):
+    number: int
+    folder: str
+
+
 def ran(folder: str, what: str) -> None:
     """One line for one execution; a line is written whole or not at all."""
     file = os.open(Path(folder) / "ran", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -67,7 +72,7 @@ async def atell(state: Story) -> Story:
     return {"log": ["tell"]}
 
 
-def part(state: dict[str, Any]) -> Story:
+def part(state: Part) -> Story:
     name = f"part {state['number']}"
     ran(state["folder"], name.replace(" ", ""))
     write = get_stream_writer()
@@ -155,7 +160,7 @@ def _story() -> Any:
     for node in (first, gather, ask, left, right, release, call, last):
         builder.add_node(node)
     builder.add_node("tell", RunnableLambda(tell, atell))
-    builder.add_node("part", part)  # type: ignore[arg-type]
+    builder.add_node("part", part)
     builder.add_node("tools", tools_node())
     builder.add_node("charge", handoff_node(None, "charge", payload="folder", result="receipt", max_attempts=5))
     builder.add_edge(START, "first")

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from . import graph_story as story
-from .graph_play import Played, Process
+from .graph_play import Played
 from .history import judged
 
 BETWEEN = ("before", "effect.put"), ("after", "effect.put")  # an effect is done, and not yet recorded
@@ -23,8 +23,8 @@ def verdict(played: Played, undisturbed: Played) -> list[str]:
         wrong.append(f"the thread came there by {played.supersteps}, and by {undisturbed.supersteps} without kills")
     wrong += _bodies(played)
     wrong += _effects(played)
-    for process in played.orchestrators:
-        wrong += _stream(process)
+    for stream in played.streams:
+        wrong += _stream(stream)
     return wrong
 
 
@@ -74,13 +74,13 @@ def _effects(played: Played) -> list[str]:
     return wrong
 
 
-def _stream(process: Process) -> list[str]:
+def _stream(stream: list[tuple[Any, ...]]) -> list[str]:
     """What a caller reads of a body's stream has no hole and no repeat, over restarts of the broker too; and all of it, where it sees the
     body's end."""
     wrong: list[str] = []
     told: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
     ended: list[str] = []
-    for mode, chunk in process.chunks:
+    for mode, chunk in stream:
         if mode == "custom":
             name, pid, number = chunk
             told[name, pid].append(number)
