@@ -205,7 +205,8 @@ class Follows:
                 followed._session = self.link.connection.session
                 self._ask([followed])
         if followed._on_accepted is not None:
-            followed._on_accepted(answer, error)
+            tell, followed._on_accepted = followed._on_accepted, None
+            tell(answer, error)
         elif followed._accepted is not None:
             settle_blocking(followed._accepted, answer, error)
 
@@ -226,7 +227,13 @@ class Follows:
     def on_result(self, frame: dict[str, Any]) -> None:
         for followed in self._tasks.pop(frame["task"], ()):
             followed._ended = frame["seq"]
-            followed._on_end(_result(frame))
+            self._tell_end(followed, _result(frame))
+
+    @staticmethod
+    def _tell_end(followed: Followed, result: Result) -> None:
+        """Whom it was told is let go: they often hold what they follow, and much more."""
+        tell, followed._on_end, followed._on_progress = followed._on_end, _told, None
+        tell(result)
 
     def _ack(self, task: str, seq: int) -> None:
         self._acks.append((task, seq))
@@ -268,10 +275,14 @@ class Follows:
     def _lost(self, followers: list[Followed], error: NoLagError) -> None:
         for followed in tuple(followers):
             self._remove(followed)
-            followed._on_end(Result(followed.task, "unknown", 0, None, None, None, followed._attempt, error))
+            self._tell_end(followed, Result(followed.task, "unknown", 0, None, None, None, followed._attempt, error))
 
     def on_ended(self, error: NoLagError) -> None:
         self._lost([followed for followers in self._tasks.values() for followed in followers if not followed._pending], error)
+
+
+def _told(result: Result) -> None:
+    """An end is told once."""
 
 
 def _result(frame: dict[str, Any]) -> Result:

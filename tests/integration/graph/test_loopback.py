@@ -4,13 +4,16 @@ Annotations are not texts here: LangGraph would not find local classes by name.
 """
 
 import asyncio
+import gc
 import operator
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
@@ -20,7 +23,7 @@ from langgraph_nolag.errors import NotEncodable
 from langgraph_nolag.graph.context import current
 from langgraph_nolag.graph.distribute import DistributedGraph, distribute
 from langgraph_nolag.graph.errors import NotImportable
-from langgraph_nolag.testing import Loopback
+from langgraph_nolag.testing import Loopback, eventually
 from langgraph_nolag.testing.loopback_worker import LoopbackGraph
 
 
@@ -177,3 +180,22 @@ def test_what_is_shown_of_a_sub_graph(loopback: Loopback, thread: dict[str, Any]
     assert made.get_state(thread).values == {"log": [1]}
     states = [task.state for snapshot in made.get_state_history(thread) for task in snapshot.tasks if task.name == "inner"]
     assert [isinstance(state, dict) for state in states] == [checkpointer is not False]
+
+
+async def test_a_run_that_has_ended_holds_nothing(loopback: Loopback) -> None:
+    """What a run held goes with it, not when the collector comes: it may be a large state."""
+
+    class Held(BaseCallbackHandler):
+        pass
+
+    made: Any = loopback.distribute(one(lambda state: {"log": [1]}))
+    gc.collect()
+    gc.disable()
+    try:
+        held = Held()
+        await asyncio.to_thread(made.invoke, {"log": []}, {"configurable": {"thread_id": "1"}, "callbacks": [held]})
+        gone = weakref.ref(held)
+        del held
+        await eventually(lambda: gone() is None)
+    finally:
+        gc.enable()
