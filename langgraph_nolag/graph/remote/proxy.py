@@ -96,13 +96,9 @@ class Execution:
         self._blocking = blocking
         nonce = secrets.token_hex(8)
         self.answers = Answers(place, self.conf, nonce)
-<<<<<<< ours
-        self._seen = Seen(place.node, lambda number: self.tell(channel.SEEN + place.codec.encode(number)))
-        self._drained = getattr(self.conf.get(CONFIG_KEY_RUNTIME), "drain_requested", False)  # the body is told with its task
-=======
         this = weakref.proxy(self)  # nothing of ours holds us: what we hold, the whole run, goes when we do
         self._seen = Seen(place.node, lambda number: this.tell(channel.SEEN + place.codec.encode(number)))
->>>>>>> theirs
+        self._drained = getattr(self.conf.get(CONFIG_KEY_RUNTIME), "drain_requested", False)  # the body is told with its task
         body = describe(place.codec, input, config, node=place.node, mode=mode, nonce=nonce)
         self._run: Run | None = self.conf.get(CONFIG_KEY_RUN) if self.conf.get(CONFIG_KEY_CHECKPOINTER) else None
         self._namespace = str(self.conf.get("checkpoint_ns", "")).rpartition("|")[0]
@@ -162,8 +158,7 @@ class Execution:
         if self._run is not None and self._handle is not None:
             self._run.moved(self._handle, self._task)
         if answer["state"] == "waiting":
-<<<<<<< ours
-            self.place.link.connection.io.loop.call_later(PATIENCE, self._look)
+            self._patience = self.place.link.connection.io.loop.call_later(PATIENCE, self._look)
         self._look_for_drain()
 
     def _look_for_drain(self) -> None:
@@ -175,9 +170,6 @@ class Execution:
             self.tell(channel.DRAIN + self.place.codec.encode(control.drain_reason))
         else:
             self.place.link.connection.io.loop.call_later(DRAIN_LOOK, self._look_for_drain)
-=======
-            self._patience = self.place.link.connection.io.loop.call_later(PATIENCE, self._look)
->>>>>>> theirs
 
     def _look(self) -> None:
         """Nobody took it at once: a worker that is missing, or of another version of the graph, is worth a word."""
