@@ -16,7 +16,9 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from ..client.rooms import open_room
+from ..errors import ToolNotFound
 from ..patterns.tool_calls import CALL_TIMEOUT
+from ..patterns.tool_proxy import facts_of
 from ..patterns.tools import Tools
 from .rooms import room_here
 
@@ -94,10 +96,5 @@ def _called(request: ToolCallRequest, found: list[BaseTool], handler: Callable[[
 
 def _gone(request: ToolCallRequest) -> ToolMessage:
     name = request.tool_call["name"]
-    return ToolMessage(
-        f"nobody serves the tool {name!r} now",
-        artifact={"code": "tool_not_found", "retryable": False, "maybe_applied": False},
-        tool_call_id=request.tool_call["id"],
-        name=name,
-        status="error",
-    )
+    error = ToolNotFound(f"nobody serves the tool {name!r} now")
+    return ToolMessage(str(error), artifact=facts_of(error), tool_call_id=request.tool_call["id"], name=name, status="error")

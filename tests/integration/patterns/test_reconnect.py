@@ -21,6 +21,7 @@ from langgraph_nolag import (
     Room,
     TaskNotFound,
     connect,
+    tool_progress,
 )
 from langgraph_nolag.patterns.serving import HandedTask
 from langgraph_nolag.testing import eventually
@@ -56,6 +57,31 @@ async def test_requests_and_subscriptions_survive_restarts_without_a_hole_or_a_r
     last = (await reader.link.acall("room.info")).seq
     seen = [(await asyncio.wait_for(anext(every), 10)).seq for _ in range(last)]
     assert seen == list(range(1, last + 1))
+
+
+async def test_calls_of_tools_survive_a_restart(durable: Restarting, stack: AsyncExitStack) -> None:
+    """Running and asked for while the broker is away: each call is made once, from a loop and from a thread."""
+    caller, server = await joined(stack, durable, "caller"), await joined(stack, durable, "server")
+    runs: list[int] = []
+    release = asyncio.Event()
+
+    async def work(n: int) -> int:
+        """Hold on."""
+        runs.append(n)
+        tool_progress(n)
+        await release.wait()
+        return n
+
+    async with server.tools.serve([work]):
+        (tool,) = await caller.tools.list(timeout=30.0)
+        calls = [asyncio.create_task(tool.ainvoke({"n": 1})), asyncio.create_task(asyncio.to_thread(tool.invoke, {"n": 2}))]
+        await eventually(lambda: len(runs) == 2)
+        await asyncio.to_thread(durable.stop)
+        release.set()  # they end while there is no broker
+        calls.append(asyncio.create_task(tool.ainvoke({"n": 3})))
+        await asyncio.to_thread(durable.start)
+        assert await asyncio.wait_for(asyncio.gather(*calls), 20) == [1, 2, 3]
+    assert sorted(runs) == [1, 2, 3]
 
 
 async def test_tasks_handlers_and_results_survive_a_restart(durable: Restarting, stack: AsyncExitStack) -> None:
