@@ -6,6 +6,8 @@ are the user's own code. The logic is written once, as `Steps`, and run from syn
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -15,12 +17,12 @@ from langgraph.store.base import IndexConfig, Item, Op, Result, TTLConfig
 
 from ..client.body import decode
 from ..client.rooms import open_room
-from ..errors import BadRequest, RevisionConflict
-from .saver.steps import Steps, arun, run
+from ..errors import BadRequest, Overloaded, RevisionConflict
+from .saver.steps import TIMEOUT, Steps, arun, run
 from .stores.batch import Batch, Path, terms, write
 from .stores.embedding import Index, Vector
 from .stores.items import encode_value, moment, value_of
-from .stores.updating import Fields, Read, Updating, Value, Written
+from .stores.updating import Fields, Read, Updating, Value, Written, pauses
 from .stores.watching import Watch
 
 if TYPE_CHECKING:
@@ -76,7 +78,8 @@ class NoLagStore(Updating):
         return None
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Carry out operations: first all that read, then all that write, in one commit (up to 1,000 of them, and 4 MiB).
+        """Carry out operations: first all that read, then all that write, in one commit (up to 1,000 of them, and 4 MiB). Where a
+        busy broker refuses to read, it is asked again for half a minute.
 
         Raises:
             ValueError: a filter with an operator that LangGraph does not have, or a negative limit.
@@ -85,15 +88,29 @@ class NoLagStore(Updating):
         batch = Batch(ops, self._index)
         self.link.connection.io.check_may_block()  # before the embeddings are asked
         vectors = self._index.embed(*batch.texts) if self._index is not None else ({}, {})
-        with _filters_named():
-            return run(self.link, batch.steps(*vectors))
+        for pause in pauses(TIMEOUT):
+            try:
+                with _filters_named():
+                    return run(self.link, batch.steps(*vectors))
+            except Overloaded:
+                if batch.writing or not pause:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("unreachable")
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """See `batch`."""
         batch = Batch(ops, self._index)
         vectors = await self._index.aembed(*batch.texts) if self._index is not None else ({}, {})
-        with _filters_named():
-            return await arun(self.link, batch.steps(*vectors))
+        for pause in pauses(TIMEOUT):
+            try:
+                with _filters_named():
+                    return await arun(self.link, batch.steps(*vectors))
+            except Overloaded:
+                if batch.writing or not pause:
+                    raise
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
 
     # --- beyond LangGraph's own: `update` and `aupdate` are inherited ---
 

@@ -47,7 +47,7 @@ class Session:
         self.subscriptions: dict[int, Subscription | Seat] = {}
         self.last_heard = 0.0
         self.fetching = 0  # pieces of large values
-        self.searching = 0  # of the store
+        self.looked_at = 0  # items of the store that searches look through
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._writer = Writer(connection, context.settings.max_send_queue, self._evict)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 64  # items that are read together
 LARGE: Final = 256 << 10  # bytes of a value that is decoded beside the loop
 STORED_WITHIN: Final = 20.0  # seconds
-MAX_SEARCHES: Final = 100  # of a connection, at a time
+MAX_LOOKED_AT: Final = 500_000  # items that searches of a connection look through, at a time
 
 _read_limit = integer(0, 1000)
 _read_offset = integer(0, MAX_INT)
@@ -43,8 +43,6 @@ def search(session: Session, room: str, may_open: bool, request: int | None, fra
     limit, offset = field(frame, "limit", _read_limit, 10), field(frame, "offset", _read_offset, 0)
     wanted, vector = field(frame, "filter", _read_filter, None), field(frame, "vector", read_vectors, None)
     refresh = field(frame, "refresh", read_bool, True)
-    if session.searching >= MAX_SEARCHES:
-        raise Refusal("overloaded", f"a connection can wait for {MAX_SEARCHES} searches")
 
     def begin(hosted: HostedRoom, env: Env) -> None:
         assert hosted.room is not None
@@ -53,6 +51,9 @@ def search(session: Session, room: str, may_open: bool, request: int | None, fra
         if wanted is None and vector is None:
             items = islice(items, offset, offset + limit)
         found = [(item, item.version) for item in items]
+        if session.looked_at and session.looked_at + len(found) > MAX_LOOKED_AT:
+            session.refuse(request, Refusal("overloaded", f"the searches of a connection look through {MAX_LOOKED_AT} items at a time"))
+            return
 
         async def answer() -> dict[str, Any]:
             scores: dict[int, float] = {}
@@ -68,17 +69,17 @@ def search(session: Session, room: str, may_open: bool, request: int | None, fra
             return {"items": items, "through": now, "epoch": hosted.feed.epoch}
 
         if request is not None:
-            core.effect(Then(session.id, request, lambda: session.answer_later(request, _counted(session, answer()))))
+            core.effect(Then(session.id, request, lambda: session.answer_later(request, _counted(session, len(found), answer()))))
 
     session.context.node.call(room, begin, session.caller, may_open=may_open, request=request)
 
 
-async def _counted(session: Session, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    session.searching += 1
+async def _counted(session: Session, items: int, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    session.looked_at += items
     try:
         return await work
     finally:
-        session.searching -= 1
+        session.looked_at -= items
 
 
 def _ranked(found: list[Found], scores: dict[int, float]) -> list[Found]:

@@ -33,6 +33,7 @@ class Batch:
     """
 
     def __init__(self, ops: Iterable[Op], index: Index | None) -> None:
+        self.writing = False  # it has all it reads; what is asked from now on changes things
         self._ops = list(ops)
         self._index = index
         self._puts: dict[Path, PutOp] = {}  # of several of an item the last one counts
@@ -72,6 +73,7 @@ class Batch:
                     results[places[0]] = [*(results[places[0]] or []), *map(found_of, answer["items"])]  # type: ignore[misc]
                 else:
                     results[places[0]] = [tuple(name) for name in answer["namespaces"]]
+        self.writing = True
         for request in self._writes(documents):
             yield [request]
         return results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -74,7 +75,7 @@ class Updating(BaseStore):
 
         Returns the item as it was written; None when it was deleted.
         """
-        for pause in _pauses():
+        for pause in pauses():
             read = self.read_item(namespace, key)
             written = self.write_item(namespace, key, change(read.value), read.revision, index, self._time_of(read, ttl))
             if written.done:
@@ -92,7 +93,7 @@ class Updating(BaseStore):
         ttl: float | NotProvided | None = NOT_PROVIDED,
     ) -> Item | None:
         """See `update`; `change` may be async."""
-        for pause in _pauses():
+        for pause in pauses():
             read = await self.aread_item(namespace, key)
             changed = change(read.value)
             value = await changed if inspect.isawaitable(changed) else changed
@@ -108,9 +109,10 @@ class Updating(BaseStore):
         return read.ttl if read.revision else (self.ttl_config or {}).get("default_ttl")
 
 
-def _pauses() -> Iterator[float]:
-    """Writers who collide spread out over a time that grows with their number. Seconds."""
-    longest = 0.002
-    while True:
-        yield random.uniform(0, longest)  # noqa: S311 - jitter
+def pauses(until: float = math.inf) -> Iterator[float]:
+    """Those who collide spread out over a time that grows with their number. Seconds; 0 is the last one, when so many have passed."""
+    longest, end = 0.002, time.monotonic() + until
+    while time.monotonic() < end:
+        yield random.uniform(0.1, 1.0) * longest  # noqa: S311 - jitter
         longest = min(0.5, longest * 2)
+    yield 0.0

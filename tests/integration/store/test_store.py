@@ -310,3 +310,13 @@ async def test_grants(broker: LocalBroker) -> None:
         await everything.aput(("users", "2"), "name", {"n": 3})
         await one.aput(("users", "1"), "name", {"n": 4})
         assert (await anext(watch)).value == {"n": 4}
+
+
+async def test_many_searches_at_a_time(broker: LocalBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a connection may have under way: who is refused asks again."""
+    monkeypatch.setattr("nolag_broker.server.store_ops.MAX_LOOKED_AT", 500)
+    store = NoLagStore(broker.room("r"))
+    await store.abatch([PutOp(("a",), str(n), {"n": n}) for n in range(100)])
+    found = await asyncio.gather(*(store.asearch(("a",), filter={"n": n}) for n in range(100)))
+    assert [[item.key for item in items] for items in found] == [[str(n)] for n in range(100)]
+    assert [item.key for item in store.search(("a",), filter={"n": 7})] == ["7"]
