@@ -20,6 +20,7 @@ from langgraph.config import get_config
 from langgraph.runtime import RunControl, Runtime
 
 from .._compat import (
+    CONFIG_KEY_CALL,
     CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_NODE_ERROR,
     CONFIG_KEY_READ,
@@ -37,6 +38,7 @@ from .._compat import (
     scratchpad,
     visited,
 )
+from ..errors import NotSupported
 from ..serde.codec import Codec
 from . import callbacks
 from .channel import BEAT, CUSTOM, DRAIN, EVENT, STREAM, Channel
@@ -148,7 +150,12 @@ def config_for(call: Call, codec: Codec, channel: Channel) -> tuple[RunnableConf
     """The configuration that the body runs under on the worker."""
     facts = call.facts
     seat = Seat([])
-    conf: dict[str, Any] = {**call.configurable, **facts["pregel"], CONFIG_KEY_SEND: seat.writes.extend}
+    conf: dict[str, Any] = {
+        **call.configurable,
+        **facts["pregel"],
+        CONFIG_KEY_SEND: seat.writes.extend,
+        CONFIG_KEY_CALL: _no_tasks,
+    }
     if facts["pad"] is not None:
         step, stop, resume, null = facts["pad"]
         conf[CONFIG_KEY_SCRATCHPAD] = scratchpad(step, stop, resume, _shared_answer(null, channel))
@@ -172,6 +179,14 @@ def config_for(call: Call, codec: Codec, channel: Channel) -> tuple[RunnableConf
         "callbacks": callbacks.forwarding_manager(listeners, lambda event: channel.emit(EVENT, event, lax=True)),
     }
     return cast(RunnableConfig, config), seat
+
+
+def _no_tasks(func: Any, *args: Any, **options: Any) -> Any:
+    name = getattr(func, "__name__", func)
+    raise NotSupported(
+        f"the @task {name} was called in a node that runs on a worker, where LangGraph's loop is not: keep that node in the process that "
+        "invokes the graph, with local=[...] of distribute(), or make the task a node"
+    )
 
 
 def _shared_answer(peeked: Any, channel: Channel) -> Callable[[bool], Any]:

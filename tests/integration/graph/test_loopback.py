@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.func import task
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
@@ -22,7 +23,7 @@ from langgraph_nolag import LocalBroker
 from langgraph_nolag.errors import NotEncodable
 from langgraph_nolag.graph.context import current
 from langgraph_nolag.graph.distribute import DistributedGraph, distribute
-from langgraph_nolag.graph.errors import NotImportable
+from langgraph_nolag.graph.errors import NotImportable, NotSupported
 from langgraph_nolag.testing import Loopback, eventually
 from langgraph_nolag.testing.loopback_worker import LoopbackGraph
 
@@ -199,3 +200,17 @@ async def test_a_run_that_has_ended_holds_nothing(loopback: Loopback) -> None:
         await eventually(lambda: gone() is None)
     finally:
         gc.enable()
+
+
+def test_a_task_called_in_a_node(loopback: Loopback) -> None:
+    """LangGraph runs it where its loop is: refused on a worker, with what to do; as always in a local node."""
+
+    @task
+    def double(number: int) -> int:
+        return 2 * number
+
+    graph = one(lambda state: {"log": [double(21).result()]})
+    thread = {"configurable": {"thread_id": "1"}}
+    with pytest.raises(NotSupported, match="the @task double was called in a node that runs on a worker"):
+        loopback.distribute(graph).invoke({"log": []}, thread)
+    assert loopback.distribute(graph, local=["one"]).invoke({"log": []}, thread) == {"log": [42]}
