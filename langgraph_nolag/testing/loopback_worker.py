@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import itertools
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
@@ -50,6 +49,9 @@ class Loopback:
         room: where the nodes' tasks go. The orchestrators and the worker have a connection each.
         capabilities: what the worker can do, for `pools`.
 
+    Attributes:
+        graphs: how many were distributed so far.
+
     Raises:
         NoLagError: the broker can't be reached, or refuses the token.
     """
@@ -62,7 +64,12 @@ class Loopback:
         self._capabilities = list(capabilities)
         self._bodies: dict[str, Body] = {}
         self._serving = _Serving(self._bodies, SLOTS)
-        self._numbers = itertools.count(1)
+        self.graphs = 0
+
+    @property
+    def bodies_run(self) -> int:
+        """How many nodes' bodies the broker handed to the worker so far."""
+        return self._serving.taken
 
     def distribute(
         self,
@@ -83,7 +90,8 @@ class Loopback:
         check_names(graph, pools, "pools=")
         check_names(graph, local, "local=")
         codec = Codec(HereTrust(trust_of(graph, allow)))
-        name = f"{graph_name(graph)}.{next(self._numbers)}"
+        self.graphs += 1
+        name = f"{graph_name(graph)}.{self.graphs}"
         served = [Body(name, path, body, codec) for path, body in bodies(graph) if under(path, local) is None]
         self._bodies.update((body.type, body) for body in served)
         self._serving.offer(self._worker, [body.type for body in served], self._capabilities)

@@ -55,9 +55,13 @@ class NodeServing:
     Args:
         bodies: by the type of their tasks; may grow.
         slots: bodies of an offer at a time, and threads for sync ones.
+
+    Attributes:
+        taken: how many bodies it was given so far.
     """
 
     def __init__(self, bodies: Mapping[str, Body], slots: int) -> None:
+        self.taken = 0
         self._bodies = bodies
         self._slots = slots
         self._attempts: dict[Assigned, Attempt] = {}  # on the I/O thread
@@ -86,6 +90,7 @@ class NodeServing:
     # --- on the I/O thread ----------------------------------------------------------------------------------
 
     def _on_task(self, task: Assigned) -> None:
+        self.taken += 1
         body = self._bodies.get(task.type)
         if body is None:
             task.offer.fail(task, "not_served", f"this worker does not serve {task.type}")
