@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import queue
 import time
@@ -13,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from ..client.body import decode, encode
+from ..client.cause import cause
 from ..client.follow import Progress, Result
 from ..client.io import hand_back
 from ..client.link import RoomLink
@@ -49,9 +51,20 @@ def calls_keyed(key: str) -> Iterator[None]:
         _key.reset(token)
 
 
-def _keys() -> Iterator[str | None]:
+def key_here(*parts: Any) -> str | None:
+    """A key for a call that code makes which runs for a task of the room: the task's next attempt makes the same call under the same key.
+    None outside of tasks.
+
+    Args:
+        parts: what tells the calls of one task apart.
+    """
+    task = cause.get()
+    return None if task is None else f"call-{hashlib.sha256(encode([*task, *parts])).hexdigest()[:40]}"
+
+
+def _keys(key: str | None) -> Iterator[str | None]:
     """The key of a call, and of those that follow when it turns out that it failed before."""
-    base = _key.get()
+    base = _key.get() or key
     return itertools.repeat(None) if base is None else (f"{base}-{attempt}" for attempt in itertools.count())
 
 
@@ -62,6 +75,7 @@ async def call(
     *,
     timeout: float = CALL_TIMEOUT,
     max_attempts: int = 1,
+    key: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Outcome:
     """Call a tool; it is over within `timeout` seconds and a little more, whoever is gone.
@@ -69,15 +83,16 @@ async def call(
     Args:
         timeout: seconds, waiting for a free server included.
         max_attempts: how many servers may be lost while they run it, and one: 2 and more only where the tool may run again.
+        key: the call happens once under it, as inside `calls_keyed`, whose key goes before.
         on_progress: called on this loop.
 
     Raises:
         ToolNotFound, ToolFailed, TaskTimeout, TaskCancelled, NotEncodable, RequestTimeout, Disconnected.
     """
     loop = asyncio.get_running_loop()
-    for key in _keys():
+    for each in _keys(key):
         items = _Items(loop)
-        one = _Call(link, name, args, timeout, max_attempts, key, items.put, on_progress)
+        one = _Call(link, name, args, timeout, max_attempts, each, items.put, on_progress)
         late = loop.call_later(one.left(), items.arrive, LATE)
         try:
             while (outcome := one.take(await items.get())) is None:
@@ -101,13 +116,14 @@ def call_blocking(
     *,
     timeout: float = CALL_TIMEOUT,
     max_attempts: int = 1,
+    key: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Outcome:
     """`call` for sync code; `on_progress` is called on this thread."""
     link.connection.io.check_may_block()
-    for key in _keys():
+    for each in _keys(key):
         items: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        one = _Call(link, name, args, timeout, max_attempts, key, items.put, on_progress)
+        one = _Call(link, name, args, timeout, max_attempts, each, items.put, on_progress)
         try:
             while (outcome := one.take(_next(items, one.left()))) is None:
                 continue

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, create_model
 from ..client.body import decode
 from ..client.link import RoomLink
 from ..errors import NoLagError, NotDecodable, TaskFailed
-from .tool_calls import CALL_TIMEOUT, Outcome, call, call_blocking
+from .tool_calls import CALL_TIMEOUT, Outcome, call, call_blocking, key_here
 from .tool_seam import listening
 
 NO_ARGUMENTS: Final = {"type": "object", "properties": {}}
@@ -81,18 +81,19 @@ class RemoteTool(BaseTool):
 
     def _run(self, args: dict[str, Any], tool_call_id: str | None, /, *, config: RunnableConfig) -> Any:
         try:
-            return self._give(call_blocking(self._link, self.name, args, **self._terms(config)), tool_call_id)
+            return self._give(call_blocking(self._link, self.name, args, **self._terms(args, tool_call_id, config)), tool_call_id)
         except NoLagError as error:
             return self._refused(error, tool_call_id)
 
     async def _arun(self, args: dict[str, Any], tool_call_id: str | None, /, *, config: RunnableConfig) -> Any:
         try:
-            return self._give(await call(self._link, self.name, args, **self._terms(config)), tool_call_id)
+            return self._give(await call(self._link, self.name, args, **self._terms(args, tool_call_id, config)), tool_call_id)
         except NoLagError as error:
             return self._refused(error, tool_call_id)
 
-    def _terms(self, config: RunnableConfig) -> dict[str, Any]:
-        return {"timeout": self.timeout, "max_attempts": self.max_attempts, "on_progress": listening(config)}
+    def _terms(self, args: dict[str, Any], tool_call_id: str | None, config: RunnableConfig) -> dict[str, Any]:
+        key = None if tool_call_id is None else key_here(tool_call_id, self.name, args)
+        return {"timeout": self.timeout, "max_attempts": self.max_attempts, "key": key, "on_progress": listening(config)}
 
     def _give(self, answer: Outcome, tool_call_id: str | None) -> Any:
         content, artifact = answer["content"], answer.get("artifact")

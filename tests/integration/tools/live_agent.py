@@ -33,7 +33,14 @@ def reply(messages: list[BaseMessage], bound: list[str]) -> AIMessage:
     """Asks for what the person wants and there is, then says what was offered."""
     if messages[-1].type == "tool":
         return AIMessage(f"offered: {', '.join(sorted(bound))}")
-    names = {"where": {}, "spell": {"text": "tea"}, "copy": {"pages": 2}, "read_aloud": {"text": "one two"}, "broken": {"why": "no reason"}}
+    names: dict[str, dict[str, Any]] = {
+        "where": {},
+        "spell": {"text": "tea"},
+        "copy": {"pages": 2},
+        "read_aloud": {"text": "one two"},
+        "broken": {"why": "no reason"},
+        "pay": {"amount": 5},
+    }
     return calling(*((name, args) for name, args in names.items() if name in str(messages[-1].content).split()))
 
 

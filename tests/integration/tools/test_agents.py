@@ -13,6 +13,7 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langgraph_nolag import LocalBroker, ObserveCallbackHandler, distribute
+from langgraph_nolag.testing import eventually
 
 from .conftest import Join
 
@@ -54,3 +55,40 @@ async def test_a_distributed_agent(broker: LocalBroker, agent: Join, stream: Cal
 
     again = await graph.ainvoke({"messages": [HumanMessage("where copy")]}, config, durability="sync")  # the room's tools have left
     assert again["messages"][-1].content == "offered: spell, where"
+
+
+async def test_a_worker_that_dies_while_its_tool_runs(broker: LocalBroker, agent: Join) -> None:
+    """The next attempt at the node finds the call that was made."""
+    paid: list[int] = []
+    go_on = asyncio.Event()
+
+    async def pay(amount: int) -> str:
+        """Pay."""
+        paid.append(amount)
+        await go_on.wait()
+        return f"paid {amount}"
+
+    workers = broker.spawn_worker("live_agent:app", n=2)
+    for worker in workers:
+        await asyncio.to_thread(worker.wait_ready)
+    graph = distribute(live_agent.graph, broker.room("desk"))
+    server = await agent("server")
+
+    async def claims() -> list[dict[str, Any]]:
+        events = (await server.link.acall("log.read", types="task.claimed"))["events"]
+        return [event for event in events if event["subject"].endswith("/tools")]
+
+    async with server.tools.serve([pay]):
+        running = asyncio.create_task(graph.ainvoke({"messages": [HumanMessage("pay")]}))
+        await eventually(lambda: paid)
+        (claim,) = await claims()
+        next(worker for worker in workers if claim["data"]["actor"].startswith(f"{worker.actor}/")).kill()
+
+        async def claimed_again() -> bool:
+            return len(await claims()) == 2
+
+        await eventually(claimed_again, timeout=20)
+        go_on.set()
+        result = await asyncio.wait_for(running, 20)
+    assert [message.content for message in result["messages"] if isinstance(message, ToolMessage)] == ["paid 5"]
+    assert paid == [5]
