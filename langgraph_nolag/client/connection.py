@@ -11,6 +11,7 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nolag_broker.wire.codec import new_packer
@@ -162,6 +163,22 @@ class Connection:
         future: asyncio.Future[Answer] = loop.create_future()
         self.ask(frame, lambda answer, error: hand_back(loop, settle, future, answer, error), timeout)
         return await future
+
+    async def acall_frames(self, frames: Sequence[dict[str, Any]], timeout: float | None) -> list[Answer]:
+        """Send requests together and await all answers: the caller's loop is woken once."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Answer]] = loop.create_future()
+        answers: dict[int, Answer] = {}
+
+        def answered(place: int, answer: Answer | None, error: NoLagError | None) -> None:
+            if answer is not None:
+                answers[place] = answer
+            if error is not None or len(answers) == len(frames):
+                hand_back(loop, settle, future, None if error else [answers[each] for each in range(len(frames))], error)
+
+        for place, frame in enumerate(frames):
+            self.ask(frame, partial(answered, place), timeout)
+        return await future if frames else []
 
     async def aopen(self) -> None:
         """Wait for the first session. Raises `BrokerUnreachable`, `AccessDenied`, `ActorMismatch`."""

@@ -105,6 +105,10 @@ class RoomLink:
         """Send a request of this room and await its answer, from any loop. Raises as `call` does."""
         return await self.connection.acall_frame(self.frame(op, fields), timeout)
 
+    async def acall_all(self, requests: Sequence[tuple[str, Mapping[str, Any]]], timeout: float | None = REQUEST_TIMEOUT) -> list[Answer]:
+        """Send requests of this room together, each an operation and its fields, and await all answers; raises the first refusal."""
+        return await self.connection.acall_frames([self.frame(op, fields) for op, fields in requests], timeout)
+
     def request(self, op: str, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> concurrent.futures.Future[Answer]:
         """Send a request of this room; never blocks. The future holds the answer or the typed error.
 

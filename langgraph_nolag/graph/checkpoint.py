@@ -30,9 +30,11 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import RESUME
 
 from ..client.rooms import open_room
+from ..errors import NotEncodable
 from ._compat import CONFIG_KEY_RUN, NULL_TASK_ID
 from .runs.lease import ThreadLease, fencing
 from .saver import delta, keys, reading, upkeep
+from .saver.latest import Latest
 from .saver.record import Stored, StoredWrite
 from .saver.steps import Steps, arun, chunks, run
 from .serde.strict import StrictSerializer
@@ -67,6 +69,7 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         super().__init__(serde=serde or StrictSerializer())
         self.link: RoomLink = open_room(room, token=token)
         self.lease = lease
+        self._latest = Latest()
 
     @classmethod
     def from_conn_string(cls, address: str, *, token: str | None = None, serde: SerializerProtocol | None = None) -> Self:
@@ -100,11 +103,11 @@ class NoLagSaver(BaseCheckpointSaver[str]):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that the config names, or the latest of its thread and namespace; None when there is none."""
-        return run(self.link, reading.get(self.serde, config))
+        return run(self.link, reading.get(self.serde, config, self._latest))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """See `get_tuple`."""
-        return await arun(self.link, reading.get(self.serde, config))
+        return await arun(self.link, reading.get(self.serde, config, self._latest))
 
     def list(
         self,
@@ -235,7 +238,7 @@ class NoLagSaver(BaseCheckpointSaver[str]):
             metadata=self.serde.dumps_typed(get_checkpoint_metadata(config, metadata)),
         )
         puts = [
-            [keys.value(thread, ns, channel, version), msgpack.packb(self.serde.dumps_typed(values[channel])), False]
+            [keys.value(thread, ns, channel, version), msgpack.packb(self._dumped(channel, values[channel])), False]
             for channel, version in new_versions.items()
             if channel in values
         ]
@@ -245,6 +248,7 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         puts.append([keys.checkpoint(thread, ns, checkpoint["id"]), stored.pack(), False])
         for chunk in chunks(puts):  # one, but for states of a thousand channels: there the checkpoint comes last
             yield [self._write(chunk, lease=lease)]
+        self._latest.note(thread, ns, checkpoint["id"], stored.channels)
         return reading.config_of(thread, ns, checkpoint["id"])
 
     def _put_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str) -> Steps[None]:
@@ -254,7 +258,7 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         puts = []
         for position, (channel, value) in enumerate(writes):
             index = WRITES_IDX_MAP.get(channel, position)
-            write = StoredWrite(task_id, task_path, index, channel, self.serde.dumps_typed(value))
+            write = StoredWrite(task_id, task_path, index, channel, self._dumped(channel, value))
             puts.append([keys.write(thread, ns, checkpoint_id, task_id, index), write.pack(), index >= 0])
         # An answer given without an interrupt's id waits as a write of no task. Once a task has taken it, it is nobody else's: left
         # where it is, LangGraph would answer the next interrupt with it.
@@ -264,6 +268,12 @@ class NoLagSaver(BaseCheckpointSaver[str]):
             puts += lease.marks(root=not ns, applies=task_id == NULL_TASK_ID)
         for chunk in chunks(puts):
             yield [self._write(chunk, deletes, lease)]
+
+    def _dumped(self, channel: str, value: Any) -> tuple[str, bytes]:
+        try:
+            return self.serde.dumps_typed(value)
+        except NotEncodable as error:
+            raise NotEncodable(f"{channel!r} of the state: {error}") from None
 
     def _lease_of(self, config: RunnableConfig) -> ThreadLease | None:
         """The lease under which the run that writes has its thread, where it is of this room."""

@@ -333,12 +333,19 @@ async def test_records_are_read_at_once_while_nothing_else_is_done(tmp_path: Pat
     assert engine.records_at_once("r", ["k/1", "k/none", "k/2"]) == {"k/1": b"one", "k/2": b"two"}
     assert engine.records_at_once("r", [f"k/{n}" for n in range(1000)]) is None  # that would take long
     assert engine.records_at_once("unknown", ["k/1"]) == {}
+    assert engine.scan_at_once("r", "k/", reverse=True, limit=1) == [("k/2", b"two")]
+    assert engine.scan_at_once("r", "other/") == []
 
     second = asyncio.ensure_future(engine.commit([("r", Turn(1, [Event(2, "t", 0.0, "a", {})], records={"k/1": b"new"}))]))
     await asyncio.sleep(0)  # it is handed over
     assert engine.records_at_once("r", ["k/1"]) is None
+    assert engine.scan_at_once("r", "k/") is None
     assert await second == [None]
     assert engine.records_at_once("r", ["k/1"]) == {"k/1": b"new"}
+    many: dict[str, bytes | None] = {f"m/{n:03}": b"x" for n in range(200)}
+    assert await engine.commit([("r", Turn(2, [Event(3, "t", 0.0, "a", {})], records=many))]) == [None]
+    assert engine.scan_at_once("r", "m/", limit=200) is None  # more than one piece
+    assert len(await engine.scan("r", "m/", limit=200)) == 200
     await engine.close()
     assert engine.records_at_once("r", ["k/1"]) is None
 

@@ -126,3 +126,17 @@ class Engine(BlobStore, Protocol):
     ) -> list[tuple[str, bytes | None]]:
         """Cold rows whose key begins with `prefix`, in the order of the keys' UTF-8 bytes; bounds are exclusive. At most
         `limit` rows, and no more once the values reach `max_bytes` (one at least)."""
+
+    def scan_at_once(
+        self,
+        room: str,
+        prefix: str,
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        reverse: bool = False,
+        limit: int = 100,
+        bodies: bool = True,
+        max_bytes: int = 16 << 20,
+    ) -> list[tuple[str, bytes | None]] | None:
+        """The same without waiting; None where something else is being done, it would be long, or `scan` would raise."""

@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Final
+from typing import Any, Final
 
 from ..core.event import Event
 from ..core.turn import Turn
@@ -170,6 +170,9 @@ class MemoryEngine(MemoryBlobs):
 
     def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
         return None  # there is no waiting in `records`
+
+    def scan_at_once(self, room: str, prefix: str, **options: Any) -> list[tuple[str, bytes | None]] | None:
+        return None  # nor in `scan`
 
     async def scan(
         self,

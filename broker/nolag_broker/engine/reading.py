@@ -200,6 +200,16 @@ def finish(read: Read[T]) -> T:
             return end.value  # type: ignore[no-any-return]
 
 
+def first_piece(read: Read[T]) -> T | None:
+    """What a read that has one piece gives; None for a longer one, which is given up."""
+    try:
+        next(read)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    read.close()
+    return None
+
+
 def _end(batch: Batch) -> int:
     """The last sequence of a row of the log."""
     return batch[0] & SEQUENCES

@@ -19,7 +19,7 @@ from .backup import seal
 from .base import BackupFailed, RoomImage, SequenceConflict, StorageFailed
 from .blobs import BlobDamaged, Name, Spare
 from .keys import KeyRange
-from .reading import finish
+from .reading import finish, first_piece
 from .tables import Tables, batches
 from .trimming import Read
 
@@ -123,6 +123,21 @@ class SqliteEngine:
     ) -> list[tuple[str, bytes | None]]:
         keys = KeyRange.of(prefix, after, before)
         return await self._thread.read(lambda tables: tables.reads.scan(room, keys, reverse, limit, bodies, max_bytes))
+
+    def scan_at_once(
+        self,
+        room: str,
+        prefix: str,
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        reverse: bool = False,
+        limit: int = 100,
+        bodies: bool = True,
+        max_bytes: int = 16 << 20,
+    ) -> list[tuple[str, bytes | None]] | None:
+        keys = KeyRange.of(prefix, after, before)
+        return self._thread.at_once(lambda tables: first_piece(tables.reads.scan(room, keys, reverse, limit, bodies, max_bytes)))
 
     async def begin_blob(self, room: str) -> int:
         return await self._thread.do(lambda tables: tables.blobs.begin(room))

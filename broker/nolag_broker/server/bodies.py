@@ -6,6 +6,7 @@ hook for unknown types fills it in: no frame is ever walked. Only what is really
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
@@ -96,15 +97,39 @@ class Encoder:
             part = wanted[start : start + FETCH_AT_ONCE]
             found.update(await self._bodies(room, [item.seq for item in part if isinstance(item, BodyAt)]))
             keys = [item.key for item in part if isinstance(item, RecordAt)]
-            if keys:
-                records = await self._engine.records(room, keys)
+            scans = [item for item in part if isinstance(item, ScanAt)]
+            if keys or scans:
+                # Handed over together: each alone would wait for the thread that reads, and for its way back.
+                reading = asyncio.gather(*(self._scan(room, scan) for scan in scans))
+                records, pages = await asyncio.gather(self._engine.records(room, keys), reading)
                 found.update((RecordAt(key), records.get(key)) for key in keys)
-            for scan in part:
-                if isinstance(scan, ScanAt):
-                    found[scan] = await self._scan(room, scan)
+                found.update(zip(scans, pages, strict=True))
             size += sum(_size(found[placeholder]) for placeholder in part)
             if size > FETCH_BYTES:
                 break
+        return found
+
+    def fetch_at_once(self, room: str, frames: Iterable[dict[str, Any]]) -> dict[Any, Any] | None:
+        """The same without waiting; None where that can't be, or is too much."""
+        wanted = list(dict.fromkeys(placeholder for frame in frames for placeholder in _placeholders(frame)))
+        if len(wanted) > FETCH_AT_ONCE:
+            return None
+        found: dict[Any, Any] = {}
+        keys = []
+        for item in wanted:
+            if isinstance(item, RecordAt):
+                keys.append(item.key)
+                continue
+            if isinstance(item, BodyAt):
+                found[item] = self._cache.get(room, item.seq)
+            else:
+                found[item] = self._engine.scan_at_once(room, item.prefix, **_options(item))
+            if found[item] is None:
+                return None
+        records = self._engine.records_at_once(room, keys)
+        if records is None:
+            return None
+        found.update((RecordAt(key), records.get(key)) for key in keys)
         return found
 
     async def at(self, room: str, sequences: Sequence[int]) -> dict[int, bytes | None]:
@@ -123,16 +148,12 @@ class Encoder:
         return found
 
     async def _scan(self, room: str, scan: ScanAt) -> list[tuple[str, bytes | None]]:
-        return await self._engine.scan(
-            room,
-            scan.prefix,
-            after=scan.after,
-            before=scan.before,
-            reverse=scan.reverse,
-            limit=scan.limit,
-            bodies=scan.bodies,
-            max_bytes=SCAN_BYTES,
-        )
+        return await self._engine.scan(room, scan.prefix, **_options(scan))
+
+
+def _options(scan: ScanAt) -> dict[str, Any]:
+    names = ("after", "before", "reverse", "limit", "bodies")
+    return {**{name: getattr(scan, name) for name in names}, "max_bytes": SCAN_BYTES}
 
 
 def _size(value: Any) -> int:

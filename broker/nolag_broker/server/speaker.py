@@ -46,8 +46,12 @@ class Speaker:
                 self._carry_out(hosted, said, fetched)
             except NotHere:
                 if said.next != fetched_for:
-                    self._spawn(self._fetch(hosted, said))
-                    return
+                    at_once = self._encoder.fetch_at_once(hosted.name, _frames(hosted, said))
+                    if at_once is None:
+                        self._spawn(self._fetch(hosted, said))
+                        return
+                    fetched, fetched_for = at_once, said.next
+                    continue
                 self._refuse(
                     said.effects[said.next],
                     Refusal("message_too_large", "the answer is too large: ask for less, or without bodies", detail={"max": FETCH_BYTES}),
@@ -64,8 +68,7 @@ class Speaker:
             fetched_for = None
 
     async def _fetch(self, hosted: HostedRoom, said: Said) -> None:
-        frames = [_frame(hosted, said, effect) for effect in said.effects[said.next :] if isinstance(effect, Reply | Push)]
-        fetched = await self._encoder.fetch(hosted.name, frames)
+        fetched = await self._encoder.fetch(hosted.name, _frames(hosted, said))
         self._go_on(hosted, fetched, said.next)
 
     def _refuse(self, effect: Effect, refusal: Refusal) -> None:
@@ -92,6 +95,11 @@ class Speaker:
             elif effect.session in sinks:
                 effect.do()
             said.next += 1
+
+
+def _frames(hosted: HostedRoom, said: Said) -> list[dict[str, Any]]:
+    """What is left to say."""
+    return [_frame(hosted, said, effect) for effect in said.effects[said.next :] if isinstance(effect, Reply | Push)]
 
 
 def _frame(hosted: HostedRoom, said: Said, effect: Reply | Push) -> dict[str, Any]:

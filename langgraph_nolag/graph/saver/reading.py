@@ -7,29 +7,48 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import CheckpointTuple, get_checkpoint_id
+from langgraph.checkpoint.base import ChannelVersions, CheckpointTuple, get_checkpoint_id
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ...errors import NotDecodable
 from . import keys, upkeep
+from .latest import Guess, Latest
 from .record import Stored, StoredWrite, Typed, unpack_value
-from .steps import Steps, chunks
+from .steps import Request, Steps, chunks
 
 PAGE: Final = 20  # checkpoints read at once by `list`
 SCAN: Final = 500  # keys read at once
 
+Name = tuple[str, str, str]
+"""Thread, namespace and id of a checkpoint."""
 
-def get(serde: SerializerProtocol, config: RunnableConfig) -> Steps[CheckpointTuple | None]:
+
+def get(serde: SerializerProtocol, config: RunnableConfig, latest: Latest | None = None) -> Steps[CheckpointTuple | None]:
+    """One checkpoint. Where the latest is asked for and `latest` has guessed it, in one round trip instead of two."""
     thread, ns, checkpoint_id = address(config)
+    ahead: list[Request] = []
+    answers: Sequence[dict[str, Any]]
+    guess: Guess | None = None
     if checkpoint_id is None:
-        [page] = yield [("record.scan", {"prefix": keys.checkpoints(thread, ns), "reverse": True, "limit": 1})]
+        guess = None if latest is None else latest.guess(thread, ns)
+        if guess is not None:
+            ahead = _requests([(thread, ns, guess[0])], _value_keys([((thread, ns, guess[0]), guess[1])]))
+        [page, *answers] = yield [("record.scan", {"prefix": keys.checkpoints(thread, ns), "reverse": True, "limit": 1}), *ahead]
         items = page["items"]
     else:
         key = keys.checkpoint(thread, ns, checkpoint_id)
-        [read] = yield [("record.read", {"keys": [key]})]
+        [read, *answers] = yield [("record.read", {"keys": [key]})]
         items = [(key, body) for body in read["bodies"] if body is not None]
-    found = yield from _tuples(serde, [(key, Stored.unpack(body)) for key, body in items])
-    return found[0] if found else None
+    if not items:
+        return None
+    key, stored = items[0][0], Stored.unpack(items[0][1])
+    name = keys.names(key)
+    if latest is not None and checkpoint_id is None:
+        latest.note(*name, stored.channels)
+    value_keys = _value_keys([(name, stored.channels)])
+    if guess is None or guess[0] != name[2] or guess[1] != stored.channels:
+        answers = yield _requests([name], value_keys)
+    return (yield from _built(serde, [(name, stored)], value_keys, answers))[0]
 
 
 def next_page(serde: SerializerProtocol, listing: Listing) -> Steps[list[CheckpointTuple]]:
@@ -50,20 +69,33 @@ def _tuples(serde: SerializerProtocol, found: Sequence[tuple[str, Stored]]) -> S
     """Whole checkpoints: their values and pending writes, all in one round trip."""
     if not found:
         return []
-    names = [keys.names(key) for key, _ in found]
-    value_keys = {
-        keys.value(thread, ns, channel, version): channel
-        for (thread, ns, _), (_, stored) in zip(names, found, strict=True)
-        for channel, version in stored.channels.items()
-    }
-    answers = yield [
+    named = [(keys.names(key), stored) for key, stored in found]
+    value_keys = _value_keys([(name, stored.channels) for name, stored in named])
+    answers = yield _requests([name for name, _ in named], value_keys)
+    return (yield from _built(serde, named, value_keys, answers))
+
+
+def _value_keys(named: Sequence[tuple[Name, ChannelVersions]]) -> list[str]:
+    """The keys of all values of these checkpoints, each once."""
+    every = (keys.value(thread, ns, channel, version) for (thread, ns, _), channels in named for channel, version in channels.items())
+    return list(dict.fromkeys(every))
+
+
+def _requests(names: Sequence[Name], value_keys: Sequence[str]) -> list[Request]:
+    """For what these checkpoints have beside their own records."""
+    return [
         *(("record.scan", {"prefix": keys.writes(*name), "limit": SCAN}) for name in names),
-        *(("record.read", {"keys": chunk}) for chunk in chunks(list(value_keys))),
+        *(("record.read", {"keys": chunk}) for chunk in chunks(value_keys)),
     ]
-    pages, reads = answers[: len(names)], answers[len(names) :]
+
+
+def _built(
+    serde: SerializerProtocol, named: Sequence[tuple[Name, Stored]], value_keys: Sequence[str], answers: Sequence[dict[str, Any]]
+) -> Steps[list[CheckpointTuple]]:
+    pages, reads = answers[: len(named)], answers[len(named) :]
     values = dict(zip(value_keys, (body for read in reads for body in read["bodies"]), strict=True))
     tuples = []
-    for (thread, ns, checkpoint_id), (_, stored), page in zip(names, found, pages, strict=True):
+    for ((thread, ns, checkpoint_id), stored), page in zip(named, pages, strict=True):
         bodies = yield from rest(keys.writes(thread, ns, checkpoint_id), page)
         checkpoint, metadata = _map(serde, stored.checkpoint), _map(serde, stored.metadata)
         checkpoint["channel_values"] = {

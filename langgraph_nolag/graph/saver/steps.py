@@ -6,7 +6,6 @@ the logic and does no I/O. `run` and `arun` are the two thin edges.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -54,7 +53,6 @@ async def arun(link: RoomLink, steps: Steps[T]) -> T:
     try:
         requests = next(steps)
         while True:
-            calls = [link.acall(op, timeout=TIMEOUT, **fields) for op, fields in requests]
-            requests = steps.send([await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls))
+            requests = steps.send(await link.acall_all(requests, TIMEOUT))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]

@@ -177,6 +177,9 @@ class SimulatedEngine:
     def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
         return None
 
+    def scan_at_once(self, room: str, prefix: str, **options: Any) -> list[tuple[str, bytes | None]] | None:
+        return None
+
     async def scan(self, room: str, prefix: str, **options: Any) -> list[tuple[str, bytes | None]]:
         return await (await self._read()).scan(room, prefix, **options)
 

@@ -238,3 +238,26 @@ def test_checkpoints_outlive_the_broker(tmp_path: Path) -> None:
     assert found is not None
     assert found.config == where
     assert found.checkpoint["channel_values"] == {"a": [1, "two"]}
+
+
+async def test_the_latest_is_the_latest_whoever_stored_it(broker: LocalBroker) -> None:
+    """A saver asks for the parts of the checkpoint that it knows last; others store, delete and fork meanwhile."""
+    mine, other = NoLagSaver(broker.room("latest")), NoLagSaver(broker.room("latest"))
+    first = put(mine, config("t"), 1, a=1, b="x")
+    for get in (mine.get_tuple, other.get_tuple):
+        assert (found := get(config("t"))) is not None
+        assert found.checkpoint["channel_values"] == {"a": 1, "b": "x"}
+    second = put(other, first, 2, a=2)
+    other.put_writes(second, [("a", 3)], task_id="task")
+    for found in (mine.get_tuple(config("t")), await mine.aget_tuple(config("t")), other.get_tuple(config("t"))):
+        assert found is not None
+        assert found.checkpoint["channel_values"] == {"a": 2}
+        assert found.config["configurable"] == second["configurable"]
+        assert found.parent_config == first
+        assert found.pending_writes == [("task", "a", 3)]
+    other.delete_thread("t")
+    assert mine.get_tuple(config("t")) is None
+    assert await mine.aget_tuple(config("t")) is None
+    put(other, config("t"), 3, c=4)
+    assert (found := mine.get_tuple(config("t"))) is not None
+    assert found.checkpoint["channel_values"] == {"c": 4}
