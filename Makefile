@@ -3,6 +3,7 @@
 #   make demo    a team of agents over worker processes writes a sourced briefing, with a human gate
 #                OUT=path DOCS=folder QUESTION="..." MODEL=provider:name CHAOS=1 YES=1
 #   make test    the tests, in a few minutes. JOBS=2 processes at a time
+#   make oldest  the parity tests with the oldest releases of LangGraph and LangChain that are supported; `make test` has the newest
 #   make check   lint, types, import contracts, and the long tests
 #   make chaos   kills, pauses and damages real processes: an hour or more. ROWS=1,5 some of the faults, SCALE=0.1 a part of the counts
 #   make simulate  the broker's server under faults from seeds, on a clock that skips the waiting. SEEDS=10000 FROM=0 which
@@ -15,7 +16,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 
 OUT ?= build/briefing.md
 
-.PHONY: setup demo test lint check chaos simulate bench constraints clean
+OLDEST := .venv-oldest
+
+.PHONY: setup demo test oldest lint check chaos simulate bench constraints clean
 
 setup: $(VENV)/.ready
 
@@ -39,6 +42,17 @@ demo: setup
 # A file stays in one process, so that what its tests share starts once; those that take longest come first, as collected.
 test: setup
 	$(BIN)/python -m pytest -m "not slow" --numprocesses $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
+
+oldest: $(OLDEST)/.ready
+	$(OLDEST)/bin/python -m pytest tests/parity --numprocesses $(or $(JOBS),2) --dist loadfile
+
+$(OLDEST)/.ready: pyproject.toml constraints.txt constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	{ grep -v -E "^($$(sed -n 's/==.*//p' constraints-oldest.txt | paste -sd '|'))==" constraints.txt; cat constraints-oldest.txt; } > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "$$(grep '^pip==' constraints.txt)"
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt --build-constraint constraints.txt \
+	  --editable . --group tests
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check .
@@ -70,4 +84,4 @@ constraints:
 	mv build/constraints.txt constraints.txt
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

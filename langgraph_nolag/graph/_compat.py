@@ -53,7 +53,6 @@ from langgraph._internal._constants import (  # noqa: E402
     CONFIG_KEY_SEND,
     CONFIG_KEY_STREAM,
     CONFIG_KEY_STREAM_MESSAGES_V2,
-    CONFIG_KEY_STRICT_RESUME,
     CONFIG_KEY_TASK_ID,
     ERROR,
     INTERRUPT,
@@ -124,6 +123,7 @@ __all__ = [
 
 # LangGraph takes keys with this prefix out of the configurations that it shows to users and savers.
 CONFIG_KEY_RUN: Final = "__pregel_nolag_run"
+CONFIG_KEY_STRICT_RESUME: Final = "__pregel_strict_resume"  # older releases know no such key, and put nothing there
 
 SHIPPED_KEYS: Final = (
     CONFIG_KEY_TASK_ID,
