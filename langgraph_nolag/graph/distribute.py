@@ -119,9 +119,9 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         if durability == "sync" or DistributedGraph._warned or not survives:
             return
         DistributedGraph._warned = True
+        cost = "everything since the run began runs" if durability == "exit" else "nodes that had finished may run"
         warnings.warn(
-            f"durability={durability or 'async'!r}: if this process dies, nodes that had finished may run again; "
-            "pass durability='sync' to run each node once",
+            f"durability={durability or 'async'!r}: if this process dies, {cost} again; pass durability='sync' to run each node once",
             NoLagWarning,
             stacklevel=4,
         )
