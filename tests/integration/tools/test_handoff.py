@@ -12,6 +12,7 @@ from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolRuntime
 from langgraph.types import Command
 from langgraph_supervisor import create_supervisor
 from langgraph_swarm import create_swarm
@@ -202,6 +203,23 @@ def test_what_is_no_agent_is_refused() -> None:
     worker.agent(writer())
     with pytest.raises(ValueError, match="writer"):
         worker.agent(writer())
+
+
+def test_content_that_names_other_calls_does_not_go_over() -> None:
+    """Some providers write calls into the content too."""
+    blocks: list[Any] = [{"type": "text", "text": "so"}, *({"type": "tool_use", "id": id, "name": "n", "input": {}} for id in "ab")]
+    calls = [{"name": name, "args": {}, "id": id} for name, id in (("transfer_to_editor", "a"), ("search", "b"))]
+    message = AIMessage(blocks, tool_calls=calls, id="m", name="writer")
+    state = {"messages": [HumanMessage("go"), message], "mood": "fine"}
+    config: Any = {"configurable": {"checkpoint_ns": "writer:1|tools:2"}}
+    runtime: Any = ToolRuntime(state=state, context=None, config=config, stream_writer=print, tool_call_id="a", store=None)
+    command: Any = handoff_tool("editor").func(runtime=runtime)  # type: ignore[attr-defined]
+    (send,) = command.goto
+    assert (command.graph, send.node, send.arg["mood"]) == (Command.PARENT, "editor", "fine")
+    _, asked, answered = send.arg["messages"]
+    assert [block.get("id") for block in asked.content] == [None, "a"]
+    assert [call["id"] for call in asked.tool_calls] == ["a"] == [answered.tool_call_id]
+    assert (asked.name, asked.id) == ("writer", "m-a")  # of two agents' histories neither replaces the other's
 
 
 def test_it_says_where_it_leads() -> None:
