@@ -93,6 +93,11 @@ def wait_for_line(text: str, child: subprocess.Popen[bytes], log: Path, timeout:
     _wait(lambda: any(line.startswith(text) for line in log.read_text(errors="replace").splitlines()), child, log, timeout)
 
 
+def wait_for_text(text: str, child: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the child has printed this somewhere; see `_wait`."""
+    _wait(lambda: text in log.read_text(errors="replace"), child, log)
+
+
 def _wait(done: Callable[[], bool], child: subprocess.Popen[bytes], log: Path, timeout: float = 20.0) -> None:
     """Raises with the child's output when it ends before, or after `timeout` seconds."""
     deadline = time.monotonic() + timeout

@@ -14,7 +14,7 @@ from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from ..contenders.base import free_port, process, wait_for_port
+from ..contenders.base import free_port, process, wait_for_text
 from .base import SaverContender
 
 CONNECTIONS = 20  # as many as threads are written at a time
@@ -49,7 +49,7 @@ class Postgres(SaverContender):
         subprocess.run(create, check=True, capture_output=True, cwd=data)
         start = [*other, _program("postgres"), "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
         with process([*start, "-c", "unix_socket_directories="], log) as child:
-            wait_for_port(port, child, log)
+            wait_for_text("ready to accept connections", child, log)
             yield f"postgresql://bench@127.0.0.1:{port}/postgres"
 
     @asynccontextmanager
