@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from .graph.callbacks import ObserveCallbackHandler
     from .graph.checkpoint import NoLagSaver
     from .graph.distribute import distribute
+    from .graph.errors import RunFenced
     from .graph.gate import gate
     from .graph.gates.decisions import await_decisions, wait_decisions
     from .graph.handoff_tool import handoff_tool
@@ -91,6 +92,7 @@ _WHERE = {
     "Rewind": "patterns.streams",
     "Room": "patterns.room",
     "RoomHandle": "client.rooms",
+    "RunFenced": "graph.errors",
     "StreamGap": "patterns.streams",
     "Worker": "graph.worker",
     "await_decisions": "graph.gates.decisions",
@@ -146,6 +148,7 @@ __all__ = [
     "Room",
     "RoomHandle",
     "RoomNotFound",
+    "RunFenced",
     "ScheduleNotFound",
     "StaleLease",
     "StorageFailed",

@@ -17,7 +17,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     """The value without classes: messages, models and data classes become maps of their fields, tuples and sets lists. What has no plain
     form becomes its `repr`."""
     if depth > DEEPEST:
-        return repr(value)
+        return f"(nested deeper than {DEEPEST})"
     if isinstance(value, enum.Enum):
         return plain(value.value, depth + 1)
     if isinstance(value, _AS_THEY_ARE):

@@ -51,6 +51,7 @@ NAMES = [
     "Room",
     "RoomHandle",
     "RoomNotFound",
+    "RunFenced",
     "ScheduleNotFound",
     "StaleLease",
     "StorageFailed",

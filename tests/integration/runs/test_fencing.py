@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from runs_helpers import Start, config, ran, wait_until
 
-from langgraph_nolag import StaleLease
+from langgraph_nolag import RunFenced, StaleLease
 from langgraph_nolag.client.link import RoomLink
-from langgraph_nolag.graph.errors import RunFenced
 
 pytestmark = pytest.mark.usefixtures("nodes")
 
