@@ -42,6 +42,7 @@ from .nodes_of import StandIn
 from .outcome import Outcome
 from .run import Run
 from .unseen import HEAD, Seen
+from .waiting import why
 
 if TYPE_CHECKING:
     from ...client.link import RoomLink
@@ -178,9 +179,11 @@ class Execution:
 
     def _looked(self, answered: concurrent.futures.Future[Any]) -> None:
         if answered.exception() is None and answered.result()["task"]["state"] == "waiting":
-            place = self.place
-            needed = f" and has {', '.join(place.capabilities)}" if place.capabilities else ""
-            log.warning("node %r waits: no worker in room %s that is free serves %s%s", place.node, place.link.room, place.graph, needed)
+            self.place.link.request("presence.list").add_done_callback(self._say)
+
+    def _say(self, answered: concurrent.futures.Future[Any]) -> None:
+        place, members = self.place, [] if answered.exception() is not None else answered.result()["members"]
+        log.warning("%s", why(place.graph, place.node, place.link.room, place.capabilities, members))
 
     def _on_progress(self, progress: Progress) -> None:
         frame = progress.body
@@ -264,7 +267,8 @@ class Execution:
             self.conf[CONFIG_KEY_SEND](outcome.writes)
         if outcome.visited is not None and (replaying := self.conf.get(CONFIG_KEY_REPLAY_STATE)) is not None:
             visited(replaying).update(outcome.visited)
-        if outcome.kind == "value" and self._run is not None and self._handle is not None:
+        # An error is not stored: whoever tries again must find nothing. The rest is kept until it is.
+        if outcome.kind != "error" and self._run is not None and self._handle is not None:
             self._run.read(self._handle, self._namespace, self._step)
         else:
             self.drop()

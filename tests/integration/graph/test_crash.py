@@ -224,3 +224,15 @@ def test_nothing_is_left_of_an_orchestrator_that_died(broker: LocalBroker, orche
     file.with_suffix(".go").touch()
     assert finish(orchestrator("crashing", thread, None)) == ["first", "long", "last"]
     assert left_in_the_room(broker, since) == set()
+
+
+@pytest.mark.usefixtures("workers")
+def test_an_interrupt_is_forgotten_once_it_is_stored(broker: LocalBroker, thread: Any) -> None:
+    """Forgotten before, the body that asked would run again after a crash in between."""
+    room = broker.room("graphs")
+    since = here(broker)
+    asking = distribute(graphs.asking, room, name="asking", checkpointer=NoLagSaver(room))
+    asking.invoke({"x": 1}, thread, durability="sync")
+    page = open_room(room).call("log.read", after=since, limit=1000, types="**", bodies=False)
+    types = [event["type"] for event in page["events"] if event["type"] in ("task.forgotten", "record.written")]
+    assert types == ["record.written"] * (len(types) - 1) + ["task.forgotten"]
