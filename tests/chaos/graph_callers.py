@@ -12,11 +12,10 @@ from langgraph_nolag.client.rooms import RoomHandle, close_shared
 from . import graph_processes as processes
 from . import graph_story as story
 from .graph_play import Play, Process
+from .graph_processes import Command
 from .processes import Worker
 
 INVOCATIONS = 30  # of one thread, until it is given up
-
-Command = tuple[str, Any]  # "start" with a folder, "resume" with an answer or a map of them, "go on", "decide" with an approval
 
 
 class Invoked(Play):
@@ -63,7 +62,7 @@ class Invoked(Play):
     async def _invoked(self, command: Command, number: int) -> Process:
         use_loop = self._trial.chance.random() < 0.5
         moment = self._moment_of(self.victim, number)
-        process = Process(Worker(self._broker, processes.orchestrate, self._room, moment, command, use_loop), number)
+        process = Process(Worker(self._broker, processes.orchestrate, self._room, moment, self._plant, command, use_loop), number)
         await self._ended(process)
         self.played.streams.append(process.chunks)
         return process
@@ -111,7 +110,7 @@ class Background(Play):
         last = 0
         for _ in range(INVOCATIONS):
             moment = self._moment_of(self.victim, number)
-            process = Process(Worker(self._broker, processes.call, self._room, moment, command, number, last), number)
+            process = Process(Worker(self._broker, processes.call, self._room, moment, self._plant, command, number, last), number)
             await self._ended(process)
             for mode, chunk, n in process.chunks:
                 if n != last + 1:

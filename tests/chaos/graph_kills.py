@@ -25,10 +25,7 @@ TWICE = 0.25  # of the runs: somebody else is killed on the way to recovery
 
 
 async def graph_kills(trial: Trial) -> None:
-    tests = str(Path(__file__).parents[1])
-    path = os.pathsep.join(filter(None, (tests, os.environ.get("PYTHONPATH"))))
-    environment = {"CHAOS_FOLDER": str(trial.folder), "PYTHONPATH": path}
-    with Broker(trial.folder, lease=LEASE, program=PROGRAM, environment=environment) as broker:
+    with killable(trial) as broker:
         forms = [(kind, *await _undisturbed(trial, broker, kind)) for kind in (Invoked, Background)]
         met: set[tuple[str, str, str]] = set()
         for number in itertools.count():
@@ -46,6 +43,13 @@ async def graph_kills(trial: Trial) -> None:
             if played.killed:
                 met.add((plan.victim, *plan.moment[:2]))
         trial.done["kinds of moments"] = len(met)
+
+
+def killable(trial: Trial) -> Broker:
+    """A broker that ends itself at the moment that the file `moment` in the trial's folder names; not started yet."""
+    tests = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, (tests, os.environ.get("PYTHONPATH"))))
+    return Broker(trial.folder, lease=LEASE, program=PROGRAM, environment={"CHAOS_FOLDER": str(trial.folder), "PYTHONPATH": path})
 
 
 async def _undisturbed(trial: Trial, broker: Broker, kind: type[Invoked | Background]) -> tuple[Played, Iterator[Plan]]:

@@ -111,15 +111,17 @@ class Play:
 
     Args:
         plans: the kills, one after the other: the next one is planned when the one before it has happened. A worker can be the first only.
+        plant: a defect for all processes but the broker.
     """
 
     resumes = False
 
-    def __init__(self, trial: Trial, broker: Broker, room: str, plans: Iterable[Plan] = ()) -> None:
+    def __init__(self, trial: Trial, broker: Broker, room: str, plans: Iterable[Plan] = (), plant: str | None = None) -> None:
         self.played = Played()
         self._trial = trial
         self._broker = broker
         self._room = room
+        self._plant = plant
         self._plans = deque(plans)
         self._folder = trial.folder / room
         self._folder.mkdir()
@@ -190,7 +192,7 @@ class Play:
                     raise outcome
 
     async def _worker(self, plan: Moment | None) -> Process:
-        process = Process(Worker(self._broker, processes.work, self._room, plan, self.resumes))
+        process = Process(Worker(self._broker, processes.work, self._room, plan, self._plant, self.resumes))
         self.played.workers.append(process)
         await until(lambda: "serving" in process.said or process.ended.done(), "a worker serves")
         return process

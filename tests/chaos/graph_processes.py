@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 from langgraph.errors import EmptyInputError
-from langgraph.types import Command
+from langgraph.types import Command as Resume
 
 from langgraph_nolag import NoLagSaver, Worker, connect, distribute
 from langgraph_nolag.client.rooms import RoomHandle, close_shared
@@ -21,13 +21,15 @@ from langgraph_nolag.errors import AlreadyDecided
 
 from . import graph_story as story
 from .graph_moments import Moment, watch
+from .graph_plants import PLANTS
 
+Command = tuple[str, Any]  # "start" with a folder, "resume" with an answer or a map of them, "go on", "decide" with an approval
 OPTIONS: Any = {"stream_mode": ["custom", "updates"], "durability": "sync"}
 
 
-def work(url: str, token: str, pipe: Pipe, room: str, plan: Moment | None, resume: bool) -> None:
+def work(url: str, token: str, pipe: Pipe, room: str, plan: Moment | None, plant: str | None, resume: bool) -> None:
     """Serves the graph's nodes, its tool, and the handler of its handed-off task; with `resume` the graph as a whole, too."""
-    say = _begin(pipe, plan)
+    say = _begin(pipe, plan, plant)
     worker = Worker(RoomHandle(url, room, token), concurrency=4)
     worker.graph(story.graph, name=story.NAME, resume=resume)
     worker.tool(story.price, max_attempts=5)
@@ -35,14 +37,16 @@ def work(url: str, token: str, pipe: Pipe, room: str, plan: Moment | None, resum
     worker.run(on_ready=lambda line: say(("serving", line)))
 
 
-def orchestrate(url: str, token: str, pipe: Pipe, room: str, plan: Moment | None, command: tuple[str, Any], use_loop: bool) -> None:
+def orchestrate(
+    url: str, token: str, pipe: Pipe, room: str, plan: Moment | None, plant: str | None, command: Command, use_loop: bool
+) -> None:
     """Invokes the thread once, tells what it streams, and where the thread stands then."""
-    say = _begin(pipe, plan)
+    say = _begin(pipe, plan, plant)
     handle = RoomHandle(url, room, token)
     graph = distribute(story.graph, handle, name=story.NAME, checkpointer=NoLagSaver(handle))
     config: Any = {"configurable": {"thread_id": room}}
     what, value = command
-    input: Any = {"folder": value} if what == "start" else Command(resume=value) if what == "resume" else None
+    input: Any = {"folder": value} if what == "start" else Resume(resume=value) if what == "resume" else None
 
     def invoke() -> None:
         for chunk in graph.stream(input, config, **OPTIONS):
@@ -68,13 +72,15 @@ def orchestrate(url: str, token: str, pipe: Pipe, room: str, plan: Moment | None
     close_shared()
 
 
-def call(url: str, token: str, pipe: Pipe, room: str, plan: Moment | None, command: tuple[str, Any], number: int, after: int) -> None:
+def call(
+    url: str, token: str, pipe: Pipe, room: str, plan: Moment | None, plant: str | None, command: Command, number: int, after: int
+) -> None:
     """Starts a run in the background, or finds it, and tells its stream from a chunk on; or decides a gate and waits until nothing runs."""
-    say = _begin(pipe, plan)
+    say = _begin(pipe, plan, plant)
     what, value = command
 
     async def run(runs: Any) -> None:
-        input: Any = {"folder": value} if what == "start" else Command(resume=value)
+        input: Any = {"folder": value} if what == "start" else Resume(resume=value)
         config = {"configurable": {"thread_id": room}}
         started = await runs.start(story.NAME, input, config, key=f"run {number}", stream_mode=["custom", "updates"])
         async for chunk in started.stream(after=after):
@@ -99,9 +105,11 @@ def call(url: str, token: str, pipe: Pipe, room: str, plan: Moment | None, comma
         say(("raised", "".join(traceback.format_exception(error))))
 
 
-def _begin(pipe: Pipe, plan: Moment | None) -> Callable[[Any], None]:
+def _begin(pipe: Pipe, plan: Moment | None, plant: str | None) -> Callable[[Any], None]:
     logging.getLogger("langgraph_nolag").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
+    if plant is not None:
+        PLANTS[plant]()
     lock = threading.Lock()
 
     def say(what: Any) -> None:
