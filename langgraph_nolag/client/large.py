@@ -25,6 +25,7 @@ _READING: Final = frozenset(
         "approval.get",
         "approval.list",
         "approval.decide",
+        "task.begin",
         "tool.list",
         "store.get",
         "store.search",

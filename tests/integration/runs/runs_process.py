@@ -2,12 +2,14 @@
 
 runs_process.py worker [resume]                    serves the nodes of all graphs, and runs them with `resume`
 runs_process.py orchestrator GRAPH THREAD INPUT    invokes one; INPUT is JSON, {"resume": …} a command; prints what came of it
+runs_process.py dying GRAPH THREAD INPUT           the same with a large value more; is killed when it comes to its first checkpoint
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 
 from langgraph.types import Command
@@ -37,6 +39,11 @@ def orchestrator(name: str, thread: str, value: str) -> None:
         print(json.dumps(result.get("log", [])), flush=True)
     except Exception as error:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}), flush=True)
+
+
+def dying(name: str, thread: str, value: str) -> None:
+    NoLagSaver.put = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    orchestrator(name, thread, json.dumps({**json.loads(value), "log": ["x" * 200_000]}))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +41,20 @@ def test_a_worker_goes_on_with_a_run_that_was_killed_in_a_body(
     assert ran(file) == ["first", "long", "last"]
 
 
+@pytest.mark.parametrize("heir", ["worker", "orchestrator"])
 def test_the_input_of_a_run_that_died_before_its_first_checkpoint_is_applied(
-    graph: Any, link: RoomLink, thread: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path, heir: str
 ) -> None:
     file = tmp_path / "runs"
     file.with_suffix(".go").touch()
-    dying = graph("chain")
-
-    def dies(*args: Any, **kwargs: Any) -> Any:
-        raise SystemExit("killed")
-
-    monkeypatch.setattr(type(dying.checkpointer), "put", dies)
-    monkeypatch.setattr("langgraph_nolag.graph.remote.run.Run._ending", lambda self: [])  # a killed process says nothing
-    with pytest.raises(SystemExit):
-        dying.invoke({"file": str(file)}, config(thread), durability="sync")
-    monkeypatch.undo()
+    assert start("dying", "chain", thread, json.dumps({"file": str(file)})).process.wait(40) == -signal.SIGKILL
     assert graph("chain").get_state(config(thread)).values == {}
-    assert graph("chain").invoke(None, config(thread), durability="sync")["log"] == ["first", "long", "last"]
+    if heir == "worker":
+        start("worker", "resume")
+        has_ended(link, thread)
+    else:
+        start("orchestrator", "chain", thread, "null").finish()
+    assert graph("chain").get_state(config(thread)).values["log"] == ["x" * 200_000, "first", "long", "last"]
     assert ran(file) == ["first", "long", "last"]
 
 
