@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
-import random
 import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from nolag_broker.wire.codec import new_packer
 from nolag_broker.wire.codes import CLOSES, Refusal
 
 from ..errors import AccessDenied, ActorMismatch, BrokerUnreachable, Disconnected, MessageTooLarge, NoLagError, Refused, from_wire
+from .chance import CHANCE
 from .credentials import HOW_TO_START, Token
 from .fetches import Fetches
 from .io import hand_back, io_thread, settle, settle_blocking
@@ -336,7 +336,7 @@ class Connection:
         error = from_wire(frame["err"])
         if error.code == "unavailable":
             # Stopping or recovering, nothing was accepted: as if it had not been asked, until its own timeout.
-            self.io.loop.call_later(random.uniform(0.1, 0.5), self._send_again, pending.id)  # noqa: S311 - jitter
+            self.io.loop.call_later(CHANCE.uniform(0.1, 0.5), self._send_again, pending.id)
         elif error.code == "blob_not_found" and pending.values and pending.tries < MAX_TRIES:
             pending.tries += 1  # another broker process than the one that stored them: it is to be asked first
             self._send(pending)
@@ -407,7 +407,7 @@ class Connection:
                     return self._end(Disconnected(f"the broker closed the connection for good: {close.reason} ({code})"))
                 log.info("the connection to %s ended (%s); reconnecting", self.url, code)
                 failures = 0 if loop.time() - began > STEADY else min(failures, BRIEF)
-            await asyncio.sleep(random.uniform(0, min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(failures, 16))))  # noqa: S311 - jitter
+            await asyncio.sleep(CHANCE.uniform(0, min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(failures, 16))))
             failures += 1
 
     async def _connect(self) -> Socket:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
-import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import NoLagError, StaleLease
+from .chance import CHANCE
 from .io import settle_blocking
 from .requests import Answer, OnAnswer
 
@@ -373,7 +373,7 @@ class Offers:
     def _send_end(self, task: Assigned, op: str, fields: dict[str, Any], on_answer: OnAnswer | None, tries: int) -> None:
         def answered(answer: Answer | None, error: NoLagError | None) -> None:
             if error is not None and error.code == "overloaded":
-                delay = random.uniform(0.05, min(5.0, 0.1 * 2**tries))  # noqa: S311 - jitter
+                delay = CHANCE.uniform(0.05, min(5.0, 0.1 * 2**tries))
                 self.link.connection.io.loop.call_later(delay, self._send_end, task, op, fields, on_answer, tries + 1)
                 return
             if error is not None and op == "task.complete" and error.code in ("message_too_large", "bad_request"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nolag_broker.wire.blobs import PIECE
 
 from ..errors import NoLagError
+from .chance import CHANCE
 from .io import settle
 from .large import Value
 from .requests import Answer, Pending
@@ -169,7 +169,7 @@ class Uploads:
                 for one in waiting:
                     one.moved()
             if len(taken) < len(answers):  # the broker is busy
-                await asyncio.sleep(random.uniform(0.05, 0.5))  # noqa: S311 - jitter
+                await asyncio.sleep(CHANCE.uniform(0.05, 0.5))
             ask = not taken
 
     def _put(self, frame: dict[str, Any]) -> asyncio.Future[Answer]:

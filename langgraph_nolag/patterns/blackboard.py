@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..client.body import encode, read
+from ..client.chance import CHANCE
 from ..client.link import RoomLink
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
@@ -87,7 +87,7 @@ class Blackboard:
                 return await self.set(key, value, expected=0 if entry is None else entry.revision)
             except RevisionConflict:
                 # The writers who collide spread out over a time that grows with their number.
-                await asyncio.sleep(random.uniform(0, min(0.5, 0.002 * 2**tries)))  # noqa: S311 - jitter
+                await asyncio.sleep(CHANCE.uniform(0, min(0.5, 0.002 * 2**tries)))
                 tries = min(tries + 1, 10)
 
     async def delete(self, key: str, *, expected: int | None = None) -> Entry:

@@ -36,6 +36,7 @@ log = get_logger("node")
 MAX_WAITING: Final = 32 << 20  # bytes of requests decided or to be decided for the next commit; past it, connections are not read
 OVERHEAD: Final = 512  # bytes that a request counts beside its message: many small ones take time and memory too
 
+CHANCE: Final = random.Random()  # noqa: S311 - for pauses; not the program's own, in which an embedded broker runs
 AT_ONCE: Final = 256  # commands of a room decided in one turn: the first are being stored while the next are decided
 
 
@@ -325,7 +326,7 @@ class Node:
         self._ring([hosted for hosted in self._rooms.values() if hosted.room is not None])
 
     def _env(self) -> Env:
-        return Env(self._loop.time(), time.time(), random.random, _new_id, CALENDAR)
+        return Env(self._loop.time(), time.time(), CHANCE.random, _new_id, CALENDAR)
 
     # -- committing
 

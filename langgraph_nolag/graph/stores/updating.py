@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from langgraph.store.base import NOT_PROVIDED, BaseStore, Item, NotProvided
 
+from ...client.chance import CHANCE
 from .batch import Path
 
 Value = dict[str, Any]
@@ -113,6 +113,6 @@ def pauses(until: float = math.inf) -> Iterator[float]:
     """Those who collide spread out over a time that grows with their number. Seconds; 0 is the last one, when so many have passed."""
     longest, end = 0.002, time.monotonic() + until
     while time.monotonic() < end:
-        yield random.uniform(0.1, 1.0) * longest  # noqa: S311 - jitter
+        yield CHANCE.uniform(0.1, 1.0) * longest
         longest = min(0.5, longest * 2)
     yield 0.0
