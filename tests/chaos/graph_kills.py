@@ -90,6 +90,7 @@ def _plans(found: dict[str, dict[tuple[str, str], list[Plan]]], chance: random.R
                 yield chance.choice(found[victim][kind])
 
     each = [of(victim) for victim in found]
+    chance.shuffle(each)
     while True:
         for victim in each:
             yield next(victim)
