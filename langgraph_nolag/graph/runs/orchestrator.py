@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 
-from ...errors import MessageTooLarge, NoLagError, Permanent
+from ...errors import BufferFull, Disconnected, MessageTooLarge, Permanent, RequestTimeout, StaleLease
 from ...patterns.plain import plain
 from ...patterns.serving import HandedTask
 from .._compat import CONFIG_KEY_RUN
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ...client.link import RoomLink
 
 DURABILITY: Final = "sync"
+AWAY: Final = (BufferFull, Disconnected, RequestTimeout, StaleLease)
 LOST: Final = frozenset({SUPERSEDED, "lost", "closing"})  # somebody else goes on with the thread
 
 
@@ -115,12 +116,10 @@ class Orchestrator:
     async def __call__(self, task: HandedTask) -> dict[str, Any]:
         try:
             return await self._run(task)
-        except (NothingToRun, NotSupported) as error:
-            raise Permanent(str(error)) from error
-        except NoLagError:
-            raise  # of the room, or of a node that no worker could do: the next attempt may fare better
         except Exception as error:
-            raise Permanent(str(error)) from error  # the graph itself failed, as it does anywhere
+            if isinstance(error, AWAY) or getattr(error, "retryable", False):
+                raise  # the room was away, or the thread is another's: the next attempt may fare better
+            raise Permanent(str(error)) from error  # the graph itself failed, as it would anywhere
 
     async def _run(self, task: HandedTask) -> dict[str, Any]:
         served = self._graphs[task.type]

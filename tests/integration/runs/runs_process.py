@@ -1,6 +1,6 @@
 """Processes of the tests of runs, with NOLAG_URL and NOLAG_TOKEN.
 
-runs_process.py worker [resume]                    serves the nodes of all graphs, and runs them with `resume`
+runs_process.py worker [resume] [hasty]            serves the nodes of all graphs, and runs them with `resume`; `hasty`: stops at once
 runs_process.py orchestrator GRAPH THREAD INPUT    invokes one; INPUT is JSON, {"resume": …} a command; prints what came of it
 runs_process.py dying GRAPH THREAD INPUT           the same with a large value more; is killed when it comes to its first checkpoint
 """
@@ -21,7 +21,7 @@ ROOM = "runs"
 
 
 def worker(*words: str) -> None:
-    app = Worker(room=ROOM, concurrency=4, drain_timeout=10.0)
+    app = Worker(room=ROOM, concurrency=4, drain_timeout=0.2 if "hasty" in words else 10.0)
     for name, graph in GRAPHS.items():
         app.graph(graph, name=name, resume="resume" in words)
     app.run(on_ready=lambda line: print(line, flush=True))

@@ -133,3 +133,30 @@ async def test_a_schedule_starts_runs(room: Room, start: Start, tmp_path: Path) 
     await schedule.delete()
     await asyncio.to_thread(start, "worker", "resume")
     await until(lambda: "last" in ran(file), "the run that it brought is done")
+
+
+async def test_a_worker_that_stops_hands_its_runs_on(room: Room, start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    stopping = await asyncio.to_thread(start, "worker", "resume", "hasty")
+    run = await room.runs.start("chain", {"file": str(file)})
+    await until(lambda: ran(file) == ["first", "long"], "the node runs")
+    stopping.process.terminate()
+    await asyncio.to_thread(start, "worker", "resume")
+    file.with_suffix(".go").touch()
+    assert (await run.result(timeout=30)).values["log"] == ["first", "long", "last"]
+    assert (await run.info()).attempt == 2
+
+
+async def test_a_thread_goes_on_with_the_version_that_ran_it(room: Room, start: Start, graph: Any, tmp_path: Path) -> None:
+    file, thread = tmp_path / "runs", uuid.uuid4().hex
+    file.with_suffix(".go").touch()
+    await asyncio.to_thread(start, "worker", "resume")
+    await (await room.runs.start("chain", {"file": str(file)}, config(thread))).result(timeout=30)
+    stored = room.link.call("record.read", keys=[f"checkpoint/{thread}/r/request"])["bodies"][0]
+    version = graph("chain").distribution.name
+    other = stored.replace(version.encode(), version[:-1].encode() + b"_")
+    room.link.call("record.write", puts=[[f"checkpoint/{thread}/r/request", other, False]])
+    with pytest.raises(TaskFailed, match=f"chain@.*_, and this worker serves {version}"):
+        await (await room.runs.start("chain", None, config(thread))).result(timeout=30)
+    named = await room.runs.start(version, {"file": str(file)}, config(thread))
+    assert (await named.result(timeout=30)).values["log"][-1] == "last"
