@@ -109,7 +109,7 @@ class Execution:
         self._patience: asyncio.TimerHandle | None = None
         self._lease: ThreadLease | None = None if self._run is None else self._run.lease
         self._task = task = place.link.new_id()
-        fields = {
+        fields: dict[str, Any] = {
             "task": task,
             "kind": "node",
             "type": f"{place.graph}/{place.node}",
@@ -121,7 +121,7 @@ class Execution:
         }
         if self._run is not None:
             if self.conf.get(CONFIG_KEY_DURABILITY) == "sync":
-                self._run.stored_before(self._namespace, self._step)
+                fields["forget"] = self._run.stored_before(self._namespace, self._step)
             self._handle = self._run.dispatched(task)
         self.followed: Followed = place.link.dispatch(
             fields, body, on_progress=self._on_progress, on_end=self._on_end, on_accepted=self._on_accepted, timeout=None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("langgraph_nolag")
 
+AT_ONCE: Final = 1000  # tasks that one request names
 FORGET_TIMEOUT: Final = 10.0  # seconds
 
 
@@ -74,15 +75,17 @@ class Run:
         if task is not None:
             self._forget([task])
 
-    def stored_before(self, namespace: str, step: int) -> None:
-        """The checkpoint that superstep `step` of this namespace begins with is on disk, and so are earlier results."""
+    def stored_before(self, namespace: str, step: int) -> list[str]:
+        """The checkpoint that superstep `step` of this namespace begins with is on disk, and so are earlier results: tasks that the
+        room is to forget with the next dispatch."""
         with self._lock:
             kept = self._read.get(namespace, [])
             stored = [task for at, task in kept if at < step]
             if stored:
                 self._read[namespace] = [entry for entry in kept if entry[0] >= step]
-        if stored:
-            self._forget(stored)
+        for start in range(AT_ONCE, len(stored), AT_ONCE):
+            self._forget(stored[start : start + AT_ONCE])
+        return stored[:AT_ONCE]
 
     def _forget(self, tasks: list[str]) -> None:
         """Not waited for: the requests of a link are decided in order, so a later dispatch of the same execution runs anew."""

@@ -243,6 +243,25 @@ def test_forget_frees_the_keys_of_a_group(driver: Any, planner: Any, restarted: 
     assert sorted(key for key in driver.heads if key.startswith("grouped/")) == ["grouped/t2", "grouped/t3"]
 
 
+def test_a_dispatch_forgets_what_it_names_of_its_group_once_it_is_accepted(driver: Any, planner: Any, refused: Any) -> None:
+    writer = driver.worker("writer", "draft", slots=3)
+    for number, group in enumerate(["g", "g", "other"], 1):
+        finish(planner, writer, f"t{number}", key=f"k{number}", group=group)
+    names = ["t1", "t3", "nobody"]
+    with refused("bad_request"):
+        planner.dispatch("n1", group="g", busy="refuse", forget=names)  # without a concurrency key
+    planner.dispatch("alone", forget=names)  # of no group
+    assert planner.dispatch("same", key="k1", group="g")["attached"] is True
+    before = len(driver.log)
+    planner.dispatch("n2", key="new", group="g", forget=names)
+    assert [(event.type, event.data.get("tasks")) for event in driver.log[before : before + 2]] == [
+        ("task.forgotten", ["t1"]),
+        ("task.dispatched", None),
+    ]
+    attached = [planner.dispatch(f"again{number}", key=f"k{number}")["attached"] for number in (1, 2, 3)]
+    assert attached == [False, True, True]
+
+
 def test_forget_keeps_to_the_grants(driver: Any, planner: Any, writer: Any) -> None:
     finish(planner, writer, key="k", group="g")
     other = driver.agent("other", [{"room": "room", "topics": ["review"], "verbs": ["dispatch"]}])

@@ -65,6 +65,7 @@ class TaskDispatch(Command):
     require_live: Flag = False
     busy: Annotated[str, choice("park", "refuse", "replace")] = "park"  # what to do while its concurrency key is in use
     lease: Lease | None = None  # of the task that this one is a part of
+    forget: Names = ()  # finished tasks of its group that go once this one is accepted
     follow: Flag = True
     parent: Sequence | None = None
 

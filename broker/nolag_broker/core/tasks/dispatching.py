@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from hashlib import blake2b
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ class Dispatching:
                 raise Refusal("key_conflict", "this task or key was dispatched with another payload", detail={"task": task.id})
             if command.follow:
                 self._follow(room.members.session(caller), task, 0)
+            self._forget_of(command.group, command.forget)
             return {"task": task.id, "state": task.state, "attached": True}
         if command.require_live and not room.tools.served(command.type):
             if command.kind != "tool":
@@ -80,6 +82,7 @@ class Dispatching:
             self._make_way(command)
         if command.slot is not None and (older := tasks.by_slot.get(command.slot)) is not None:
             tasks.cancel(older, SUPERSEDED)
+        self._forget_of(command.group, command.forget)
         facts = facts_of(command, caller, digest, room.env.wall)
         room.emit("task.dispatched", command.type, facts, command.body, command.ct, command.parent)
         task = tasks.by_id[command.task]
@@ -164,16 +167,21 @@ class Dispatching:
     def forget(self, command: TaskForget, caller: Caller) -> dict[str, Any]:
         if command.lease is not None:
             self._tasks.check_lease(command.lease, caller)
-        keep = frozenset(command.keep)
-        only = None if command.tasks is None else frozenset(command.tasks)
+        return {"forgotten": self._forget_of(command.group, command.tasks, command.keep)}
+
+    def _forget_of(self, group: str | None, only: Collection[str] | None, keep: Collection[str] = ()) -> int:
+        """How many finished tasks of a group went: all but `keep`, or the named ones; nothing where none is named."""
+        if group is None or (only is not None and not only):
+            return 0
+        keep, only = frozenset(keep), None if only is None else frozenset(only)
         by_type: dict[str, list[str]] = {}
         forgotten = 0
-        for entry in self._tasks.finished.members_of(command.group):
+        for entry in self._tasks.finished.members_of(group):
             if entry.id not in keep and (only is None or entry.id in only) and self._allows(entry):
                 by_type.setdefault(entry.type, []).append(entry.id)
                 forgotten += 1
         self._forget(by_type)
-        return {"forgotten": forgotten}
+        return forgotten
 
     def purge(self, command: TaskPurge, caller: Caller) -> dict[str, Any]:
         dead = self._tasks.by_state[FAILED]
