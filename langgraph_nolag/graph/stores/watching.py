@@ -11,6 +11,7 @@ from nolag_broker.wire.topics import MAX_LENGTH
 
 from ...client.stream import Stream, log_stream
 from ...client.subscription import Gap
+from ...errors import Overloaded
 from .batch import Path
 from .items import Told, value_of
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ...client.link import RoomLink
 
 PAGE: Final = 100  # items that are there, read at once
+LISTINGS: Final = 100  # that are begun anew, because items went meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +110,26 @@ async def _changes(link: RoomLink, namespace: Path) -> AsyncGenerator[Change, No
 
 
 async def _present(link: RoomLink, namespace: Path) -> tuple[dict[Path, Told], int, str]:
-    """The items that are there, and the sequence and epoch of the log after which changes of them come."""
-    present: dict[Path, Told] = {}
-    since, epoch, offset = None, "", 0
-    while True:
-        page = await link.acall("store.search", prefix=list(namespace), limit=PAGE, offset=offset, refresh=False)
-        if since is None:
-            since, epoch = page["through"], page["epoch"]
-        present.update((tuple(told["path"]), told) for told in page["items"])
-        offset += PAGE
-        if len(page["items"]) < PAGE:
-            return present, since, epoch
+    """The items that are there, and the sequence and epoch of the log after which changes of them come.
+
+    Raises:
+        Overloaded: they come and go faster than they can be listed.
+    """
+    for _ in range(LISTINGS):
+        listed: list[Told] = []
+        while True:
+            # Each page begins with the last item of the one before: if it is another one, items have moved, and some may be missed.
+            offset = max(len(listed) - 1, 0)
+            page = await link.acall("store.search", prefix=list(namespace), limit=PAGE, offset=offset, refresh=False)
+            items = page["items"]
+            if not listed:
+                since, epoch = page["through"], page["epoch"]
+            elif not items or items[0]["path"] != listed[-1]["path"]:
+                break
+            listed[offset:] = items
+            if len(items) < PAGE:
+                return {tuple(told["path"]): told for told in listed}, since, epoch
+    raise Overloaded(f"the items of {namespace!r} come and go faster than they can be listed")
 
 
 def _pattern(namespace: Path) -> str:

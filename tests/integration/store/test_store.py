@@ -248,6 +248,40 @@ def test_a_watch_without_a_loop(broker: LocalBroker) -> None:
     changes.close()  # type: ignore[attr-defined]
 
 
+async def test_a_watch_that_begins_while_items_go(broker: LocalBroker) -> None:
+    """What is deleted between two pages of what is there makes it miss nothing."""
+    store = NoLagStore(broker.room("r"))
+    await store.abatch([PutOp(("a",), f"{n:03}", {"n": n}) for n in range(350)])
+    asked = store.link.acall
+    pages = 0
+
+    async def deleting(op: str, **fields: Any) -> Any:
+        nonlocal pages
+        answer = await asked(op, **fields)
+        pages += op == "store.search"
+        if op == "store.search" and pages in (1, 3, 4):
+            await store.link.connection.acall_frame(
+                {"op": "store.write", "room": "r", "deletes": [[["a", f"{n:03}"]] for n in range(pages * 10, pages * 10 + 5)]}, 10.0
+            )
+        return answer
+
+    store.link.acall = deleting  # type: ignore[method-assign]
+    try:
+        async with store.watch(("a",)) as watch, asyncio.timeout(15):
+            seen: dict[str, Any] = {}
+            while len(seen) < 335 or "349" not in seen:
+                change = await anext(watch)
+                if change.deleted:
+                    del seen[change.key]
+                else:
+                    seen[change.key] = change.value
+    finally:
+        del store.link.acall  # type: ignore[method-assign]
+    gone = {f"{n:03}" for first in (10, 30, 40) for n in range(first, first + 5)}
+    assert set(seen) >= {f"{n:03}" for n in range(350)} - gone
+    assert pages > 4
+
+
 # --- threads, loops, addresses, grants ---
 
 
