@@ -56,7 +56,8 @@ class RunResult:
     """How a run ended.
 
     Attributes:
-        status: `done`; or `interrupted`: the thread waits, for an answer or at a breakpoint, and nothing of it runs.
+        status: `done`; `interrupted`: the thread waits, for an answer or at a breakpoint, and nothing of it runs; or `elsewhere`: a
+            process that invoked the thread through its graph went on with it, and the thread's state says how far.
         thread_id: LangGraph's thread.
         values: the graph's output, in plain values: messages and models are maps of their fields.
         next: the nodes that the thread stands before.
@@ -260,8 +261,8 @@ class Runs:
         finally:
             followed.close()
         value = value_of(end)
-        if not isinstance(value, Mapping):  # one that a process ran for itself, through its graph
-            return RunResult("done", "", None, (), ())
+        if not isinstance(value, Mapping):
+            return RunResult("elsewhere", (await self.get(run_id)).thread_id or "", None, (), ())
         return RunResult(value["status"], value["thread_id"], value["values"], tuple(value["next"]), tuple(value["interrupts"]))
 
     async def stream(self, run_id: str, *, after: int = 0) -> AsyncIterator[RunChunk]:

@@ -13,6 +13,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from ...client.body import encode
 from ...errors import NoLagError
 from ..errors import RunFenced
 
@@ -113,7 +114,7 @@ class Run:
             if self._dispatched:
                 requests.append(("task.forget", {"group": self.group, "keep": list(self._unread.values()), "lease": self.fields()}))
         if lease is not None and self._began:
-            requests.append(("task.complete", {"task": lease.task, "token": lease.token, "body": b""}))
+            requests.append(("task.complete", {"task": lease.task, "token": lease.token, "body": encode(None)}))
         return requests
 
     def end(self) -> None:
@@ -137,7 +138,7 @@ class Run:
         self._ended(len(answers))
 
     def _ended(self, asked: int) -> None:
-        if asked and self._began and self.lease is not None:
+        if asked and self._began and self.lease is not None and not self.lease.taken:  # else somebody may ask for its result
             self._link.note("task.ack", tasks=[self.lease.task])
 
     def _kept(self, error: BaseException) -> None:

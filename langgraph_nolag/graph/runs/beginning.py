@@ -81,6 +81,7 @@ def begin(link: RoomLink, codec: Codec, saver: NoLagSaver, request: Request, *, 
         if _name(former.graph) == _name(request.graph):
             asked = replace(request, input=former.input)
     lease = ThreadLease(link, thread, answer["task"], answer["token"], request=request.onward().pack(codec))
+    lease.taken = answer["attached"]
     link.own(lease.task, lease.lose)
     for approval in _markers(request.input):  # whoever was to look after these decisions need not
         link.request("task.cancel", task=look_id(approval), reason=SUPERSEDED, lease=lease.fields()).add_done_callback(_unheard)

@@ -43,6 +43,7 @@ class ThreadLease:
         self.token = token
         self.given: Mapping[str, Any] | None = None  # the resume map that the run began with, where this is not its first orchestrator
         self.position: Callable[[], int] | None = None  # how many chunks of the run's stream belong to what is stored
+        self.taken = False  # the run was begun by somebody else
         self._applied = applied
         self._request = request
         self._lock = threading.Lock()

@@ -160,3 +160,16 @@ async def test_a_thread_goes_on_with_the_version_that_ran_it(room: Room, start: 
         await (await room.runs.start("chain", None, config(thread))).result(timeout=30)
     named = await room.runs.start(version, {"file": str(file)}, config(thread))
     assert (await named.result(timeout=30)).values["log"][-1] == "last"
+
+
+async def test_a_process_may_go_on_with_a_run_of_the_background(room: Room, start: Start, graph: Any, tmp_path: Path) -> None:
+    file, thread = tmp_path / "runs", uuid.uuid4().hex
+    await asyncio.to_thread(start, "worker", "resume")
+    run = await room.runs.start("chain", {"file": str(file)}, config(thread))
+    await until(lambda: ran(file) == ["first", "long"], "the node runs")
+    invoked = asyncio.create_task(graph("chain").ainvoke(None, config(thread), durability="sync"))
+    await until(lambda: room.link.call("task.get", task=run.id)["task"]["attempt"] == 2, "it is taken over")
+    file.with_suffix(".go").touch()
+    assert (await invoked)["log"] == ["first", "long", "last"]
+    result = await run.result(timeout=30)
+    assert (result.status, result.thread_id, ran(file)) == ("elsewhere", thread, ["first", "long", "last"])
