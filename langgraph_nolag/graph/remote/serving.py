@@ -144,12 +144,17 @@ class _UserLoop:
         # LangChain runs the sync parts of async bodies there; a body may need several at a time.
         self._threads = concurrent.futures.ThreadPoolExecutor(max(32, 4 * concurrency), thread_name_prefix="nolag-body")
         self.loop.set_default_executor(self._threads)
+        self._stopping = False
         self._thread = threading.Thread(target=self._main, name="nolag-async", daemon=True)
         self._thread.start()
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while not self._stopping:
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                continue  # a body raised it: an event loop lets go of everything then, and the other bodies need theirs
         left = asyncio.all_tasks(self.loop)
         for task in left:
             task.cancel()
@@ -159,6 +164,7 @@ class _UserLoop:
 
     def stop(self) -> None:
         """Bodies that are left are cancelled; one that blocks the loop is left to the end of the process."""
+        self._stopping = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(2 * LOOP_STOP)
