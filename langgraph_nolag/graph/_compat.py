@@ -60,14 +60,16 @@ from langgraph._internal._constants import (  # noqa: E402
     RESUME,
 )
 from langgraph._internal._replay import ReplayState  # noqa: E402
-from langgraph._internal._runnable import RunnableCallable, RunnableSeq  # noqa: E402
+from langgraph._internal._runnable import RunnableCallable, RunnableSeq, is_async_callable  # noqa: E402
 from langgraph._internal._scratchpad import PregelScratchpad  # noqa: E402
 from langgraph._internal._serde import collect_allowlist_from_schemas  # noqa: E402
 from langgraph.checkpoint.serde.jsonplus import _create_msgpack_ext_hook as msgpack_ext_hook  # noqa: E402
 from langgraph.config import get_config  # noqa: E402
+from langgraph.func import _TaskFunction  # noqa: E402
 from langgraph.prebuilt.tool_node import _get_all_injected_args as injected_args  # noqa: E402
 from langgraph.pregel import Pregel  # noqa: E402
 from langgraph.pregel._algo import LazyAtomicCounter  # noqa: E402
+from langgraph.pregel._call import get_runnable_for_task  # noqa: E402
 from langgraph.pregel._messages import StreamMessagesHandler, StreamMessagesHandlerV2  # noqa: E402
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode  # noqa: E402
 from langgraph.pregel._tools import StreamToolCallHandler  # noqa: E402
@@ -109,6 +111,8 @@ __all__ = [
     "has_body",
     "injected_args",
     "interrupt_index",
+    "is_async_callable",
+    "is_entrypoint",
     "msgpack_ext_hook",
     "node_function",
     "patch_configurable",
@@ -116,6 +120,8 @@ __all__ = [
     "replay_state",
     "scratchpad",
     "streaming_markers",
+    "task_runnable",
+    "tasks_in",
     "tool_call_writer",
     "visited",
     "wants_stream_events",
@@ -149,6 +155,23 @@ def ambient_configurable() -> dict[str, Any]:
 def has_body(node: PregelNode) -> bool:
     """False for nodes that only write channels (the start node): there is nothing to run elsewhere."""
     return node.bound is not DEFAULT_BOUND
+
+
+def is_entrypoint(graph: Any) -> bool:
+    """Whether this is a function under `@entrypoint`, and no graph of nodes."""
+    return type(graph) is Pregel or (isinstance(graph, Pregel) and not hasattr(graph, "builder"))
+
+
+def tasks_in(module: Any) -> dict[str, Callable[..., Any]]:
+    """The functions under `@task` at the top level of a module, by the names of the tasks there."""
+    return {name: value.func for name, value in vars(module or object).items() if isinstance(value, _TaskFunction)}
+
+
+def task_runnable(function: Callable[..., Any]) -> Runnable[Any, Any]:
+    """What calls the function with a pair of its positional and named arguments, and with what LangGraph fills in."""
+    sequence: Any = get_runnable_for_task(function)
+    runnable: Runnable[Any, Any] = sequence.steps[0]
+    return runnable
 
 
 def node_function(bound: Runnable[Any, Any]) -> Any:

@@ -23,8 +23,9 @@ from ..client.rooms import open_room
 from ._compat import CONFIG_KEY_RUN, INSTANCE_ATTRIBUTES, Pregel, PregelNode, ambient_configurable, has_body, node_function
 from .checkpoint import NoLagSaver
 from .errors import NoLagWarning, NotImportable, NotSupported
+from .remote.calling import CallingNode
 from .remote.key import graph_name, group_of
-from .remote.nodes_of import Resident, bodies, body_of, check_names, under
+from .remote.nodes_of import Resident, bodies, body_of, calls_tasks, check_names, under
 from .remote.proxy import LocalNode, Place, RemoteNode
 from .remote.run import Run
 from .runs.opening import inherited, opening
@@ -52,14 +53,14 @@ class Distribution:
 
     link: RoomLink
     name: str
-    original: CompiledStateGraph[Any, Any, Any, Any]
+    original: Any
     codec: Codec = field(default_factory=lambda: Codec(Trust()))
     pools: Mapping[str, Sequence[str]] = field(default_factory=dict)
     local: Collection[str] = ()
 
 
-class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
-    """A compiled graph whose nodes' bodies run on workers; used like any other."""
+class Distributed(Pregel[Any, Any, Any, Any]):
+    """What runs its bodies on workers."""
 
     _warned = False
 
@@ -67,9 +68,8 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         super().__init__(**kwargs)
         self.distribution = distribution
 
-    def copy(self, update: dict[str, Any] | None = None) -> DistributedGraph:
-        made: DistributedGraph = _with_attributes_of(self, super().copy(update))
-        return made
+    def copy(self, update: dict[str, Any] | None = None) -> Any:
+        return _with_attributes_of(self, super().copy(update))
 
     def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Any:
         return self.distribution.original.get_graph(config, xray=xray)
@@ -114,11 +114,11 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         return run, conf, {**(config or {}), "configurable": configurable}
 
     def _warn_of_durability(self, durability: str | None) -> None:
-        saver = self.checkpointer
+        saver, cls = self.checkpointer, type(self)
         survives = isinstance(saver, BaseCheckpointSaver) and not isinstance(saver, InMemorySaver)
-        if durability == "sync" or DistributedGraph._warned or not survives:
+        if durability == "sync" or cls._warned or not survives:
             return
-        DistributedGraph._warned = True
+        cls._warned = True
         cost = "everything since the run began runs" if durability == "exit" else "nodes that had finished may run"
         warnings.warn(
             f"durability={durability or 'async'!r}: if this process dies, {cost} again; pass durability='sync' to run each node once",
@@ -127,15 +127,24 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         )
 
 
-def _with_attributes_of(graph: CompiledStateGraph[Any, Any, Any, Any], made: Any) -> Any:
+class DistributedGraph(Distributed, CompiledStateGraph[Any, Any, Any, Any]):
+    """A compiled graph whose nodes' bodies run on workers; used like any other."""
+
+
+class DistributedEntrypoint(Distributed):
+    """A function under `@entrypoint` whose tasks run on workers; used like any other."""
+
+
+def _with_attributes_of(graph: Pregel[Any, Any, Any, Any], made: Any) -> Any:
     """`copy()` hands constructor arguments on and loses what compile() sets afterwards."""
     for name in INSTANCE_ATTRIBUTES:
-        setattr(made, name, getattr(graph, name))
+        if hasattr(graph, name):
+            setattr(made, name, getattr(graph, name))
     return made
 
 
 def distribute(
-    graph: CompiledStateGraph[Any, Any, Any, Any],
+    graph: Pregel[Any, Any, Any, Any],
     room: RoomHandle | Room | RoomLink | str,
     *,
     pools: Mapping[str, Sequence[str]] | None = None,
@@ -144,7 +153,7 @@ def distribute(
     store: BaseStore | None = None,
     name: str | None = None,
     allow: Iterable[type] = (),
-) -> DistributedGraph:
+) -> Distributed:
     """A copy of a compiled graph whose nodes run on the room's workers.
 
     Workers serve it with `Worker.graph(graph)`; a task reaches only those that have this version of the graph. With a
@@ -152,7 +161,7 @@ def distribute(
     the thread after a crash finds what runs or is done.
 
     Args:
-        graph: as `compile()` gives it; it stays as it is.
+        graph: as `compile()` gives it, or a function under `@entrypoint`, whose tasks go to workers; it stays as it is.
         room: where the workers are.
         pools: by node (or sub-graph): the capabilities that a worker must have to run it.
         local: nodes (or sub-graphs) that stay in this process. Others, also those of sub-graphs as `outer/inner`, run on workers.
@@ -163,34 +172,35 @@ def distribute(
 
     Raises:
         NotImportable: a node or a class of the state is defined where no worker can import it.
-        NotSupported: this is not a compiled StateGraph.
+        NotSupported: this is neither a compiled StateGraph nor an entrypoint.
         ValueError: `pools` or `local` name no node of this graph.
     """
     if isinstance(graph, StateGraph):
         raise NotSupported("distribute() takes a compiled graph: call builder.compile() first")
-    if not isinstance(graph, CompiledStateGraph):
-        what = type(graph).__name__
-        raise NotSupported(f"distribute() takes a compiled StateGraph, not {what}; the functional API can't be distributed yet")
+    if not isinstance(graph, CompiledStateGraph) and not calls_tasks(graph):
+        raise NotSupported(f"distribute() takes a compiled StateGraph or an entrypoint, not {type(graph).__name__}")
     pools = pools or {}
     check_names(graph, pools, "pools=")
     check_names(graph, local, "local=")
     check_importable(graph, [(path, body) for path, body in bodies(graph) if under(path, local) is None])
     distribution = Distribution(open_room(room), graph_name(graph, name), graph)
     changed = {name: value for name, value in (("checkpointer", checkpointer), ("store", store)) if value is not None}
-    return spread(DistributedGraph, distribution, Codec(trust_of(graph, allow)), pools, local, changed)
+    cls: Any = DistributedGraph if isinstance(graph, CompiledStateGraph) else DistributedEntrypoint
+    made: Distributed = spread(cls, distribution, Codec(trust_of(graph, allow)), pools, local, changed)
+    return made
 
 
-Distributed = TypeVar("Distributed", bound=DistributedGraph)
+Made = TypeVar("Made", bound=Distributed)
 
 
 def spread(
-    cls: type[Distributed],
+    cls: type[Made],
     distribution: Distribution,
     codec: Codec,
     pools: Mapping[str, Sequence[str]],
     local: Collection[str],
     changed: Mapping[str, Any],
-) -> Distributed:
+) -> Made:
     """The distributed copy of a graph that was found fit for it.
 
     Args:
@@ -208,7 +218,7 @@ def spread(
     attributes = {**_attributes(graph), "nodes": _nodes(graph, "", local, place), **changed}
     if isinstance(saver := attributes["checkpointer"], NoLagSaver):
         attributes["checkpointer"] = saver.trusting(codec.trust.allows)
-    made: Distributed = _with_attributes_of(graph, cls(distribution=distribution, **attributes))
+    made: Made = _with_attributes_of(graph, cls(distribution=distribution, **attributes))
     return made
 
 
@@ -248,6 +258,8 @@ def _nodes(graph: Pregel[Any, Any, Any, Any], prefix: str, local: Collection[str
         elif isinstance(node.bound, Pregel):
             # LangGraph only looks at `subgraphs`; it runs what is bound.
             nodes[name] = node.copy({"bound": _plain(node.bound, _nodes(node.bound, f"{path}/", local, place))})
+        elif calls_tasks(graph):
+            nodes[name] = node.copy({"bound": CallingNode(place(path), body_of(node))})
         else:
             nodes[name] = node.copy({"bound": RemoteNode(place(path), body_of(node))})
     return nodes

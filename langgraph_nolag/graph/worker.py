@@ -20,8 +20,9 @@ from ..client.rooms import RoomHandle
 from ..errors import Refused
 from ..patterns.serving import Serving
 from ..patterns.threads import RUN
+from ._compat import is_entrypoint
 from .agents import KIND, ServedAgent
-from .distribute import DistributedGraph
+from .distribute import Distributed
 from .errors import NotSupported
 from .remote.key import graph_name
 from .remote.nodes_of import bodies, check_names, under
@@ -113,10 +114,10 @@ class Worker:
             NotSupported: `resume=True`, and the graph has a checkpointer that is not the room's.
             ValueError: `nodes` names no node of the graph, or another graph of this worker looks the same and has the same name.
         """
-        if isinstance(graph, DistributedGraph):
+        if isinstance(graph, Distributed):
             graph = graph.distribution.original
-        if not isinstance(graph, CompiledStateGraph):
-            raise NotSupported(f"a worker serves compiled StateGraphs, not {type(graph).__name__}")
+        if not isinstance(graph, CompiledStateGraph) and not (is_entrypoint(graph) and not resume):
+            raise NotSupported(f"a worker serves compiled StateGraphs, and entrypoints without resume=True; not {type(graph).__name__}")
         if nodes is not None:
             check_names(graph, nodes, "nodes=")
         called, codec = graph_name(graph, name), Codec(trust_of(graph, allow))

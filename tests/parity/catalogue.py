@@ -9,7 +9,7 @@ from typing import Final
 from langgraph.pregel import Pregel
 
 ROOM: Final = "parity"
-MODULES: Final = ("values", "control", "interrupts", "subgraphs", "runtime", "streams", "policies", "agents", "history")
+MODULES: Final = ("values", "control", "interrupts", "subgraphs", "runtime", "streams", "policies", "agents", "history", "functional")
 
 
 def module_of(name: str) -> ModuleType:

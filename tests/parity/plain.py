@@ -28,8 +28,8 @@ class Plain:
         numbered: False where the order of things differs from run to run: then all ids look the same.
 
     Attributes:
-        given_later: leave out what a message is given only after it was shown. In process a reader is handed the very object, and
-            sees its name and its generated id or not, as the threads happen to run.
+        given_later: leave out what a message, or an error, is given only after it was shown. In process a reader is handed the very
+            object, and sees its name, its generated id or its note, or not, as the threads happen to run.
     """
 
     def __init__(self, *, numbered: bool) -> None:
@@ -51,6 +51,8 @@ class Plain:
             return [type(value).__name__, self(fields)]
         if isinstance(value, BaseException):
             notes = [note for note in getattr(value, "__notes__", ()) if not note.startswith("Remote traceback")]
+            if self.given_later:
+                notes = [note for note in notes if not note.startswith("During task")]
             fields = {name: part for name, part in vars(value).items() if name not in ("__notes__", "elapsed")}
             return [type(value).__name__, self(str(value)), self(notes), self(fields), self(value.__cause__)]
         if isinstance(value, BaseModel):

@@ -91,7 +91,7 @@ class Player:
         self.seen.append(("stream", found if case.ordered else sorted(found, key=repr)))
 
     def _chunk(self, chunk: Any) -> Any:
-        self.plain.given_later = isinstance(chunk, tuple) and any(part in ("messages", "tools") for part in chunk[:-1])
+        self.plain.given_later = isinstance(chunk, tuple) and any(part in ("messages", "tools", "tasks", "debug") for part in chunk[:-1])
         try:
             return self.plain(chunk)
         finally:

@@ -189,6 +189,14 @@ def _no_tasks(func: Any, *args: Any, **options: Any) -> Any:
     )
 
 
+def _no_task(function: Any, *args: Any, **options: Any) -> Any:
+    name = getattr(function, "__name__", function)
+    raise NotSupported(
+        f"the task {name!r} can't be called from a body that runs on a worker: call it from an entrypoint, or keep the node that calls it "
+        "in the process of the graph with local=[...]"
+    )
+
+
 def _shared_answer(peeked: Any, channel: Channel) -> Callable[[bool], Any]:
     """The answer that was given to the thread and not to one interrupt: the first interrupt that takes it has it, in
     whatever process; so taking it is a question to the orchestrator."""

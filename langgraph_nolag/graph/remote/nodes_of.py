@@ -7,7 +7,8 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
-from .._compat import Pregel, PregelNode, has_body
+from .._compat import Pregel, PregelNode, has_body, is_entrypoint
+from .tasks import TASKS, task_bodies
 
 
 class StandIn(Runnable[Any, Any]):
@@ -29,6 +30,11 @@ def body_of(node: PregelNode) -> Runnable[Any, Any]:
     return node.bound.body if isinstance(node.bound, StandIn) else node.bound
 
 
+def calls_tasks(graph: Any) -> bool:
+    """Whether its bodies stay where it is invoked, and the tasks that they call go to workers: a function under `@entrypoint`."""
+    return is_entrypoint(graph)
+
+
 def bodies(graph: Pregel[Any, Any, Any, Any], prefix: str = "") -> Iterator[tuple[str, Runnable[Any, Any]]]:
     """Every body that can run elsewhere: the nodes, and the nodes of graphs that are nodes, as `outer/inner`."""
     for name, node in graph.nodes.items():
@@ -36,6 +42,8 @@ def bodies(graph: Pregel[Any, Any, Any, Any], prefix: str = "") -> Iterator[tupl
             continue
         if isinstance(node.bound, Pregel):
             yield from bodies(node.bound, f"{prefix}{name}/")
+        elif is_entrypoint(graph):
+            yield f"{prefix}{name}/{TASKS}", task_bodies(body_of(node))
         else:
             yield prefix + name, body_of(node)
 

@@ -14,13 +14,13 @@ from .beginning import begin
 from .request import Request, plain_config
 
 if TYPE_CHECKING:
-    from ..distribute import DistributedGraph
+    from ..distribute import Distributed
     from ..remote.run import Run
 
 OPTIONS: Final = ("durability", "interrupt_before", "interrupt_after")
 
 
-def saver_of(graph: DistributedGraph) -> NoLagSaver | None:
+def saver_of(graph: Distributed) -> NoLagSaver | None:
     """The saver whose threads can be leased: one that writes on the graph's own connection, under no lease of its user's."""
     saver = graph.checkpointer
     mine = isinstance(saver, NoLagSaver) and saver.lease is None and saver.link is graph.distribution.link
@@ -28,7 +28,7 @@ def saver_of(graph: DistributedGraph) -> NoLagSaver | None:
 
 
 def opening(
-    graph: DistributedGraph, run: Run, conf: Mapping[str, Any], input: Any, config: RunnableConfig, options: Mapping[str, Any]
+    graph: Distributed, run: Run, conf: Mapping[str, Any], input: Any, config: RunnableConfig, options: Mapping[str, Any]
 ) -> Steps[tuple[Any, RunnableConfig]] | None:
     """Steps that give the input and the configuration to go on with; None where there is nothing to get: the thread is not kept in this
     room, or is run by the graph around this one.
@@ -45,7 +45,7 @@ def opening(
 
 
 def _opening(
-    graph: DistributedGraph,
+    graph: Distributed,
     saver: NoLagSaver,
     run: Run,
     conf: Mapping[str, Any],

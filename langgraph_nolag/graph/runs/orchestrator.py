@@ -20,7 +20,7 @@ from ...patterns.plain import plain
 from ...patterns.serving import HandedTask
 from .._compat import CONFIG_KEY_RUN
 from ..checkpoint import NoLagSaver
-from ..distribute import DistributedGraph, distribute
+from ..distribute import Distributed, distribute
 from ..errors import NothingToRun, NotSupported
 from ..remote.run import Run
 from ..saver import keys
@@ -72,9 +72,9 @@ class Orchestrated:
         self.name = called.partition("@")[0]
         self._pools, self._local, self._store, self._allow = dict(pools or {}), list(local), store, tuple(allow)
         self._serde = saver.serde if isinstance(saver, NoLagSaver) else None
-        self._made: dict[str, DistributedGraph] = {}
+        self._made: dict[str, Distributed] = {}
 
-    def on(self, link: RoomLink, request: Request) -> DistributedGraph:
+    def on(self, link: RoomLink, request: Request) -> Distributed:
         """The graph as this run wants it distributed."""
         pools = self._pools if request.pools is None else request.pools
         local = self._local if request.local is None else request.local
@@ -143,7 +143,7 @@ class Orchestrator:
             await self._go(task, graph, request, lease, begun)
         return await _outcome(graph, thread)
 
-    async def _go(self, task: HandedTask, graph: DistributedGraph, request: Request, lease: ThreadLease, begun: Begun) -> None:
+    async def _go(self, task: HandedTask, graph: Distributed, request: Request, lease: ThreadLease, begun: Begun) -> None:
         stream = await task.open_stream("run", topic=f"runs/{task.id}", keep=None)
         mark = await arun(self._link, read_mark(cast(NoLagSaver, graph.checkpointer), lease.thread))
         repeats = await Repeats.of(self._link, stream.id, mark.position if mark.task == task.id else 0, stream.n)
@@ -171,7 +171,7 @@ class Orchestrator:
                     await stream.write([shown[0], {"too_large": error.message}, shown[2]])
 
 
-def _as_before(graph: DistributedGraph, served: Orchestrated, request: Request) -> Steps[Request]:
+def _as_before(graph: Distributed, served: Orchestrated, request: Request) -> Steps[Request]:
     """The request, with what the thread was run with before where it does not say itself.
 
     Raises:
@@ -214,7 +214,7 @@ def _shown(chunk: Any, subgraphs: bool) -> list[Any]:
     return [mode, plain(data), list(namespace)]
 
 
-async def _outcome(graph: DistributedGraph, thread: str) -> dict[str, Any]:
+async def _outcome(graph: Distributed, thread: str) -> dict[str, Any]:
     state = await graph.aget_state({"configurable": {"thread_id": thread}})
     shown = graph.output_channels
     values = state.values

@@ -39,10 +39,10 @@ def test_only_compiled_state_graphs() -> None:
 
     with pytest.raises(NotSupported, match="compile"):
         distribute(StateGraph(sample.State), ROOM)  # type: ignore[arg-type]
-    with pytest.raises(NotSupported, match="functional API"):
-        distribute(flow, ROOM)  # type: ignore[arg-type]
-    with pytest.raises(NotSupported, match="Pregel"):
-        Worker("room").graph(flow)  # type: ignore[arg-type]
+    with pytest.raises(NotSupported, match="not function"):
+        distribute(lambda state: state, ROOM)  # type: ignore[arg-type]
+    with pytest.raises(NotSupported, match="without resume=True"):
+        Worker("room").graph(flow, resume=True)  # type: ignore[arg-type]
 
 
 def test_worker_without_work() -> None:
