@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,8 @@ class Answers:
         self._nonce = nonce
         self._attempt = 0
         self._greeted = False
+        self._taken: list[Any] = []  # the answer to whichever interrupt asks first, once it was asked for
+        self._taking = threading.Lock()
         self._sent: dict[int, bytes | None] = {}  # by the call's id; None: being answered
 
     def sort(self, attempt: int, frame: bytes) -> tuple[tuple[int, str, bytes] | None, bytes | None]:
@@ -87,7 +90,7 @@ class Answers:
 
     def _do(self, what: str, args: list[Any]) -> Any:
         if what == "null":
-            return self._conf[CONFIG_KEY_SCRATCHPAD].get_null_resume(True)
+            return self._shared_answer()
         if what == "read":
             return self._conf[CONFIG_KEY_READ](*args)
         if what == "store":
@@ -122,6 +125,13 @@ class Answers:
             config, *others = positional
             positional = [{**config, "configurable": {**config["configurable"], CONFIG_KEY_RUN: run}}, *others]
         return name, positional, named
+
+    def _shared_answer(self) -> Any:
+        """Taken once for this execution: an attempt that died with it leaves it to the next one."""
+        with self._taking:
+            if not self._taken:
+                self._taken.append(self._conf[CONFIG_KEY_SCRATCHPAD].get_null_resume(True))
+            return self._taken[0]
 
     @staticmethod
     def _saver_call(what: str, args: list[Any]) -> tuple[str, list[Any], dict[str, Any]]:

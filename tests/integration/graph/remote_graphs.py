@@ -588,6 +588,16 @@ def last(state: State) -> State:
 crashing = chain(first, long, last).compile()
 
 
+def take_and_wait(state: State) -> State:
+    """Takes an answer, and then runs until a file says that it may end."""
+    answer = interrupt("who?")
+    long(state)
+    return {"log": [answer]}
+
+
+answered_and_killed = chain(take_and_wait).compile()
+
+
 def keeps_asking(state: State, runtime: Runtime) -> State:
     """Uses the orchestrator's store all the time, until a file says that it may end."""
     path = Path(state["file"])

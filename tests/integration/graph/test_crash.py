@@ -236,3 +236,23 @@ def test_an_interrupt_is_forgotten_once_it_is_stored(broker: LocalBroker, thread
     page = open_room(room).call("log.read", after=since, limit=1000, types="**", bodies=False)
     types = [event["type"] for event in page["events"] if event["type"] in ("task.forgotten", "record.written")]
     assert types == ["record.written"] * (len(types) - 1) + ["task.forgotten"]
+
+
+def test_an_answer_that_a_killed_worker_had_taken_is_not_asked_for_again(
+    broker: LocalBroker, new_worker: Callable[..., WorkerProcess], thread: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "runs"
+    room = broker.room("graphs")
+    pools = {"take_and_wait": ["doomed"]}
+    graph = distribute(graphs.answered_and_killed, room, name="answered_and_killed", checkpointer=NoLagSaver(room), pools=pools)
+    doomed = new_worker("doomed")
+    graph.invoke({"file": str(file)}, thread, durability="sync")
+    results: list[Any] = []
+    running = threading.Thread(target=lambda: results.append(graph.invoke(Command(resume="Ana"), thread, durability="sync")))
+    running.start()
+    wait_until(lambda: ran(file) == ["long"], "the answer is taken, and the body goes on")
+    doomed.kill()
+    file.with_suffix(".go").touch()
+    new_worker("doomed")
+    running.join(30)
+    assert [result["log"] for result in results] == [["Ana"]]
