@@ -131,10 +131,7 @@ class RoomLink:
 
     def frame(self, op: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The frame of a request of this room: fields that are None are absent, and `parent` is filled in inside handlers."""
-        frame: dict[str, Any] = {"op": op, "room": self.room}
-        for name, value in fields.items():
-            if value is not None:
-                frame[name] = value
+        frame = {"op": op, "room": self.room, **{name: value for name, value in fields.items() if value is not None}}
         add_parent(frame, self.room)
         return frame
 
