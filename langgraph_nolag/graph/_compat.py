@@ -80,6 +80,7 @@ __all__ = [
     "CONFIG_KEY_CALL",
     "CONFIG_KEY_CHECKPOINTER",
     "CONFIG_KEY_DURABILITY",
+    "CONFIG_KEY_INTERRUPTION",
     "CONFIG_KEY_NODE_ERROR",
     "CONFIG_KEY_READ",
     "CONFIG_KEY_REPLAY_STATE",
@@ -129,6 +130,7 @@ __all__ = [
 
 # LangGraph takes keys with this prefix out of the configurations that it shows to users and savers.
 CONFIG_KEY_RUN: Final = "__pregel_nolag_run"
+CONFIG_KEY_INTERRUPTION: Final = "__pregel_nolag_interruption"
 CONFIG_KEY_STRICT_RESUME: Final = "__pregel_strict_resume"  # older releases know no such key, and put nothing there
 
 SHIPPED_KEYS: Final = (

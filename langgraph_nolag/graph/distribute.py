@@ -6,11 +6,12 @@ in the process that invokes the graph.
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -20,8 +21,18 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 
 from ..client.rooms import open_room
-from ._compat import CONFIG_KEY_RUN, INSTANCE_ATTRIBUTES, Pregel, PregelNode, ambient_configurable, has_body, node_function
+from ._compat import (
+    CONFIG_KEY_INTERRUPTION,
+    CONFIG_KEY_RUN,
+    INSTANCE_ATTRIBUTES,
+    Pregel,
+    PregelNode,
+    ambient_configurable,
+    has_body,
+    node_function,
+)
 from .checkpoint import NoLagSaver
+from .ctrl_c import Interruption
 from .errors import NoLagWarning, NotImportable, NotSupported
 from .remote.calling import CallingNode
 from .remote.key import graph_name, group_of
@@ -39,6 +50,8 @@ if TYPE_CHECKING:
     from ..client.rooms import RoomHandle
     from ..patterns.room import Room
 
+STEP_SLACK: Final = 1.0  # seconds that the room gives a node beyond its graph's `step_timeout`, so that LangGraph's own error comes first
+
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
@@ -48,7 +61,7 @@ class Distribution:
         link: the room.
         name: `name@fingerprint`, as in the type of its tasks.
         original: the graph that was distributed.
-        codec, pools, local: how its nodes are.
+        codec, pools, local, timeout: how its nodes are.
     """
 
     link: RoomLink
@@ -57,6 +70,7 @@ class Distribution:
     codec: Codec = field(default_factory=lambda: Codec(Trust()))
     pools: Mapping[str, Sequence[str]] = field(default_factory=dict)
     local: Collection[str] = ()
+    timeout: float | None = None
 
 
 class Distributed(Pregel[Any, Any, Any, Any]):
@@ -79,10 +93,12 @@ class Distributed(Pregel[Any, Any, Any, Any]):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         run, conf, config = self._begin(config, kwargs)
+        config, interruption = self._interruptible(config)
         try:
-            if run is not None and (steps := opening(self, run, conf, input, config, kwargs)) is not None:
-                input, config = run_steps(self.distribution.link, steps)
-            yield from super().stream(input, config, **kwargs)
+            with interruption.on_signal():
+                if run is not None and (steps := opening(self, run, conf, input, config, kwargs)) is not None:
+                    input, config = run_steps(self.distribution.link, steps)
+                yield from super().stream(input, config, **kwargs)
         finally:
             if run is not None:
                 run.end()
@@ -112,6 +128,14 @@ class Distributed(Pregel[Any, Any, Any, Any]):
         self._warn_of_durability(options.get("durability"))
         configurable = {**((config or {}).get("configurable") or {}), CONFIG_KEY_RUN: run}
         return run, conf, {**(config or {}), "configurable": configurable}
+
+    def _interruptible(self, config: RunnableConfig) -> tuple[RunnableConfig, Interruption]:
+        """The configuration through which nodes find what interrupts them: of the graph around this one, where there is one."""
+        configurable = config.get("configurable") or {}
+        interruption = configurable.get(CONFIG_KEY_INTERRUPTION) or ambient_configurable().get(CONFIG_KEY_INTERRUPTION) or Interruption()
+        if self.checkpointer and not configurable:
+            return config, interruption  # LangGraph says what is missing where nothing is there
+        return {**config, "configurable": {**configurable, CONFIG_KEY_INTERRUPTION: interruption}}, interruption
 
     def _warn_of_durability(self, durability: str | None) -> None:
         saver, cls = self.checkpointer, type(self)
@@ -153,6 +177,7 @@ def distribute(
     store: BaseStore | None = None,
     name: str | None = None,
     allow: Iterable[type] = (),
+    timeout: float | None = None,
 ) -> Distributed:
     """A copy of a compiled graph whose nodes run on the room's workers.
 
@@ -169,6 +194,8 @@ def distribute(
         store: instead of the graph's own.
         name: of the graph, for its workers; give `Worker.graph` the same. None: the graph's own, or its module.
         allow: further classes that nodes exchange, where the schemas do not name them.
+        timeout: seconds that a node on a worker may take each time it runs, waiting for a worker included; then `TaskTimeout`, within 5
+            seconds more if the broker is away. None: no bound, but that of the graph's `step_timeout`.
 
     Raises:
         NotImportable: a node or a class of the state is defined where no worker can import it.
@@ -183,7 +210,7 @@ def distribute(
     check_names(graph, pools, "pools=")
     check_names(graph, local, "local=")
     check_importable(graph, [(path, body) for path, body in bodies(graph) if under(path, local) is None])
-    distribution = Distribution(open_room(room), graph_name(graph, name), graph)
+    distribution = Distribution(open_room(room), graph_name(graph, name), graph, timeout=timeout)
     changed = {name: value for name, value in (("checkpointer", checkpointer), ("store", store)) if value is not None}
     cls: Any = DistributedGraph if isinstance(graph, CompiledStateGraph) else DistributedEntrypoint
     made: Distributed = spread(cls, distribution, Codec(trust_of(graph, allow)), pools, local, changed)
@@ -209,13 +236,13 @@ def spread(
         changed: other attributes for the copy.
     """
 
-    def place(path: str) -> Place:
+    def place(path: str, timeout: float | None) -> Place:
         pool = under(path, pools)
-        return Place(distribution.link, distribution.name, path, tuple(pools[pool]) if pool is not None else (), codec)
+        return Place(distribution.link, distribution.name, path, tuple(pools[pool]) if pool is not None else (), codec, timeout)
 
     distribution = replace(distribution, codec=codec, pools=pools, local=local)
     graph = distribution.original
-    attributes = {**_attributes(graph), "nodes": _nodes(graph, "", local, place), **changed}
+    attributes = {**_attributes(graph), "nodes": _nodes(graph, "", local, place, distribution.timeout), **changed}
     if isinstance(saver := attributes["checkpointer"], NoLagSaver):
         attributes["checkpointer"] = saver.trusting(codec.trust.allows)
     made: Made = _with_attributes_of(graph, cls(distribution=distribution, **attributes))
@@ -247,21 +274,25 @@ def _plain(graph: Pregel[Any, Any, Any, Any], nodes: Mapping[str, Any]) -> Any:
     return _with_attributes_of(graph, cls(**{**_attributes(graph), "nodes": nodes}))
 
 
-def _nodes(graph: Pregel[Any, Any, Any, Any], prefix: str, local: Collection[str], place: Any) -> dict[str, Any]:
+def _nodes(
+    graph: Pregel[Any, Any, Any, Any], prefix: str, local: Collection[str], place: Callable[[str, float | None], Place], bound: float | None
+) -> dict[str, Any]:
+    if graph.step_timeout is not None:  # then nobody waits for what still waits for a worker
+        bound = min(graph.step_timeout + STEP_SLACK, bound or math.inf)
     nodes: dict[str, Any] = {}
     for name, node in graph.nodes.items():
         path = prefix + name
         if not has_body(node):
             nodes[name] = node
         elif under(path, local) is not None or isinstance(body_of(node), Resident):
-            nodes[name] = node.copy({"bound": LocalNode(place(path), body_of(node))})
+            nodes[name] = node.copy({"bound": LocalNode(place(path, bound), body_of(node))})
         elif isinstance(node.bound, Pregel):
             # LangGraph only looks at `subgraphs`; it runs what is bound.
-            nodes[name] = node.copy({"bound": _plain(node.bound, _nodes(node.bound, f"{path}/", local, place))})
+            nodes[name] = node.copy({"bound": _plain(node.bound, _nodes(node.bound, f"{path}/", local, place, bound))})
         elif calls_tasks(graph):
-            nodes[name] = node.copy({"bound": CallingNode(place(path), body_of(node))})
+            nodes[name] = node.copy({"bound": CallingNode(place(path, bound), body_of(node))})
         else:
-            nodes[name] = node.copy({"bound": RemoteNode(place(path), body_of(node))})
+            nodes[name] = node.copy({"bound": RemoteNode(place(path, bound), body_of(node))})
     return nodes
 
 

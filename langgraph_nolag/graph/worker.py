@@ -27,6 +27,7 @@ from .errors import NotSupported
 from .remote.key import graph_name
 from .remote.nodes_of import bodies, check_names, under
 from .remote.serving import Body, NodeServing
+from .remote.waiting import served
 from .runs.orchestrator import Orchestrated, Orchestrator
 from .serde.codec import Codec
 from .serde.trust import trust_of
@@ -256,7 +257,8 @@ class Worker:
         await base.aopen()
         connection = await self._own_connection(stack, base)
         link = connection.link(name, RoomLink).hold()
-        await settled(link.join(self.capabilities, concurrency, status="starting", metadata={"kind": "worker", "pid": os.getpid()}))
+        facts = {"kind": "worker", "pid": os.getpid(), **served(body.graph for body in self._bodies.values() if body.graph != KIND)}
+        await settled(link.join(self.capabilities, concurrency, status="starting", metadata=facts))
         return link
 
     async def _own_connection(self, stack: AsyncExitStack, base: Connection) -> Connection:

@@ -21,6 +21,7 @@ from ...errors import NoLagError, TaskCancelled, TaskFailed, TaskTimeout
 from .._compat import (
     CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_DURABILITY,
+    CONFIG_KEY_INTERRUPTION,
     CONFIG_KEY_REPLAY_STATE,
     CONFIG_KEY_RESUME_MAP,
     CONFIG_KEY_RUN,
@@ -46,6 +47,7 @@ from .waiting import why
 
 if TYPE_CHECKING:
     from ...client.link import RoomLink
+    from ..ctrl_c import Interruption
     from ..runs.lease import ThreadLease
 
 log = logging.getLogger("langgraph_nolag")
@@ -54,6 +56,7 @@ HAND_OUTS: Final = 5  # lost workers until a node's task is given up
 PATIENCE: Final = 5.0  # seconds that a node waits for a worker before it says so
 DRAIN_LOOK: Final = 0.2  # seconds until a running body hears that its run is to end
 CANCEL_TIMEOUT: Final = 5.0  # seconds to hear that a cancellation was taken
+ANSWER_SLACK: Final = 5.0  # seconds beyond a node's timeout until nobody waits for the broker to say so
 
 Item = tuple[str, Any]  # "frame": attempt and frame, "call": to be answered, "end": Result, "refused": error
 
@@ -107,6 +110,7 @@ class Execution:
         self._handle: int | None = None
         self._over = False
         self._patience: asyncio.TimerHandle | None = None
+        self._late: asyncio.TimerHandle | None = None
         self._lease: ThreadLease | None = None if self._run is None else self._run.lease
         self._task = task = place.link.new_id()
         fields: dict[str, Any] = {
@@ -128,6 +132,8 @@ class Execution:
         )
         if self._lease is not None:
             self._lease.watch(id(self), lambda error: self._put(("refused", error)))
+        if place.timeout is not None:
+            place.link.connection.io.post(self._wait_until, place.timeout + ANSWER_SLACK)
 
     def _identity(self) -> dict[str, str]:
         """What makes a crashed orchestrator's successor find this execution; nothing where nothing survives a crash."""
@@ -172,6 +178,17 @@ class Execution:
         else:
             self.place.link.connection.io.loop.call_later(DRAIN_LOOK, self._look_for_drain)
 
+    def _wait_until(self, seconds: float) -> None:
+        """The room ends what takes too long; while the room is away, we do."""
+        if not self._over:
+            self._late = self.place.link.connection.io.loop.call_later(seconds, lambda: self._put(("refused", self._timed_out())))
+
+    def _timed_out(self) -> TaskTimeout:
+        place = self.place
+        return TaskTimeout(
+            f"node {place.node!r} of {place.graph} gave no answer within {place.timeout:g} s", state="timed_out", maybe_applied=True
+        )
+
     def _look(self) -> None:
         """Nobody took it at once: a worker that is missing, or of another version of the graph, is worth a word."""
         if not self._over:
@@ -212,11 +229,15 @@ class Execution:
 
     def _on_end(self, result: Result) -> None:
         self._over = True
-        if self._patience is not None:
-            self._patience.cancel()
+        self._stop_timers()
         if self._lease is not None:
             self._lease.unwatch(id(self))
         self._put(("end", result))
+
+    def _stop_timers(self) -> None:
+        for timer in (self._patience, self._late):
+            if timer is not None:
+                timer.cancel()
 
     # --- where the node waits -------------------------------------------------------------------------------
 
@@ -282,14 +303,18 @@ class Execution:
         if result.state == "failed":
             if result.body is not None and isinstance(raised := self.place.codec.decode(result.body, lax=True), BaseException):
                 return raised
+            said = error.get("message") or "its workers were lost"
+            lost = error.get("type") == "lease_expired"
             return TaskFailed(
-                f"{what}: {error.get('message') or 'its workers were lost'} (attempt {result.attempt})",
+                f"{what} lost {result.attempt} workers, one after the other: {said}"
+                if lost
+                else f"{what}: {said} (attempt {result.attempt})",
                 error_type=error.get("type", ""),
                 error_message=error.get("message", ""),
                 task=result.task,
             )
         if result.state == "timed_out":
-            return TaskTimeout(f"{what} of {self.place.graph} gave no answer within {self.place.timeout:g} s", state="timed_out")
+            return self._timed_out()
         return TaskCancelled(f"{what} was ended from outside: {error.get('reason') or result.state}")
 
     def drop(self) -> None:
@@ -302,6 +327,7 @@ class Execution:
     def abandon(self) -> Any:
         """Nobody waits any more: stop the body. Returns the future of the request; None where the body is not ours to stop."""
         self._over = True
+        self.place.link.connection.io.post(self._stop_timers)
         lease = self._lease
         if lease is not None:
             lease.unwatch(id(self))
@@ -328,6 +354,9 @@ class RemoteNode(StandIn):
         self.place.link.connection.io.check_may_block()
         items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         execution = Execution(self.place, input, config or ensure_config(), SYNC, items.put, blocking=True)
+        interruption: Interruption | None = execution.conf.get(CONFIG_KEY_INTERRUPTION)
+        if interruption is not None:
+            interruption.watch(id(items), lambda: items.put(("refused", TaskCancelled(f"node {self.place.node!r}: interrupted"))))
         try:
             while True:
                 what, item = items.get()
@@ -342,6 +371,9 @@ class RemoteNode(StandIn):
         except BaseException:
             execution.abandon()
             raise
+        finally:
+            if interruption is not None:
+                interruption.unwatch(id(items))
         outcome = execution.outcome(result)
         for event in execution.unseen(result, outcome):
             callbacks.replay(execution.config.get("callbacks"), event)
@@ -375,9 +407,8 @@ class RemoteNode(StandIn):
         except BaseException:
             if (asked := execution.abandon()) is not None:
                 cancelled = asyncio.wrap_future(asked)
+                cancelled.add_done_callback(_unheard)
                 await asyncio.wait({cancelled}, timeout=CANCEL_TIMEOUT)
-                if cancelled.done() and not cancelled.cancelled():
-                    cancelled.exception()  # that the task has ended by itself is no news
             raise
         finally:
             for task in answering:
@@ -386,6 +417,12 @@ class RemoteNode(StandIn):
         for event in execution.unseen(result, outcome):
             await callbacks.areplay(execution.config.get("callbacks"), event)
         return execution.settle(outcome)
+
+
+def _unheard(cancelled: asyncio.Future[Any]) -> None:
+    """That a task has ended by itself is no news, nor is it when we leave before we hear."""
+    if not cancelled.cancelled():
+        cancelled.exception()
 
 
 async def _answer(execution: Execution, call: tuple[int, str, bytes]) -> None:

@@ -16,7 +16,10 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
+from ...errors import BadRequest
+
 KIND: Final = "checkpoint"
+LONGEST_THREAD: Final = 512  # characters of a thread's id as a segment; keys have no more
 _EMPTY: Final = "%"  # an escape is never a lone percent sign
 _SPECIAL: Final = re.compile(r"[%/*]")
 
@@ -34,8 +37,14 @@ def text(segment: str) -> str:
 
 
 def thread(thread_id: str) -> str:
-    """Prefix of all that belongs to a thread."""
-    return f"{KIND}/{segment(thread_id)}/"
+    """Prefix of all that belongs to a thread.
+
+    Raises:
+        BadRequest: the id is too long.
+    """
+    if len(owner := segment(thread_id)) > LONGEST_THREAD:
+        raise BadRequest(f"a thread_id of {len(thread_id)} characters is too long: at most {LONGEST_THREAD}", detail={"field": "thread_id"})
+    return f"{KIND}/{owner}/"
 
 
 def checkpoints(thread_id: str, ns: str | None = None) -> str:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import pydantic
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from ...errors import NotDecodable
+from ...errors import NotDecodable, NotEncodable
 from .._compat import msgpack_ext_hook
 from ..errors import UntrustedType
 
@@ -46,6 +46,17 @@ class StrictSerializer(JsonPlusSerializer):
     def within(self, allows: Callable[[str], bool]) -> StrictSerializer:
         """The same, but of the data types that were imported only those that `allows` says, by `module:name`."""
         return StrictSerializer(self._trusted.named, allows=allows)
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        """The value as bytes.
+
+        Raises:
+            NotEncodable: it, or something in it, has no form in a checkpoint.
+        """
+        try:
+            return super().dumps_typed(obj)
+        except (TypeError, RecursionError) as error:  # ormsgpack's own is a TypeError
+            raise NotEncodable(f"{error}; a checkpoint holds data: keep what is not out of the state") from None
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """The value.
