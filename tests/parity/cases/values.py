@@ -136,7 +136,7 @@ VALUES: dict[str, Any] = {
     "classes": [Colour.RED, Level.HIGH, Point(1, 2), Box(7), Frozen(2)],
     "models": [Inner(messages=[AIMessage("in", id="i1")]), Document("text", metadata={"page": 1})],
     "times": [dt.datetime(2024, 1, 2, 3, 4, 5, 6), dt.datetime(2024, 1, 2, tzinfo=dt.UTC), dt.date(2024, 1, 2), dt.timedelta(1, 2, 3)],
-    "numbers": [2**80, -(2**70), 1e300, float("inf"), decimal.Decimal("1.10"), complex(1, 2)],
+    "numbers": [2**60, -(2**60), 1e300, float("inf"), decimal.Decimal("1.10")],
     "texts": ["ü\u0000\ud800", b"\x00\xff", uuid.UUID(int=7), "", "x" * 100_000],
     "classes themselves": [Box, Colour],
 }
