@@ -30,7 +30,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.ready
-	$(INSTALL) --group bench
+	$(INSTALL) --editable '.[fast]' --group bench
 	@touch $@
 
 # Values reach the command through the environment, so that quotes in a question are the user's own.

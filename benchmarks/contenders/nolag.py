@@ -22,7 +22,7 @@ class NoLag(Contender):
         return None
 
     def version(self) -> str:
-        return f"langgraph-nolag {version('langgraph-nolag')}"
+        return f"langgraph-nolag[fast] {version('langgraph-nolag')}, uvloop {version('uvloop')}"
 
     @contextlib.contextmanager
     def server(self, folder: Path) -> Iterator[Server]:
