@@ -100,7 +100,7 @@ class Background(Play):
                     command = ("resume", {each.id: story.ANSWERS[name] for name, each in asked.items()})
             played.wrong.append(f"no end after {INVOCATIONS} runs")
         finally:
-            await asyncio.to_thread(close_shared)
+            await asyncio.to_thread(close_shared, self._broker.url)
             for body in story.ASKING:  # a run that is taken up invokes the bodies again that wait for an answer
                 played.again[body] += played.killed["worker"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import itertools
 import json
 import os
@@ -9,6 +11,7 @@ import random
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .graph_callers import Background, Invoked
@@ -21,13 +24,28 @@ PROGRAM = (sys.executable, "-m", "chaos.graph_broker")
 VICTIMS = ("worker", "broker")  # beside the caller
 SHOWN = 20  # violations
 LEASE = 10.0  # seconds: whoever lives is back in time after a restart of the broker, however busy the machine is
+LANES, KILLS_OF_A_LANE = 3, 20  # lanes at most, and kills from which on another one is worth its broker
+LISTENING = 10  # threads of a lane: each process that lives is listened to on one
 TWICE = 0.25  # of the runs: somebody else is killed on the way to recovery
 
 
 async def graph_kills(trial: Trial) -> None:
+    """In lanes, each with a broker of its own: most of a run is waiting for what was killed."""
+    lanes = [
+        dataclasses.replace(trial, folder=trial.folder / f"lane-{number}", chance=random.Random(trial.chance.getrandbits(64)))
+        for number in range(min(LANES, 1 + trial.aim["kills"] // KILLS_OF_A_LANE))
+    ]
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LISTENING * len(lanes)))
+    met: set[tuple[str, str, str]] = set()
+    await asyncio.gather(*(_lane(lane, met) for lane in lanes))
+    trial.slowest = max((lane.slowest for lane in lanes if lane.slowest is not None), default=None)
+    trial.done["kinds of moments"] = len(met)
+
+
+async def _lane(trial: Trial, met: set[tuple[str, str, str]]) -> None:
+    trial.folder.mkdir()
     with killable(trial) as broker:
         forms = [(kind, *await _undisturbed(trial, broker, kind)) for kind in (Invoked, Background)]
-        met: set[tuple[str, str, str]] = set()
         for number in itertools.count():
             if trial.done["kills"] >= trial.aim["kills"] or len(trial.violations) > SHOWN:
                 break
@@ -35,14 +53,15 @@ async def graph_kills(trial: Trial) -> None:
             plan = next(plans)
             more = [_another(plans)] if trial.chance.random() < TWICE else []
             played = await kind(trial, broker, f"story-{number}", [plan, *more]).run()
-            trial.violations += [f"{kind.__name__}, {plan}, {dict(played.killed)}: {each}" for each in verdict(played, undisturbed)]
+            trial.violations += [
+                f"{kind.__name__}, {[plan, *more]}, {dict(played.killed)}: {each}" for each in verdict(played, undisturbed)
+            ]
             trial.done["runs"] += 1
             for victim, count in played.killed.items():
                 trial.done[f"of {victim}s"] += count
                 trial.done["kills"] += count
             if played.killed:
                 met.add((plan.victim, *plan.moment[:2]))
-        trial.done["kinds of moments"] = len(met)
 
 
 def killable(trial: Trial) -> Broker:
