@@ -6,26 +6,37 @@ import dataclasses
 import datetime as dt
 import enum
 import uuid
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
+
+from ..errors import NotEncodable
 
 DEEPEST: Final = 200
 _AS_THEY_ARE: Final = (str, bytes, int, float, bool, type(None))
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def asked(value: Any) -> Any:
+    """The value for a run. Raises: NotEncodable: something in it has no plain form."""
+    return plain(value, unknown=_refuse)
+
+
+def _refuse(value: Any) -> NoReturn:
+    raise NotEncodable(f"a {type(value).__module__}.{type(value).__qualname__} has no plain form; a run takes data, messages, models")
+
+
+def plain(value: Any, depth: int = 0, unknown: Callable[[Any], Any] = repr) -> Any:
     """The value without classes: messages, models and data classes become maps of their fields, tuples and sets lists. What has no plain
-    form becomes its `repr`."""
+    form becomes what `unknown` says."""
     if depth > DEEPEST:
         return f"(nested deeper than {DEEPEST})"
     if isinstance(value, enum.Enum):
-        return plain(value.value, depth + 1)
+        return plain(value.value, depth + 1, unknown)
     if isinstance(value, _AS_THEY_ARE):
         return value if not isinstance(value, int) or isinstance(value, bool) or -(2**63) <= value < 2**64 else str(value)
     if isinstance(value, Mapping):
-        return {key if isinstance(key, (str, int, bool)) else str(key): plain(item, depth + 1) for key, item in value.items()}
+        return {key if isinstance(key, (str, int, bool)) else str(key): plain(item, depth + 1, unknown) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item, depth + 1) for item in value]
+        return [plain(item, depth + 1, unknown) for item in value]
     if isinstance(value, dt.datetime):
         return value if value.tzinfo is not None else value.isoformat()
     if isinstance(value, (dt.date, dt.time)):
@@ -37,12 +48,12 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, type):
         return repr(value)
     if callable(dump := getattr(value, "model_dump", None)):
-        return plain(dump(), depth + 1)
+        return plain(dump(), depth + 1, unknown)
     if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name), depth + 1) for field in dataclasses.fields(value) if field.repr}
+        return {field.name: plain(getattr(value, field.name), depth + 1, unknown) for field in dataclasses.fields(value) if field.repr}
     if (slots := _public(value)) is not None:
-        return {name: plain(item, depth + 1) for name, item in slots.items()}
-    return repr(value)
+        return {name: plain(item, depth + 1, unknown) for name, item in slots.items()}
+    return unknown(value)
 
 
 def _public(value: Any) -> dict[str, Any] | None:

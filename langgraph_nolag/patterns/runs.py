@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ..client.body import encode
+from ..client.connection import REQUEST_TIMEOUT
 from ..client.follow import Result
 from ..client.latch import Latch
 from ..client.link import RoomLink
 from ..client.stream import log_stream
 from ..errors import BadRequest, StreamFailed, StreamNotFound, TaskTimeout
-from .plain import plain
+from .plain import asked
 from .schedules import Schedule
 from .streams import IncomingStream
 from .task import value_of
 from .threads import FORMAT, HAND_OUTS, RUN, thread_key, thread_of
 
+LONGEST_ID: Final = 512  # characters of a thread's id
 TOPIC: Final = "runs/"  # of the streams of runs
 CONFIG: Final = ("tags", "metadata", "recursion_limit", "max_concurrency", "run_name")
 
@@ -189,7 +191,8 @@ class Runs:
         }
         if key is not None and thread is None:
             raise BadRequest("a run with a key needs a thread_id: the same again is of the same thread")
-        answer = await self._link.acall("task.dispatch", **fields, body=body)
+        frame = self._link.frame("task.dispatch", {**fields, "body": body})  # its `timeout` is the run's, not the request's
+        answer = await self._link.connection.acall_frame(frame, REQUEST_TIMEOUT)
         return Run(self, answer["task"], thread or id, answer["state"])
 
     async def schedule(
@@ -337,21 +340,23 @@ def _asked(
     stream_mode: str | Sequence[str],
     subgraphs: bool,
 ) -> tuple[str | None, bytes]:
-    """The thread, and the body of a run. Raises: NotEncodable."""
+    """The thread, and the body of a run. Raises: NotEncodable, BadRequest."""
     config = dict(config or {})
     configurable = {name: value for name, value in (config.get("configurable") or {}).items() if not name.startswith("__")}
     thread = configurable.pop("thread_id", None)
+    if thread is not None and len(str(thread)) > LONGEST_ID:
+        raise BadRequest(f"a thread_id of {len(str(thread))} characters is too long: at most {LONGEST_ID}")
     command = _command(input)
     body = {
         "v": FORMAT,
         "form": "plain",
         "graph": graph,
         "thread": None if thread is None else str(thread),
-        "input": None if command is not None else plain(input),
+        "input": None if command is not None else asked(input),
         "command": command,
-        "config": {**{name: plain(config[name]) for name in CONFIG if config.get(name) is not None}, "configurable": plain(configurable)},
-        "context": plain(context),
-        "options": {name: plain(value) for name, value in options.items() if value is not None},
+        "config": {**{name: asked(config[name]) for name in CONFIG if config.get(name) is not None}, "configurable": asked(configurable)},
+        "context": asked(context),
+        "options": {name: asked(value) for name, value in options.items() if value is not None},
         "modes": [stream_mode] if isinstance(stream_mode, str) else list(stream_mode),
         "subgraphs": subgraphs,
     }
@@ -363,8 +368,8 @@ def _command(input: Any) -> dict[str, Any] | None:
     if type(input).__name__ != "Command" or not type(input).__module__.startswith("langgraph."):
         return None
     goto: Any = [input.goto] if isinstance(input.goto, str) or not isinstance(input.goto, Sequence) else input.goto
-    to = [{"node": each.node, "arg": plain(each.arg)} if hasattr(each, "node") else each for each in goto]
-    return {"resume": plain(input.resume), "update": plain(input.update), "goto": to}
+    to = [{"node": each.node, "arg": asked(each.arg)} if hasattr(each, "node") else each for each in goto]
+    return {"resume": asked(input.resume), "update": asked(input.update), "goto": to}
 
 
 def info_from_wire(info: Mapping[str, Any]) -> RunInfo:

@@ -22,8 +22,17 @@ import pytest
 from langgraph.errors import InvalidUpdateError
 from langgraph.types import Command
 
-from langgraph_nolag import LocalBroker, NoLagSaver, Room, Worker, connect, distribute
-from langgraph_nolag.errors import BadRequest, MessageTooLarge, NotEncodable, TaskFailed, TaskTimeout
+from langgraph_nolag import LocalBroker, NoLagSaver, NoLagStore, Room, Worker, connect, distribute, room_agent
+from langgraph_nolag.errors import (
+    BadRequest,
+    MessageTooLarge,
+    NotEncodable,
+    TaskFailed,
+    TaskNotFound,
+    TaskTimeout,
+    ToolFailed,
+    ToolNotFound,
+)
 from langgraph_nolag.graph.errors import NothingToDecide, NotImportable, NotSupported, UntrustedType
 from langgraph_nolag.graph.remote import proxy
 from langgraph_nolag.testing import eventually
@@ -355,3 +364,63 @@ async def test_answers_that_are_none_leave_a_gate_answerable(broker: LocalBroker
     assert len([each for each in await room.approve.pending() if each.action == "pay"]) == 1
     assert (await invoke(graph, Command(resume={"type": "approve"}), thread, durability="sync"))["x"] == ["approve", {"eur": 5}]
     await no_tasks(room)
+
+
+# ------------------------------------------------------------------------------------------ runs, tools, agents, memory
+
+
+async def test_runs_that_can_not_be(room: Room) -> None:
+    for asked in (room.runs.get("nope"), room.runs.result("nope"), room.runs.cancel("nope"), anext(aiter(room.runs.stream("nope")))):
+        with pytest.raises(TaskNotFound, match="nope"):
+            await asyncio.wait_for(asked, WITHIN)
+    with pytest.raises(NotEncodable, match=r"_thread\.lock has no plain form"):
+        await room.runs.start("plus", {"x": [threading.Lock()]})
+    with pytest.raises(BadRequest, match="thread_id of 5000 characters"):
+        await room.runs.start("plus", {}, {"configurable": {"thread_id": "x" * 5000}})
+    with pytest.raises(BadRequest, match="on_busy"):
+        await room.runs.start("plus", {}, on_busy="perhaps")  # type: ignore[arg-type]
+    assert await room.runs.list() == []
+
+
+async def test_a_run_of_a_graph_that_nobody_serves(room: Room) -> None:
+    """It waits where everybody sees it, until its timeout."""
+    run = await room.runs.start("ghost", {"x": 1}, timeout=0.5)
+    assert [(info.graph, info.state) for info in await room.runs.list()] == [("ghost", "waiting")]
+    with pytest.raises(TaskTimeout) as early:
+        await run.result(timeout=0.01)
+    assert early.value.state is None, "it goes on"
+    with pytest.raises(TaskTimeout) as caught:
+        await asyncio.wait_for(run.result(), WITHIN)
+    assert caught.value.state == "timed_out"
+
+
+async def test_an_agent_that_nobody_serves(broker: LocalBroker, invoke: Invoke) -> None:
+    with pytest.raises(TaskTimeout, match="ghost"):
+        await invoke(room_agent("ghost", broker.room("demo"), timeout=0.2), {"messages": ["hi"]})
+
+
+async def test_a_tool_that_is_misused(broker: LocalBroker, room: Room) -> None:
+    with pytest.raises(ToolNotFound, match="ghost"):
+        await room.tools.invoke("ghost", {})
+    with pytest.raises(ToolFailed, match="Field required"):
+        await room.tools.invoke("odd", {"p": "x"})
+    [tool] = [tool for tool in await room.tools.list() if tool.name == "odd"]
+    answer = await tool.ainvoke({"name": "odd", "args": {"q": "x"}, "id": "1", "type": "tool_call"})
+    assert "object object at" in answer.content, "as LangChain has it: its text"
+
+
+@pytest.mark.parametrize(
+    ("embed", "words"),
+    [
+        (lambda texts: [[1.0, 2.0] for _ in texts], "a vector of 2 numbers where index= says dims=3"),
+        (lambda texts: [], "0 vectors for 1 texts"),
+        (lambda texts: None, "a NoneType for 1 texts"),
+    ],
+)
+async def test_embeddings_that_do_not_fit(broker: LocalBroker, embed: Any, words: str) -> None:
+    store = NoLagStore(broker.room("demo"), index={"dims": 3, "embed": embed, "fields": ["text"]})
+    with pytest.raises(ValueError, match=words):
+        await asyncio.to_thread(store.put, ("notes",), "1", {"text": "tea"})
+    with pytest.raises(ValueError, match=words):
+        await store.aput(("notes",), "1", {"text": "tea"})
+    assert await store.aget(("notes",), "1") is None

@@ -44,12 +44,12 @@ class Index:
 
     def embed(self, texts: Sequence[str], queries: Sequence[str]) -> tuple[Vectors, Vectors]:
         """The vectors of texts and of queries. Raises what the embeddings raise."""
-        documents = dict(zip(texts, self.embeddings.embed_documents(list(texts)), strict=True)) if texts else {}
+        documents = _paired(texts, self.embeddings.embed_documents(list(texts))) if texts else {}
         return documents, {query: self.embeddings.embed_query(query) for query in queries}
 
     async def aembed(self, texts: Sequence[str], queries: Sequence[str]) -> tuple[Vectors, Vectors]:
         """See `embed`."""
-        documents = dict(zip(texts, await self.embeddings.aembed_documents(list(texts)), strict=True)) if texts else {}
+        documents = _paired(texts, await self.embeddings.aembed_documents(list(texts))) if texts else {}
         return documents, {query: await self.embeddings.aembed_query(query) for query in queries}
 
     def pack(self, vectors: Iterable[Vector]) -> list[Any]:
@@ -66,3 +66,11 @@ class Index:
         if sys.byteorder == "big":
             packed.byteswap()
         return [self.dims, packed.tobytes()]
+
+
+def _paired(texts: Sequence[str], vectors: Any) -> Vectors:
+    """Raises: ValueError: not one vector for each text."""
+    if not isinstance(vectors, Sequence) or len(vectors) != len(texts):
+        given = f"{len(vectors)} vectors" if isinstance(vectors, Sequence) else f"a {type(vectors).__name__}"
+        raise ValueError(f"the embeddings gave {given} for {len(texts)} texts")
+    return dict(zip(texts, vectors, strict=True))
