@@ -30,7 +30,7 @@ def nolag_broker() -> Iterator[LocalBroker]:
 def nolag_compile(nolag_broker: LocalBroker) -> Iterator[None]:
     with Loopback(nolag_broker.room(f"test-{next(_rooms)}")) as loopback, loopback.every_graph():
         yield
-    _ran.update(tests=bool(loopback.bodies_run), graphs=loopback.graphs, bodies=loopback.bodies_run)
+    _ran.update(tests=int(loopback.bodies_run > 0), graphs=loopback.graphs, bodies=loopback.bodies_run)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -37,3 +37,10 @@ def test_existing_tests_run_over_a_broker(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout
     assert "3 passed" in ran.stdout
     assert "2 graphs were distributed; a worker ran 2 bodies of their nodes, in 2 tests" in ran.stdout
+
+
+def test_one_test_that_ran_there_is_counted_as_one(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "langgraph_nolag.testing.pytest_langgraph", "-p", "no:cacheprovider", "-k", "1"]
+    ran = subprocess.run([*command, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "1 graphs were distributed; a worker ran 1 bodies of their nodes, in 1 tests" in ran.stdout, ran.stdout
