@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgpack
+import ormsgpack
 import pytest
 from langgraph.errors import InvalidUpdateError
 from langgraph.types import Command
@@ -26,6 +29,7 @@ from langgraph_nolag import LocalBroker, NoLagSaver, NoLagStore, Room, Worker, c
 from langgraph_nolag.errors import (
     BadRequest,
     MessageTooLarge,
+    NotDecodable,
     NotEncodable,
     TaskFailed,
     TaskNotFound,
@@ -386,9 +390,6 @@ async def test_a_run_of_a_graph_that_nobody_serves(room: Room) -> None:
     """It waits where everybody sees it, until its timeout."""
     run = await room.runs.start("ghost", {"x": 1}, timeout=0.5)
     assert [(info.graph, info.state) for info in await room.runs.list()] == [("ghost", "waiting")]
-    with pytest.raises(TaskTimeout) as early:
-        await run.result(timeout=0.01)
-    assert early.value.state is None, "it goes on"
     with pytest.raises(TaskTimeout) as caught:
         await asyncio.wait_for(run.result(), WITHIN)
     assert caught.value.state == "timed_out"
@@ -424,3 +425,53 @@ async def test_embeddings_that_do_not_fit(broker: LocalBroker, embed: Any, words
     with pytest.raises(ValueError, match=words):
         await store.aput(("notes",), "1", {"text": "tea"})
     assert await store.aget(("notes",), "1") is None
+
+
+# ------------------------------------------------------------------------------------------ hostile bytes
+
+
+async def test_hostile_bytes_in_a_thread(broker: LocalBroker, room: Room, thread: Any, invoke: Invoke, tmp_path: Path) -> None:
+    """Somebody who may write records puts code into a thread: it is never run, and put right the thread goes on."""
+    canary = tmp_path / "ran"
+    graph = kept(graphs.question_graph, broker)
+    await invoke(graph, {"x": 1}, thread, durability="sync")
+    name = thread["configurable"]["thread_id"]
+    keys = [item[0] for item in (await room.link.acall("record.scan", prefix=f"checkpoint/{name}/v/", limit=100))["items"]]
+    [key] = [key for key in keys if "/x/" in key]
+    [good] = (await room.link.acall("record.read", keys=[key]))["bodies"]
+    call = ormsgpack.packb(ormsgpack.Ext(0, ormsgpack.packb(("os", "system", f"touch {canary}"))))
+    for payload in (("msgpack", call), ("pickle", pickle.dumps(Touch(canary))), ("msgpack", b"\xc1")):
+        await room.link.acall("record.write", puts=[[key, msgpack.packb(payload), False]], deletes=[], delete_prefixes=[])
+        with pytest.raises((UntrustedType, NotDecodable)):
+            await invoke(graph, Command(resume="yes"), thread, durability="sync")
+    await room.link.acall("record.write", puts=[[key, good, False]], deletes=[], delete_prefixes=[])
+    assert (await invoke(graph, Command(resume="yes"), thread, durability="sync"))["x"] == "yes"
+    assert not canary.exists()
+
+
+class Touch:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+async def test_a_hostile_worker(broker: LocalBroker, room: Room, invoke: Invoke, tmp_path: Path) -> None:
+    """What a node answers is read as warily."""
+    canary = tmp_path / "ran"
+    graph = distribute(graphs.plus_graph, broker.room("demo"), name="hostile")
+    named = msgpack.packb(msgpack.ExtType(3, msgpack.packb(["os:system", {}])))
+    answers = [pickle.dumps(Touch(canary)), b"", msgpack.packb(["value", named, b"\x92\x90\xc0", []])]
+
+    def answer(task: Any) -> None:
+        task.offer.complete(task, answers.pop())
+
+    offer = room.link.serve(kind="node", types=[f"{graph.distribution.name}/plus"], slots=1, on_task=answer)
+    try:
+        for _ in range(3):
+            with pytest.raises((UntrustedType, NotDecodable, TaskFailed)):
+                await invoke(graph, {"x": 1})
+    finally:
+        offer.close()
+    assert not canary.exists()
