@@ -244,7 +244,7 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         ]
         lease = self._lease_of(config)
         if lease is not None:
-            puts += lease.marks(root=not ns, applies=True)
+            puts += lease.marks(root=not ns, applies=True, steps=True)
         puts.append([keys.checkpoint(thread, ns, checkpoint["id"]), stored.pack(), False])
         for chunk in chunks(puts):  # one, but for states of a thousand channels: there the checkpoint comes last
             yield [self._write(chunk, lease=lease)]
@@ -265,7 +265,7 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         taken = task_id != NULL_TASK_ID and any(channel == RESUME for channel, _ in writes)
         deletes = [keys.write(thread, *where, NULL_TASK_ID, WRITES_IDX_MAP[RESUME]) for where in _with_ancestors(config)] if taken else []
         if (lease := self._lease_of(config)) is not None:
-            puts += lease.marks(root=not ns, applies=task_id == NULL_TASK_ID)
+            puts += lease.marks(root=not ns, applies=task_id == NULL_TASK_ID, steps=False)
         for chunk in chunks(puts):
             yield [self._write(chunk, deletes, lease)]
 

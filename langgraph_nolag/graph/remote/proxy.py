@@ -141,7 +141,9 @@ class Execution:
         if self._run is None or thread is None:
             return {}
         pad, resume_map = self.conf.get(CONFIG_KEY_SCRATCHPAD), self.conf.get(CONFIG_KEY_RESUME_MAP)
-        if self._lease is not None and self._lease.given is not None:
+        if self._lease is not None and self._lease.stepped:
+            resume_map = None  # its answers were for the superstep at which the run began; who goes on from here may not have them
+        elif self._lease is not None and self._lease.given is not None:
             resume_map = self._lease.given  # of it, LangGraph gets what is not stored yet; executions are known by the whole
         answers = [] if pad is None else [*pad.resume, pad.get_null_resume(False)]
         who = identity(

@@ -38,6 +38,7 @@ class Mark:
 
     task: str | None = None
     position: int = 0
+    stepped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +97,13 @@ def continued(saver: NoLagSaver, request: Request, lease: ThreadLease, *, fresh:
     Args:
         fresh: nobody has begun with this run before.
     """
-    applied = False
-    if not fresh:
-        mark = yield from read_mark(saver, lease.thread)
-        applied = mark.task == lease.task
+    mark = Mark() if fresh else (yield from read_mark(saver, lease.thread))
+    applied = mark.task == lease.task
     input = request.input
     resume = input.resume if isinstance(input, Command) and isinstance(input.resume, dict) and _is_map(input.resume) else None
-    if not fresh:
-        lease.given = resume or {}
     if isinstance(input, Command) and resume is not None:
+        if not fresh:
+            lease.given = resume
         waiting = {each.id for each in (yield from waiting_interrupts(saver, lease.thread))}
         left = {id: answer for id, answer in resume.items() if fresh or id in waiting}
         input = _with_answers(input, left, applied)
@@ -113,7 +112,7 @@ def continued(saver: NoLagSaver, request: Request, lease: ThreadLease, *, fresh:
     if input is None:
         input = yield from _decided(saver, lease.thread)
     if applied:
-        lease.apply()
+        lease.apply(stepped=mark.stepped)
     return Begun(lease, input, addressed=not applied)
 
 
@@ -141,8 +140,8 @@ def read_mark(saver: NoLagSaver, thread: str) -> Steps[Mark]:
     [read] = yield [("record.read", {"keys": [keys.run_mark(thread)]})]
     if (body := read["bodies"][0]) is None:
         return Mark()
-    _, task, position = msgpack.unpackb(body)
-    return Mark(task, position)
+    _, task, position, stepped = msgpack.unpackb(body)
+    return Mark(task, position, stepped)
 
 
 def waiting_interrupts(saver: NoLagSaver, thread: str) -> Steps[list[Interrupt]]:

@@ -44,6 +44,7 @@ class ThreadLease:
         self.given: Mapping[str, Any] | None = None  # the resume map that the run began with, where this is not its first orchestrator
         self.position: Callable[[], int] | None = None  # how many chunks of the run's stream belong to what is stored
         self.taken = False  # the run was begun by somebody else
+        self.stepped = False  # a superstep of the run is over: what it began with has been said
         self._applied = applied
         self._request = request
         self._lock = threading.Lock()
@@ -54,9 +55,9 @@ class ThreadLease:
         """As requests name it."""
         return [self.task, self.token]
 
-    def apply(self) -> None:
+    def apply(self, *, stepped: bool) -> None:
         """The input has reached the thread in an earlier attempt at the run."""
-        self._applied = True
+        self._applied, self.stepped = True, stepped
 
     # --- losing it ------------------------------------------------------------------------------------------
 
@@ -111,22 +112,24 @@ class ThreadLease:
 
     # --- what a checkpoint says beside itself ---------------------------------------------------------------
 
-    def marks(self, *, root: bool, applies: bool) -> list[list[Any]]:
+    def marks(self, *, root: bool, applies: bool, steps: bool) -> list[list[Any]]:
         """Records that go into the commit of a checkpoint or of pending writes.
 
         Args:
             root: the commit is of the graph itself, not of a graph inside it.
             applies: with it the run's input is part of the thread.
+            steps: it is a checkpoint: what comes is another superstep.
         """
         if not root or not applies:
             return []
         first, self._applied = not self._applied, True
+        later, self.stepped = steps and not self.stepped, self.stepped or steps
         puts: list[list[Any]] = []
         if first and self._request is not None:
             puts.append([keys.run_request(self.thread), self._request, False])
-        if first or self.position is not None:
+        if first or later or self.position is not None:
             position = 0 if self.position is None else self.position()
-            puts.append([keys.run_mark(self.thread), msgpack.packb([FORMAT, self.task, position]), False])
+            puts.append([keys.run_mark(self.thread), msgpack.packb([FORMAT, self.task, position, self.stepped]), False])
         return puts
 
 
