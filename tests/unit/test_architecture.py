@@ -66,7 +66,8 @@ def test_constraints_are_plain_pins_of_everything_named(pyproject: dict[str, Any
     assert not [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9._+!-]+", pin)]
     pinned = {pin.split("==")[0].lower().replace("_", "-") for pin in pins}
     groups = pyproject["project"]["optional-dependencies"] | pyproject["dependency-groups"]
-    wanted = names(pyproject["project"]["dependencies"]).union(*(names(group) for group in groups.values()))
+    packages = ([entry for entry in group if isinstance(entry, str)] for group in groups.values())  # not groups that a group includes
+    wanted = names(pyproject["project"]["dependencies"]).union(*map(names, packages))
     assert {name.replace("_", "-") for name in wanted} <= pinned
 
 
