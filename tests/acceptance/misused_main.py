@@ -24,6 +24,7 @@ def waiting() -> int:
 def say(wanted: int) -> None:
     while waiting() < wanted:
         time.sleep(0.01)
+    time.sleep(0.3)  # of a signal that comes in the very moment in which it begins to wait, CPython's main thread hears when it has waited
     print("waiting", flush=True)
 
 
