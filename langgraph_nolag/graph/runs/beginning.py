@@ -17,7 +17,7 @@ import msgpack
 from langgraph.types import Command, Interrupt
 
 from ...patterns.threads import HAND_OUTS, NEEDLESS, RUN, look_id, thread_key
-from .._compat import ERROR, INTERRUPT, RESUME
+from .._compat import ERROR, INTERRUPT, NULL_TASK_ID, RESUME
 from ..checkpoint import NoLagSaver
 from ..gates.formats import MARKER, approval_of
 from ..saver import keys, reading
@@ -104,7 +104,8 @@ def continued(saver: NoLagSaver, request: Request, lease: ThreadLease, *, fresh:
     if isinstance(input, Command) and resume is not None:
         if not fresh:
             lease.given = resume
-        waiting = {each.id for each in (yield from waiting_interrupts(saver, lease.thread))}
+        questions, _ = yield from _questions(saver, lease.thread)
+        waiting = {each.id for each in questions}
         left = {id: answer for id, answer in resume.items() if fresh or id in waiting}
         input = _with_answers(input, left, applied)
     elif applied:
@@ -145,13 +146,21 @@ def read_mark(saver: NoLagSaver, thread: str) -> Steps[Mark]:
 
 
 def waiting_interrupts(saver: NoLagSaver, thread: str) -> Steps[list[Interrupt]]:
-    """The questions that the thread's latest checkpoint waits with."""
+    """The questions that the thread's latest checkpoint waits with. None where an answer without a question's id is there, as a
+    `Command(resume=...)` that died leaves it: LangGraph gives it to whichever asks first."""
+    questions, answered = yield from _questions(saver, thread)
+    return [] if answered else questions
+
+
+def _questions(saver: NoLagSaver, thread: str) -> Steps[tuple[list[Interrupt], bool]]:
+    """What the thread's latest checkpoint waits with, and whether it has an answer that nobody has taken."""
     found = yield from reading.get(saver.serde, {"configurable": {"thread_id": thread, "checkpoint_ns": ""}})
     if found is None:
-        return []
+        return [], False
     writes = found.pending_writes or []
     finished = {task for task, channel, _ in writes if channel not in (ERROR, INTERRUPT, RESUME)}
-    return [each for task, channel, value in writes if channel == INTERRUPT and task not in finished for each in value]
+    answered = any(task == NULL_TASK_ID and channel == RESUME for task, channel, _ in writes)
+    return [each for task, channel, value in writes if channel == INTERRUPT and task not in finished for each in value], answered
 
 
 def _decided(saver: NoLagSaver, thread: str) -> Steps[Command[Any] | None]:

@@ -86,6 +86,12 @@ def publish(state: State) -> dict[str, Any]:
     return note(state, f"publish={decision.type}")
 
 
+def publish_slowly(state: State) -> dict[str, Any]:
+    noted = publish(state)
+    wait_for(state, ".go")
+    return noted
+
+
 def failing(state: State) -> dict[str, Any]:
     raise ValueError("the graph says no")
 
@@ -94,5 +100,6 @@ GRAPHS = {
     "chain": chain(first, long, last),
     "asking": asking(),
     "gated": chain(first, publish, last),
+    "gated slowly": chain(first, publish_slowly, last),
     "failing": chain(failing),
 }

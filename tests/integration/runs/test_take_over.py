@@ -117,6 +117,28 @@ def test_going_on_with_a_decided_gate_does_not_ask_again(graph: Any, link: RoomL
     has_ended(link, thread)
 
 
+@pytest.mark.parametrize("heir", ["worker", "orchestrator"])
+def test_what_ran_with_a_plain_answer_is_found_by_who_sees_the_decision(
+    graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path, heir: str
+) -> None:
+    file = tmp_path / "runs"
+    graph("gated slowly").invoke({"file": str(file)}, config(thread), durability="sync")
+    killed = start("orchestrator", "gated slowly", thread, json.dumps({"resume": {"type": "approve"}}))
+    wait_until(lambda: ran(file) == ["first", "publish=approve"], "the gate is decided")
+    killed.kill()
+    if heir == "worker":
+        start("worker", "resume")
+        file.with_suffix(".go").touch()
+        has_ended(link, thread)
+    else:
+        going_on = start("orchestrator", "gated slowly", thread, "null")
+        file.with_suffix(".go").touch()
+        going_on.finish()
+    state = graph("gated slowly").get_state(config(thread))
+    assert (state.values["log"], state.next) == (["first", "publish=approve", "last"], ())
+    assert ran(file) == ["first", "publish=approve", "last"]
+
+
 def test_a_run_that_is_over_leaves_nothing_behind(graph: Any, link: RoomLink, thread: str, tmp_path: Path) -> None:
     file = tmp_path / "runs"
     file.with_suffix(".go").touch()
