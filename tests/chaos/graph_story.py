@@ -144,7 +144,6 @@ BODIES = (
     *("call", "price", "charge", "last"),
 )
 ASKING = {"ask": 3, "left": 2, "right": 2, "release": 2}  # a body that asks begins anew with every answer
-DECIDED = ("release", "call", "last")  # bodies that run once the gate is decided
 ASKED_BY = {"who?": "ask", "when?": "ask", "left?": "left", "right?": "right", "release": "release"}
 TASK_OF = {f"part{number}": "part" for number in range(PARTS)}  # where a body is not called as its task
 ANSWERS: dict[str, Any] = {

@@ -12,12 +12,8 @@ from .history import judged
 BETWEEN = ("before", "effect.put"), ("after", "effect.put")  # an effect is done, and not yet recorded
 
 
-def verdict(played: Played, undisturbed: Played, known: int = 0) -> list[str]:
-    """What is wrong, in words; empty is good.
-
-    Args:
-        known: how often a body may run once more after a gate was decided: see `docs/langgraph.md`.
-    """
+def verdict(played: Played, undisturbed: Played) -> list[str]:
+    """What is wrong, in words; empty is good."""
     wrong = [*played.wrong, *judged(played.history, played.log)]
     if played.wrong:
         return wrong
@@ -25,7 +21,7 @@ def verdict(played: Played, undisturbed: Played, known: int = 0) -> list[str]:
         wrong.append(f"the final state is {plain(played.values)}, and {plain(undisturbed.values)} without kills")
     if played.supersteps != undisturbed.supersteps:
         wrong.append(f"the thread came there by {played.supersteps}, and by {undisturbed.supersteps} without kills")
-    wrong += _bodies(played, known)
+    wrong += _bodies(played)
     wrong += _effects(played)
     for stream in played.streams:
         wrong += _stream(stream)
@@ -38,13 +34,13 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "folder": None, "messages": messages}
 
 
-def _bodies(played: Played, known: int) -> list[str]:
+def _bodies(played: Played) -> list[str]:
     """What has finished does not run again: only what a lost worker had in hand, or what is invoked again while it waits for an answer."""
     wrong: list[str] = []
     lost = lost_hand_outs(played)
     for body in story.BODIES:
         expected = story.ASKING.get(body, 1)
-        most = expected + lost[story.TASK_OF.get(body, body)] + played.again[body] + (known if body in story.DECIDED else 0)
+        most = expected + lost[story.TASK_OF.get(body, body)] + played.again[body]
         if not expected <= played.ran[body] <= most:
             wrong.append(f"the body {body} ran {played.ran[body]} times, expected {expected} (and {most - expected} that were lost)")
     if lost and not played.killed["worker"]:
