@@ -86,9 +86,13 @@ def start(
         config = {} if thread is None else {"configurable": {"thread_id": thread}}
         run = await _runs(session, room).start(graph, value, config, on_busy=on_busy)  # type: ignore[arg-type]
         shown = {"run": run.id, "room": room, "thread": run.thread_id, "state": run.state}
+        said = f"run {run.id} of {graph} is {run.state}, thread {run.thread_id}"
         if not wait:
-            session.out.say(shown, f"run {run.id} of {graph} is {run.state}, thread {run.thread_id}")
+            session.out.say(shown, said)
             return
+        if not as_json:  # without a worker this waits for ever: whoever looks on has the id, and what is needed
+            hint = "; a worker that serves it with resume=True and is free takes it" if run.state == "waiting" else ""
+            typer.echo(said + hint, err=True)
         result = _result(await run.result())
         session.out.say({**shown, "result": result}, json.dumps(plain(result), indent=2, ensure_ascii=False))
 

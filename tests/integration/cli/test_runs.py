@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
+
+from langgraph_nolag.client.body import encode
 
 from .conftest import Cli
 
@@ -34,8 +37,6 @@ def test_a_run_that_is_done_shows_its_result(cli: Cli) -> None:
         done = asyncio.get_running_loop().create_future()
 
         def on_task(task: Any) -> None:
-            from langgraph_nolag.client.body import encode
-
             task.offer.complete(task, encode(outcome), on_answer=lambda *_: done.get_loop().call_soon_threadsafe(done.set_result, None))
 
         offer = room.link.serve(kind="run", types=["letters"], on_task=on_task)
@@ -45,3 +46,21 @@ def test_a_run_that_is_done_shows_its_result(cli: Cli) -> None:
     cli.agent(work, "study")
     shown = cli("runs", "show", started["run"], "--json").json
     assert (shown["state"], shown["result"]["values"]) == ("completed", {"text": "Tea."})
+
+
+def test_who_waits_for_a_run_is_told_which_and_what_for(cli: Cli) -> None:
+    outcome = {"status": "done", "thread_id": "t", "values": {"text": "Tea."}, "next": [], "interrupts": []}
+
+    async def work(room: Any) -> Any:
+        waits = asyncio.create_task(asyncio.to_thread(cli, "runs", "start", "notes", "{}", "--room", "study", "--thread", "t", "--wait"))
+        async with asyncio.timeout(20):
+            while not await room.runs.list(thread_id="t"):  # before there is anybody to run it
+                await asyncio.sleep(0.02)
+            offer = room.link.serve(kind="run", types=["notes"], on_task=lambda task: task.offer.complete(task, encode(outcome)))
+            answer = await waits
+            await asyncio.wrap_future(offer.close())
+        return answer
+
+    answer = cli.agent(work, "study")
+    assert (answer.status, json.loads(answer.out)["values"]) == (0, {"text": "Tea."})
+    assert "of notes is waiting, thread t; a worker that serves it with resume=True" in answer.err
