@@ -241,6 +241,16 @@ class Connection:
         else:
             self._start()
 
+    def give_up(self, frame: dict[str, Any]) -> None:
+        """Give up what was established. It goes out at once, as `establish` does: whoever establishes the same again comes after it.
+
+        It has no answer. Without a session nothing happens: the next one does not restore it.
+        """
+        if self._socket is not None:
+            cost = OVERHEAD + weigh(frame)
+            self._allowance.take(cost, insist=True)
+            self._tell(frame, cost, ())
+
     # --- Requests -------------------------------------------------------------------------------------------
 
     def _ask(self, frame: dict[str, Any], on_answer: OnAnswer, timeout: float | None, size: int, values: Sequence[Value]) -> None:

@@ -186,8 +186,8 @@ class Follows:
         return False
 
     def unfollow(self, followed: Followed) -> None:
-        if self._remove(followed) and self.link.connection.is_live:
-            self.link.note("task.unfollow", tasks=[followed.task])
+        if self._remove(followed):
+            self.link.connection.give_up({"op": "task.unfollow", "room": self.link.room, "tasks": [followed.task]})
 
     def _on_accepted(self, followed: Followed, answer: Answer | None, error: NoLagError | None) -> None:
         followed._pending = False

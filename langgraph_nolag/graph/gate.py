@@ -33,7 +33,7 @@ from ..client.body import decode, encode
 from ..errors import AlreadyDecided, ApprovalNotFound, BadRequest
 from ..patterns.approve import Decision, approval_from_wire
 from ..patterns.threads import look
-from ._compat import interrupt_index
+from ._compat import CONFIG_KEY_CHECKPOINTER, interrupt_index
 from .context import NodeContext, current
 from .errors import NotSupported
 from .execution import digest
@@ -215,7 +215,7 @@ def _place_of_node() -> tuple[str, str]:
         configurable = get_config().get("configurable", {})
     except RuntimeError:
         configurable = {}
-    if configurable.get("thread_id") is None:
+    if configurable.get("thread_id") is None or configurable.get(CONFIG_KEY_CHECKPOINTER) is None:
         raise NotSupported("gate() waits with its thread: call it in a node of a graph that has a checkpointer and is run with a thread_id")
     return str(configurable["thread_id"]), str(configurable.get("checkpoint_ns", ""))
 

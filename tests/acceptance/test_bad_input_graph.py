@@ -390,6 +390,10 @@ async def test_a_run_of_a_graph_that_nobody_serves(room: Room) -> None:
     """It waits where everybody sees it, until its timeout."""
     run = await room.runs.start("ghost", {"x": 1}, timeout=0.5)
     assert [(info.graph, info.state) for info in await room.runs.list()] == [("ghost", "waiting")]
+    for patience in (0, 0.001, 0.01):
+        with pytest.raises(TaskTimeout, match="it goes on") as caught:
+            await run.result(timeout=patience)
+        assert caught.value.state is None, "the wait is over, not the run"
     with pytest.raises(TaskTimeout) as caught:
         await asyncio.wait_for(run.result(), WITHIN)
     assert caught.value.state == "timed_out"

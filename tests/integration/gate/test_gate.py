@@ -400,11 +400,14 @@ def test_another_room_and_another_saver(broker: LocalBroker, person: People) -> 
     assert graph.invoke(wait_decisions(graph, thread(), 10, room=broker.room("board")), thread())["log"] == [True]
 
 
-def test_where_it_can_not_wait(broker: LocalBroker) -> None:
+def test_where_it_can_not_wait(broker: LocalBroker, person: People) -> None:
     with pytest.raises(NotSupported, match="checkpointer"):
         gate("pay", ARGS, room=broker.room("bank"))
     with pytest.raises(NotSupported, match="checkpointer"):
         graph_of(lambda state: {"log": [gate("pay", ARGS, room=broker.room("bank"))]}, saver=None).invoke({"log": []})
+    with pytest.raises(NotSupported, match="checkpointer"):  # nobody could resume what people decide
+        graph_of(lambda state: {"log": [gate("pay", ARGS, room=broker.room("bank"))]}, saver=None).invoke({"log": []}, thread())
+    assert person("ana").pending() == []
     with pytest.raises(NotSupported, match="no room is known"):
         graph_of(lambda state: {"log": [gate("pay", ARGS)]}, saver=InMemorySaver()).invoke({"log": []}, thread())
     bad: list[tuple[Any, type[Exception]]] = [({"allow": []}, ValueError), ({"allow": ["maybe"]}, ValueError)]

@@ -21,6 +21,8 @@ from langgraph_nolag import (
     TaskTimeout,
     connect,
 )
+from langgraph_nolag.client.follow import Result
+from langgraph_nolag.client.latch import Latch
 from langgraph_nolag.patterns.serving import HandedTask
 from langgraph_nolag.testing import eventually
 
@@ -200,6 +202,21 @@ async def test_waiting_for_a_result_can_be_given_up_and_taken_up(join: Any) -> N
         assert (caught.value.state, caught.value.retryable) == (None, True)
         release.set()
         assert await task.result(10) == "done"
+
+
+async def test_whoever_follows_after_another_gave_up_is_told(join: Any) -> None:
+    """However close behind: the end of the one following is said before the next one begins."""
+    desk = await join("desk")
+    task = (await desk.link.acall("task.dispatch", task=desk.link.new_id(), type="nobodys", body=b"", follow=False))["task"]
+    io, go_on, ends = desk.link.connection.io, threading.Event(), Latch[Result]()
+    io.post(go_on.wait, 10)  # so that all of it is there at once
+    desk.link.follow(task, on_end=lambda end: None).close()
+    followed = desk.link.follow(task, on_end=ends.set)
+    go_on.set()
+    await desk.link.acall("task.get", task=task)  # the broker has heard all of it
+    await desk.link.acall("task.cancel", task=task)
+    assert (await ends.wait(10)).state == "cancelled"
+    followed.close()
 
 
 async def test_cancel_reaches_async_and_sync_handlers(join: Any) -> None:
