@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import threading
 import time
@@ -49,6 +50,7 @@ def interrupted(how: str, graph: Any, nodes: int) -> None:
         sys.exit(f"{how}: it was not interrupted")
 
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background is born deaf to Ctrl-C
 interrupted("one node", graphs.plus_graph, 1)
 interrupted("two nodes", graphs.parallel(), 2)
 interrupted("async", graphs.parallel(), 2)

@@ -272,12 +272,15 @@ def test_ctrl_c(broker: LocalBroker) -> None:
     assert process.stdout is not None
     watchdog = threading.Timer(2 * WITHIN, process.kill)
     watchdog.start()
-    with process.stdout:
+    try:
         for _ in range(3):
             assert process.stdout.readline() == "waiting\n"
             process.send_signal(signal.SIGINT)
         assert process.wait() == 0
-    watchdog.cancel()
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.communicate()
 
 
 async def test_a_node_that_kills_its_workers(broker: LocalBroker, thread: Any) -> None:
