@@ -12,10 +12,13 @@ import pytest
 from chaos.rows import ROWS
 from chaos.trial import Trial
 
+LONG = {16}  # four kills of a graph of many steps: with the long tests
 PATIENCE = 10.0  # no busy machine fails a test; what is promised about time, `make chaos` measures
 
 
-@pytest.mark.parametrize("number", [number for number, row in ROWS.items() if row.short])
+@pytest.mark.parametrize(
+    "number", [pytest.param(number, marks=pytest.mark.slow) if number in LONG else number for number, row in ROWS.items() if row.short]
+)
 async def test_row(number: int, tmp_path: Path) -> None:
     row = ROWS[number]
     assert row.short is not None
