@@ -62,7 +62,7 @@ lint: setup
 
 check: lint
 	$(BIN)/python -m pytest -m slow
-	FOLD_EXAMPLES=300 $(BIN)/python -m pytest tests/unit/core/test_fold.py
+	FOLD_EXAMPLES=150 $(BIN)/python -m pytest tests/unit/core/test_fold.py
 
 chaos: setup
 	@PYTHONPATH=tests $(BIN)/python -m chaos --rows "$(ROWS)" --scale "$(or $(SCALE),1)" $(if $(SEED),--seed $(SEED))
