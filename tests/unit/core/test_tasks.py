@@ -315,3 +315,16 @@ def test_calls_of_tools_need_the_verb_tools(driver: Any, refused: Any) -> None:
     with refused("not_authorized") as caught:
         caller.dispatch(kind="tool")
     assert "'tools'" in caught.value.message
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_a_lost_worker_held_goes_back_in_the_order_in_which_it_was_handed_out(driver: Any, planner: Any, restarted: bool) -> None:
+    worker = driver.worker("writer", "draft", slots=2)
+    planner.dispatch("t1")
+    planner.dispatch("t2")
+    first = next(push for push in worker.pushes("task") if push["task"] == "t1")
+    worker.ask("task.release", task="t1", token=first["token"])  # and gets it again
+    if restarted:
+        driver.restart()
+    driver.advance(1000)
+    assert [event.data["task"] for event in driver.log if event.data.get("reason") == "lease_expired" and "task" in event.data] == ["t2", "t1"]

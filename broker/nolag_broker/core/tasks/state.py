@@ -183,7 +183,7 @@ class TaskState(Standing):
                 lane.stored = True
                 self._lanes[lane.name] = lane
         tasks = [Task.from_header(row) for key, row in rows.items() if key.startswith("task/")]
-        for task in sorted(tasks, key=lambda task: task.end_seq or task.seq):
+        for task in sorted(tasks, key=_arrival):
             task.stored = True
             self.by_state[task.state][task.id] = task
             if task.state == FAILED:
@@ -293,3 +293,8 @@ class TaskState(Standing):
     def _attempt_timed_out(self, task: Task) -> None:
         """As `_timed_out`: of the attempt that runs."""
         raise NotImplementedError
+
+
+def _arrival(task: Task) -> int:
+    """By which those of one state stand in the order in which they came into it."""
+    return task.token if task.state == RUNNING else task.end_seq or task.seq
