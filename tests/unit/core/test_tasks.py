@@ -327,4 +327,5 @@ def test_what_a_lost_worker_held_goes_back_in_the_order_in_which_it_was_handed_o
     if restarted:
         driver.restart()
     driver.advance(1000)
-    assert [event.data["task"] for event in driver.log if event.data.get("reason") == "lease_expired" and "task" in event.data] == ["t2", "t1"]
+    lost = [event.data["task"] for event in driver.log if event.type == "task.released" and event.data["reason"] == "lease_expired"]
+    assert lost == ["t2", "t1"]
