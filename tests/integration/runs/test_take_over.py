@@ -27,6 +27,18 @@ def has_ended(link: RoomLink, thread: str) -> None:
     wait_until(lambda: not runs_of(link, thread), "nothing of the thread runs")
 
 
+def go_on(heir: str, graph: str, start: Start, link: RoomLink, thread: str, file: Path) -> None:
+    """Somebody takes the thread up, then the body that waits may end, and so may the run."""
+    if heir == "worker":
+        start("worker", "resume")
+        file.with_suffix(".go").touch()
+        has_ended(link, thread)
+    else:
+        going_on = start("orchestrator", graph, thread, "null")
+        file.with_suffix(".go").touch()
+        going_on.finish()
+
+
 def test_a_worker_goes_on_with_a_run_that_was_killed_in_a_body(
     graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path
 ) -> None:
@@ -68,14 +80,7 @@ def test_a_resume_map_is_not_asked_for_again(graph: Any, start: Start, link: Roo
     killed = start("orchestrator", "asking", thread, json.dumps({"resume": answers}))
     wait_until(lambda: set(ran(file)) == {"a=1", "b=2"}, "both have their answers")
     killed.kill()
-    if heir == "worker":
-        start("worker", "resume")
-        file.with_suffix(".go").touch()
-        has_ended(link, thread)
-    else:
-        going_on = start("orchestrator", "asking", thread, "null")
-        file.with_suffix(".go").touch()
-        going_on.finish()
+    go_on(heir, "asking", start, link, thread, file)
     state = graph("asking").get_state(config(thread))
     assert (sorted(state.values["log"]), state.interrupts) == (["a=1", "b=2", "last"], ())
     assert sorted(ran(file)) == ["a=1", "b=2", "last"]
@@ -126,14 +131,7 @@ def test_what_ran_with_a_plain_answer_is_found_by_who_sees_the_decision(
     killed = start("orchestrator", "gated slowly", thread, json.dumps({"resume": {"type": "approve"}}))
     wait_until(lambda: ran(file) == ["first", "publish=approve"], "the gate is decided")
     killed.kill()
-    if heir == "worker":
-        start("worker", "resume")
-        file.with_suffix(".go").touch()
-        has_ended(link, thread)
-    else:
-        going_on = start("orchestrator", "gated slowly", thread, "null")
-        file.with_suffix(".go").touch()
-        going_on.finish()
+    go_on(heir, "gated slowly", start, link, thread, file)
     state = graph("gated slowly").get_state(config(thread))
     assert (state.values["log"], state.next) == (["first", "publish=approve", "last"], ())
     assert ran(file) == ["first", "publish=approve", "last"]
