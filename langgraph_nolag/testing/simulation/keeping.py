@@ -15,7 +15,7 @@ def keeper(client: Client) -> None:
     world, chance = client.world, client.world.chance
     space = ["kept", client.instance]
     known: dict[str, tuple[int, bytes] | None] = dict.fromkeys(KEYS)  # revision and value, None: there is none; absent: it may be either
-    order: dict[str, None] = {}  # of those that are there
+    order: dict[str, None] = {}  # of those whose place is known: put where there surely was none, not perhaps deleted since
 
     async def go_on() -> None:
         while await world.next_operation(client):
@@ -42,21 +42,20 @@ def keeper(client: Client) -> None:
 
     async def put(key: str) -> None:
         body, revision = world.body(), expected(key)
-        before = known.pop(key, None)
+        known.pop(key, None)
         terms = {} if revision is None else {"expected": revision}
         [(revision, *_)] = (await client.ask("store.write", puts=[[[*space, key], body, terms]]))["items"]
         known[key] = revision, body
-        if before is None:
-            order.pop(key, None)
-        order[key] = None
+        if terms.get("expected") == 0:
+            order[key] = None
 
     async def delete(key: str) -> None:
         revision = expected(key)
         known.pop(key, None)
+        order.pop(key, None)
         path = [*space, key]
         await client.ask("store.write", deletes=[[path] if revision is None else [path, revision]])
         known[key] = None
-        order.pop(key, None)
 
     async def find() -> None:
         """All of them, in the order in which they came first."""
@@ -65,8 +64,9 @@ def keeper(client: Client) -> None:
         found = {item["path"][-1]: item for item in items if item["path"][-1] != PASSING}
         for key in KEYS:
             agree(key, found.get(key))
-        if sure and list(found) != list(order):
-            world.violations.append(Violation("item", f"{space} holds {list(found)}, it was given {list(order)}"))
+        placed = [key for key in found if key in order]
+        if sure and placed != list(order):
+            world.violations.append(Violation("item", f"{space} holds {placed}, it was given {list(order)}"))
 
     def agree(key: str, item: dict[str, Any] | None) -> None:
         told = None if item is None else (item["revision"], item["body"])
