@@ -46,6 +46,10 @@ class Session:
         self.writing: dict[Stream, None] = {}
         self.inbox = False
 
+    @property
+    def has_something(self) -> bool:
+        return bool(self.member or self.offers or self.following or self.watching or self.reading or self.writing)
+
 
 class Registration:
     """One tool that a member serves; its description is the body of the event at `seq`."""
@@ -230,6 +234,14 @@ class Members:
             env = self._room.env
             member.until = env.now + self._room.limits.lease
             member.last_heartbeat = env.wall
+
+    def release(self, id: str) -> bool:
+        """Whether this connection has nothing here; then it is forgotten."""
+        session = self._sessions.get(id)
+        if session is not None and session.has_something:
+            return False
+        self._sessions.pop(id, None)
+        return True
 
     def disconnected(self, id: str) -> None:
         if (session := self._sessions.pop(id, None)) is None:

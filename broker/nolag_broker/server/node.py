@@ -126,6 +126,15 @@ class Node:
             if hosted is not None and hosted.room is not None:
                 hosted.room.heartbeat(session, env)
 
+    def release(self, session: str, room: str) -> bool:
+        """Whether a connection has nothing in the room, and has asked nothing there that is still to be decided."""
+        hosted = self._rooms.get(room)
+        if hosted is None:
+            return True
+        if hosted.room is None or any(caller.session == session for _, caller, _, _ in hosted.inbox):
+            return False
+        return hosted.room.members.release(session)
+
     def disconnected(self, session: str, rooms: set[str]) -> None:
         """A connection is gone; said in order with what it asked before."""
         self.sinks.pop(session, None)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = get_logger("session")
 
-MAX_ROOMS: Final = 1000  # of a connection
+MAX_ROOMS: Final = 1000  # in which a connection has something
 ROOM_OPERATIONS: Final = {**LOG_OPERATIONS, **BLOB_OPERATIONS, **STORE_OPERATIONS}  # those that are not decided in the core
 
 
@@ -170,8 +170,10 @@ class Session:
         check_name(room, "room")
         if room == SYSTEM or not self.grants.touches(room):
             raise Refusal("not_authorized", f"the token's grants do not cover the room {room!r}")
-        if len(self.rooms) >= MAX_ROOMS and room not in self.rooms:
-            raise Refusal("overloaded", f"a connection can be in {MAX_ROOMS} rooms")
+        if room not in self.rooms and len(self.rooms) >= MAX_ROOMS:
+            self._tidy()
+            if len(self.rooms) >= MAX_ROOMS:
+                raise Refusal("overloaded", f"a connection can have something in {MAX_ROOMS} rooms")
         self.rooms.add(room)
         self._may_open[room] = may_open = self.context.may_open(self.identity, room)
         return may_open
@@ -181,6 +183,14 @@ class Session:
         self.rooms.discard(room)
         self._may_open.pop(room, None)
         self.subscriptions = {number: taken for number, taken in self.subscriptions.items() if taken.view.room != room}
+
+    def _tidy(self) -> None:
+        """Forget the rooms where it was and has nothing any more."""
+        subscribed = {taken.view.room for taken in self.subscriptions.values()}
+        for room in self.rooms - subscribed:
+            if self.context.node.release(self.id, room):
+                self.rooms.discard(room)
+                self._may_open.pop(room, None)
 
     def _check_bodies(self, body: Any, puts: Any) -> None:
         bodies = [body, *(part for put in (puts if type(puts) is list else ()) if type(put) is list for part in put)]

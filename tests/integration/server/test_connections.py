@@ -181,6 +181,34 @@ async def test_what_is_refused_for_want_of_a_room_takes_up_nothing(start: Start)
     assert (await client.refused("log.subscribe", "r", sub=0))["code"] == "subscription_conflict"
 
 
+async def test_rooms_in_which_a_connection_has_nothing_any_more_do_not_count(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nolag_broker.server.session.MAX_ROOMS", 5)
+    ana = await broker.client()
+    await ana.call("room.join", "joined")
+    await ana.call("log.subscribe", "listened", sub=1)
+    await ana.call("task.dispatch", "followed", task="t", type="a", body=b"")
+    for n in range(20):
+        await ana.call("room.join", f"passing-{n}")
+        await ana.call("room.leave", f"passing-{n}")
+        await ana.call("room.info", f"looked-at-{n}")
+    await ana.call("room.join", "fourth")
+    await ana.call("room.join", "fifth")
+    assert (await ana.refused("room.info", "sixth"))["code"] == "overloaded"
+    assert (await ana.call("task.cancel", "followed", task="t", reason="enough"))["state"] == "cancelled"
+    await ana.push("result")
+    await ana.call("log.unsubscribe", "listened", sub=1)
+    frames = [ana.request("room.join", "sixth"), ana.request("room.leave", "sixth"), ana.request("room.join", "sixth")]
+    await ana.send([frame for frame, _ in frames])
+    await asyncio.gather(*(answer for _, answer in frames))
+    await ana.call("room.info", "seventh")
+    ben = await broker.client("ben")
+    await ana.close()
+    for room in ("joined", "fourth", "fifth", "sixth"):
+        async with asyncio.timeout(10):
+            while (await ben.call("presence.list", room))["members"][0]["online"]:
+                await asyncio.sleep(0.01)
+
+
 async def test_an_operation_that_is_not_granted(broker: Harness) -> None:
     client = await broker.member(token=broker.broker.mint("ana", [{"room": "r", "topics": ["a/**"], "verbs": ["dispatch"]}]))
     await client.call("task.dispatch", task="t", type="a/b", body=b"")
