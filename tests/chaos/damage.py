@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from nolag_broker.engine.keys import KeyRange
+from nolag_broker.core.turn import ScanAt
 from nolag_broker.engine.reading import finish
 from nolag_broker.engine.tables import Tables
 
@@ -85,7 +85,7 @@ def _everything(file: Path) -> dict[str, Any]:
             image = finish(tables.reads.load(room))
             events = finish(tables.reads.events(room, 0, MANY, MANY))
             content[room] = last, image, [event.encoded for event in events]
-            content[room + " records"] = finish(tables.reads.scan(room, KeyRange.of(""), False, MANY, True, MANY))
+            content[room + " records"] = finish(tables.reads.scan(room, ScanAt("", limit=MANY), MANY))
     assert ROOM in content
     return content
 

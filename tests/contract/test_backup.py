@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nolag_broker.core.event import Event
-from nolag_broker.core.turn import Turn
+from nolag_broker.core.turn import ScanAt, Turn
 from nolag_broker.engine.backup import PAGES
 from nolag_broker.engine.base import BackupFailed, StorageFailed
 from nolag_broker.engine.sqlite import SqliteEngine
@@ -52,7 +52,7 @@ async def contents(engine: SqliteEngine) -> int:
     image = await engine.load("r")
     assert image is not None
     events = await engine.events("r", 0, 10_000, 1 << 30)
-    records = await engine.scan("r", "k/", limit=10_000)
+    records = await engine.scan("r", ScanAt("k/", limit=10_000))
     assert [event.data["n"] for event in events] == list(range(1, image.sequence + 1))
     assert [key for key, _ in records] == [f"k/{n:04}" for n in range(1, image.sequence + 1)]
     assert image.heads == {"last": b"%d" % image.sequence}
@@ -68,7 +68,7 @@ async def test_commits_go_on_while_it_is_made_and_it_is_as_of_its_end(engine: Sq
         await engine.commit([("r", turn(acknowledged))])
         acknowledged += 1
         during += not copying.done()
-        assert len(await engine.scan("r", "k/", limit=10)) == 10  # and reads
+        assert len(await engine.scan("r", ScanAt("k/", limit=10))) == 10  # and reads
     assert during > 3
     events = await copying
     copy = await opened(folder)

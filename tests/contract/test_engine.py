@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nolag_broker.core.event import Event
-from nolag_broker.core.turn import Turn
+from nolag_broker.core.turn import ScanAt, Turn
 from nolag_broker.engine.base import Engine, SequenceConflict, StorageFailed
 from nolag_broker.engine.memory import MemoryEngine
 from nolag_broker.engine.sqlite import SqliteEngine
@@ -116,7 +116,7 @@ async def test_a_turn_needs_no_events(engine: Engine) -> None:
 async def test_prefixes_go_before_records_are_put(engine: Engine) -> None:
     await commit(engine, "r", turn(0, records={f"p/{n}": b"old" for n in range(100)} | {"p0": b"kept", "o": b"kept"}))
     await commit(engine, "r", turn(0, records={"p/5": b"new"}, deleted_prefixes=["p/", "nothing/"]))
-    assert await engine.scan("r", "") == [("o", b"kept"), ("p/5", b"new"), ("p0", b"kept")]
+    assert await engine.scan("r", ScanAt("")) == [("o", b"kept"), ("p/5", b"new"), ("p0", b"kept")]
 
 
 async def test_rooms_do_not_see_each_other(engine: Engine) -> None:
@@ -124,7 +124,7 @@ async def test_rooms_do_not_see_each_other(engine: Engine) -> None:
     await commit(engine, "r", turn(0, 2, heads={"a": b"r"}, records={"k": b"r"}))
     await commit(engine, "s", turn(0, 1, heads={"a": b"s"}, records={"k": b"s", "l": b"s"}, deleted_prefixes=[""]))
     assert [await heads(engine, room) for room in "rs"] == [{"a": b"r"}, {"a": b"s"}]
-    assert [await engine.scan(room, "") for room in "rs"] == [[("k", b"r")], [("k", b"s"), ("l", b"s")]]
+    assert [await engine.scan(room, ScanAt("")) for room in "rs"] == [[("k", b"r")], [("k", b"s"), ("l", b"s")]]
     assert [len(await engine.events(room, 0, 10)) for room in "rs"] == [2, 1]
     assert await engine.events("s", 1, 10) == []
 
@@ -156,8 +156,8 @@ async def test_a_sweep_takes_what_begins_with_its_prefix(engine: Engine) -> None
     await sweeping
     await engine.sweep("r", "kept/1/")
     await engine.sweep("r", "nothing/")
-    assert dict(await engine.scan("r", "", limit=2000)) == rest
-    assert len(await engine.scan("s", "", limit=2000)) == len(old)
+    assert dict(await engine.scan("r", ScanAt("", limit=2000))) == rest
+    assert len(await engine.scan("s", ScanAt("", limit=2000))) == len(old)
 
 
 async def test_a_turn_on_the_wrong_sequence_changes_nothing_and_others_are_stored(engine: Engine) -> None:
@@ -171,7 +171,7 @@ async def test_a_turn_on_the_wrong_sequence_changes_nothing_and_others_are_store
         assert second is None
     assert await engine.rooms() == {"r": 2, "s": 2}
     assert await heads(engine) == {}
-    assert await engine.scan("r", "") == []
+    assert await engine.scan("r", ScanAt("")) == []
 
 
 async def test_a_turn_for_an_unknown_room_is_a_conflict(engine: Engine) -> None:
@@ -182,7 +182,7 @@ async def test_reads_of_unknown_rooms_are_empty(engine: Engine) -> None:
     assert await engine.events("nowhere", 0, 10) == []
     assert await engine.bodies("nowhere", [1]) == {}
     assert await engine.records("nowhere", ["k"]) == {}
-    assert await engine.scan("nowhere", "") == []
+    assert await engine.scan("nowhere", ScanAt("")) == []
 
 
 async def test_a_trimmed_log_begins_at_its_floor(engine: Engine) -> None:
@@ -294,10 +294,10 @@ def test_scans_equal_the_obvious(
         await engine.open()
         await engine.create("r", "e")
         await commit(engine, "r", turn(0, records={key: key.encode() for key in keys}))
-        found = await engine.scan("r", prefix, after=after, before=before, reverse=reverse, limit=limit)
-        bare = await engine.scan("r", prefix, after=after, before=before, reverse=reverse, limit=limit, bodies=False)
+        found = await engine.scan("r", ScanAt(prefix, after=after, before=before, reverse=reverse, limit=limit))
+        bare = await engine.scan("r", ScanAt(prefix, after=after, before=before, reverse=reverse, limit=limit, bodies=False))
         await commit(engine, "r", turn(0, deleted_prefixes=[prefix]))
-        left = await engine.scan("r", "")
+        left = await engine.scan("r", ScanAt(""))
         await engine.close()
         assert found == [(key, key.encode()) for key in expected]
         assert bare == [(key, None) for key in expected]
@@ -311,10 +311,10 @@ async def test_long_scans_come_in_order_and_stop_at_the_bytes_asked_for(engine: 
     keys = [f"k/{n:04}" for n in range(300)]
     await commit(engine, "r", turn(0, records=dict.fromkeys(keys, bytes(1000))))
     ordered = keys[::-1] if reverse else keys
-    assert [key for key, _ in await engine.scan("r", "k/", limit=250, reverse=reverse)] == ordered[:250]
-    assert [key for key, _ in await engine.scan("r", "k/", limit=1000, reverse=reverse)] == ordered
-    assert [key for key, _ in await engine.scan("r", "k/", limit=300, reverse=reverse, max_bytes=9500)] == ordered[:10]
-    assert len(await engine.scan("r", "k/", reverse=reverse, max_bytes=1)) == 1
+    assert [key for key, _ in await engine.scan("r", ScanAt("k/", limit=250, reverse=reverse))] == ordered[:250]
+    assert [key for key, _ in await engine.scan("r", ScanAt("k/", limit=1000, reverse=reverse))] == ordered
+    assert [key for key, _ in await engine.scan("r", ScanAt("k/", limit=300, reverse=reverse), max_bytes=9500)] == ordered[:10]
+    assert len(await engine.scan("r", ScanAt("k/", reverse=reverse), max_bytes=1)) == 1
 
 
 async def test_reads_beside_commits_never_see_half_of_a_turn(engine: Engine) -> None:
@@ -331,7 +331,7 @@ async def test_reads_beside_commits_never_see_half_of_a_turn(engine: Engine) -> 
     async def read() -> None:
         seen: set[int] = set()
         while len(seen) < 5:
-            scanned = {value[0] for _, value in await engine.scan("r", "k/", limit=200, max_bytes=1 << 30) if value is not None}
+            scanned = {value[0] for _, value in await engine.scan("r", ScanAt("k/", limit=200), max_bytes=1 << 30) if value is not None}
             assert len(scanned) == 1
             assert len({value[0] for value in (await engine.records("r", keys)).values()}) == 1
             seen |= scanned
@@ -374,7 +374,7 @@ async def test_a_closed_engine_says_so(engine: Engine) -> None:
         engine.load("r"),
         engine.create("s", "e"),
         engine.commit([]),
-        engine.scan("r", ""),
+        engine.scan("r", ScanAt("")),
         engine.events("r", 0, 1),
     ):
         with pytest.raises(StorageFailed):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from nolag_broker.core.event import Event
-from nolag_broker.core.turn import Turn
+from nolag_broker.core.turn import ScanAt, Turn
 from nolag_broker.engine.base import DatabaseInUse, DatabaseTooNew, StorageFailed
 from nolag_broker.engine.sqlite import SqliteEngine
 from nolag_broker.engine.statements import read_sql
@@ -27,7 +27,7 @@ CHILD = """
 import asyncio, sys
 from pathlib import Path
 from nolag_broker.core.event import Event
-from nolag_broker.core.turn import Turn
+from nolag_broker.core.turn import ScanAt, Turn
 from nolag_broker.engine.sqlite import SqliteEngine
 
 async def main():
@@ -71,7 +71,7 @@ async def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> No
         await engine.open()
         image = await engine.load("r")
         events = await engine.events("r", 0, 100_000, 1 << 30)
-        records = await engine.scan("r", "k/", limit=100_000)
+        records = await engine.scan("r", ScanAt("k/", limit=100_000))
         await engine.close()
         assert image is not None
         assert image.sequence >= acknowledged
@@ -190,7 +190,7 @@ async def test_damage_is_named(tmp_path: Path, change: str, named: str) -> None:
             await engine.load("r")
             await engine.events("r", 0, 100)
             await engine.events("r", 2, 100)
-            await engine.scan("r", "k/")
+            await engine.scan("r", ScanAt("k/"))
         finally:
             await engine.close()
 
@@ -333,19 +333,19 @@ async def test_records_are_read_at_once_while_nothing_else_is_done(tmp_path: Pat
     assert engine.records_at_once("r", ["k/1", "k/none", "k/2"]) == {"k/1": b"one", "k/2": b"two"}
     assert engine.records_at_once("r", [f"k/{n}" for n in range(1000)]) is None  # that would take long
     assert engine.records_at_once("unknown", ["k/1"]) == {}
-    assert engine.scan_at_once("r", "k/", reverse=True, limit=1) == [("k/2", b"two")]
-    assert engine.scan_at_once("r", "other/") == []
+    assert engine.scan_at_once("r", ScanAt("k/", reverse=True, limit=1)) == [("k/2", b"two")]
+    assert engine.scan_at_once("r", ScanAt("other/")) == []
 
     second = asyncio.ensure_future(engine.commit([("r", Turn(1, [Event(2, "t", 0.0, "a", {})], records={"k/1": b"new"}))]))
     await asyncio.sleep(0)  # it is handed over
     assert engine.records_at_once("r", ["k/1"]) is None
-    assert engine.scan_at_once("r", "k/") is None
+    assert engine.scan_at_once("r", ScanAt("k/")) is None
     assert await second == [None]
     assert engine.records_at_once("r", ["k/1"]) == {"k/1": b"new"}
     many: dict[str, bytes | None] = {f"m/{n:03}": b"x" for n in range(200)}
     assert await engine.commit([("r", Turn(2, [Event(3, "t", 0.0, "a", {})], records=many))]) == [None]
-    assert engine.scan_at_once("r", "m/", limit=200) is None  # more than one piece
-    assert len(await engine.scan("r", "m/", limit=200)) == 200
+    assert engine.scan_at_once("r", ScanAt("m/", limit=200)) is None  # more than one piece
+    assert len(await engine.scan("r", ScanAt("m/", limit=200))) == 200
     await engine.close()
     assert engine.records_at_once("r", ["k/1"]) is None
 

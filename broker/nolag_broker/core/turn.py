@@ -122,7 +122,7 @@ class RecordAt:
 
 @dataclass(frozen=True, slots=True)
 class ScanAt:
-    """Stands in a reply for `[[key, value], …]` of a range of cold keys; see `Engine.scan` for the arguments."""
+    """Stands in a reply for `[[key, value], …]` of the cold keys that begin with `prefix`, between exclusive bounds; `limit` at most."""
 
     prefix: str
     after: str | None = None

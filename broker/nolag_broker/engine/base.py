@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..core.event import Event
-from ..core.turn import Turn
+from ..core.turn import ScanAt, Turn
 from .blobs import BlobStore
+
+MAX_SCAN: Final = 16 << 20  # bytes of the values that a scan gives at once
 
 
 class StorageFailed(Exception):
@@ -112,31 +114,8 @@ class Engine(BlobStore, Protocol):
     def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
         """The same without waiting; None where something else is being done, or `records` would raise."""
 
-    async def scan(
-        self,
-        room: str,
-        prefix: str,
-        *,
-        after: str | None = None,
-        before: str | None = None,
-        reverse: bool = False,
-        limit: int = 100,
-        bodies: bool = True,
-        max_bytes: int = 16 << 20,
-    ) -> list[tuple[str, bytes | None]]:
-        """Cold rows whose key begins with `prefix`, in the order of the keys' UTF-8 bytes; bounds are exclusive. At most
-        `limit` rows, and no more once the values reach `max_bytes` (one at least)."""
+    async def scan(self, room: str, scan: ScanAt, max_bytes: int = MAX_SCAN) -> list[tuple[str, bytes | None]]:
+        """Cold rows in the order of their keys' UTF-8 bytes, no more once the values reach `max_bytes` (one at least)."""
 
-    def scan_at_once(
-        self,
-        room: str,
-        prefix: str,
-        *,
-        after: str | None = None,
-        before: str | None = None,
-        reverse: bool = False,
-        limit: int = 100,
-        bodies: bool = True,
-        max_bytes: int = 16 << 20,
-    ) -> list[tuple[str, bytes | None]] | None:
+    def scan_at_once(self, room: str, scan: ScanAt, max_bytes: int = MAX_SCAN) -> list[tuple[str, bytes | None]] | None:
         """The same without waiting; None where something else is being done, it would be long, or `scan` would raise."""

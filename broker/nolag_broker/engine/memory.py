@@ -6,11 +6,11 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any, Final
+from typing import Final
 
 from ..core.event import Event
-from ..core.turn import Turn
-from .base import RoomImage, SequenceConflict, StorageFailed
+from ..core.turn import ScanAt, Turn
+from .base import MAX_SCAN, RoomImage, SequenceConflict, StorageFailed
 from .keys import KeyRange
 from .memory_blobs import MemoryBlobs
 
@@ -171,28 +171,20 @@ class MemoryEngine(MemoryBlobs):
     def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
         return None  # there is no waiting in `records`
 
-    def scan_at_once(self, room: str, prefix: str, **options: Any) -> list[tuple[str, bytes | None]] | None:
+    def scan_at_once(self, room: str, scan: ScanAt, max_bytes: int = MAX_SCAN) -> list[tuple[str, bytes | None]] | None:
         return None  # nor in `scan`
 
-    async def scan(
-        self,
-        room: str,
-        prefix: str,
-        *,
-        after: str | None = None,
-        before: str | None = None,
-        reverse: bool = False,
-        limit: int = 100,
-        bodies: bool = True,
-        max_bytes: int = 16 << 20,
-    ) -> list[tuple[str, bytes | None]]:
+    async def scan(self, room: str, scan: ScanAt, max_bytes: int = MAX_SCAN) -> list[tuple[str, bytes | None]]:
         self._check()
         stored = self._rooms.get(room)
         if stored is None:
             return []
-        start, end = _span(stored.keys, KeyRange.of(prefix, after, before))
-        keys = stored.keys[max(start, end - limit) : end][::-1] if reverse else stored.keys[start : min(end, start + limit)]
-        if not bodies:
+        start, end = _span(stored.keys, KeyRange.of(scan.prefix, scan.after, scan.before))
+        if scan.reverse:
+            keys = stored.keys[max(start, end - scan.limit) : end][::-1]
+        else:
+            keys = stored.keys[start : min(end, start + scan.limit)]
+        if not scan.bodies:
             return [(key, None) for key in keys]
         found: list[tuple[str, bytes | None]] = []
         size = 0

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 import msgpack
 
 from ..core.event import Event, decode_events
+from ..core.turn import ScanAt
 from .base import RoomImage
 from .damage import check, sum_of_row
 from .keys import KeyRange
@@ -136,13 +137,11 @@ class Reads:
 
         return (yield from self._undivided(log, read))
 
-    def scan(
-        self, room: str, keys: KeyRange, reverse: bool, limit: int, bodies: bool, max_bytes: int
-    ) -> Read[list[tuple[str, bytes | None]]]:
-        log = self._logs.get(room)
+    def scan(self, room: str, scan: ScanAt, max_bytes: int) -> Read[list[tuple[str, bytes | None]]]:
+        log, keys = self._logs.get(room), KeyRange.of(scan.prefix, scan.after, scan.before)
         if log is None or keys.empty:
             return []
-        id = log.id
+        id, reverse, limit, bodies = log.id, scan.reverse, scan.limit, scan.bodies
         query = SQL[f"scan_{'' if bodies else 'keys_'}{'down' if reverse else 'up'}"]
 
         def read() -> Read[list[tuple[str, bytes | None]]]:

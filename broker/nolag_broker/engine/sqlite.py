@@ -14,11 +14,10 @@ from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from ..core.event import Event
-from ..core.turn import Turn
+from ..core.turn import ScanAt, Turn
 from .backup import seal
-from .base import BackupFailed, RoomImage, SequenceConflict, StorageFailed
+from .base import MAX_SCAN, BackupFailed, RoomImage, SequenceConflict, StorageFailed
 from .blobs import BlobDamaged, Name, Spare
-from .keys import KeyRange
 from .reading import finish, first_piece
 from .tables import Tables, batches
 from .trimming import Read
@@ -109,35 +108,11 @@ class SqliteEngine:
     def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
         return self._thread.at_once(lambda tables: finish(tables.reads.records(room, keys))) if len(keys) <= AT_ONCE else None
 
-    async def scan(
-        self,
-        room: str,
-        prefix: str,
-        *,
-        after: str | None = None,
-        before: str | None = None,
-        reverse: bool = False,
-        limit: int = 100,
-        bodies: bool = True,
-        max_bytes: int = 16 << 20,
-    ) -> list[tuple[str, bytes | None]]:
-        keys = KeyRange.of(prefix, after, before)
-        return await self._thread.read(lambda tables: tables.reads.scan(room, keys, reverse, limit, bodies, max_bytes))
+    async def scan(self, room: str, scan: ScanAt, max_bytes: int = MAX_SCAN) -> list[tuple[str, bytes | None]]:
+        return await self._thread.read(lambda tables: tables.reads.scan(room, scan, max_bytes))
 
-    def scan_at_once(
-        self,
-        room: str,
-        prefix: str,
-        *,
-        after: str | None = None,
-        before: str | None = None,
-        reverse: bool = False,
-        limit: int = 100,
-        bodies: bool = True,
-        max_bytes: int = 16 << 20,
-    ) -> list[tuple[str, bytes | None]] | None:
-        keys = KeyRange.of(prefix, after, before)
-        return self._thread.at_once(lambda tables: first_piece(tables.reads.scan(room, keys, reverse, limit, bodies, max_bytes)))
+    def scan_at_once(self, room: str, scan: ScanAt, max_bytes: int = MAX_SCAN) -> list[tuple[str, bytes | None]] | None:
+        return self._thread.at_once(lambda tables: first_piece(tables.reads.scan(room, scan, max_bytes)))
 
     async def begin_blob(self, room: str) -> int:
         return await self._thread.do(lambda tables: tables.blobs.begin(room))

@@ -100,7 +100,7 @@ class Encoder:
             scans = [item for item in part if isinstance(item, ScanAt)]
             if keys or scans:
                 # Handed over together: each alone would wait for the thread that reads, and for its way back.
-                reading = asyncio.gather(*(self._scan(room, scan) for scan in scans))
+                reading = asyncio.gather(*(self._engine.scan(room, scan, SCAN_BYTES) for scan in scans))
                 records, pages = await asyncio.gather(self._engine.records(room, keys), reading)
                 found.update((RecordAt(key), records.get(key)) for key in keys)
                 found.update(zip(scans, pages, strict=True))
@@ -123,7 +123,7 @@ class Encoder:
             if isinstance(item, BodyAt):
                 found[item] = self._cache.get(room, item.seq)
             else:
-                found[item] = self._engine.scan_at_once(room, item.prefix, **_options(item))
+                found[item] = self._engine.scan_at_once(room, item, SCAN_BYTES)
             if found[item] is None:
                 return None
         records = self._engine.records_at_once(room, keys)
@@ -146,14 +146,6 @@ class Encoder:
                 if body is not None:
                     self._cache.put(room, seq, body)
         return found
-
-    async def _scan(self, room: str, scan: ScanAt) -> list[tuple[str, bytes | None]]:
-        return await self._engine.scan(room, scan.prefix, **_options(scan))
-
-
-def _options(scan: ScanAt) -> dict[str, Any]:
-    names = ("after", "before", "reverse", "limit", "bodies")
-    return {**{name: getattr(scan, name) for name in names}, "max_bytes": SCAN_BYTES}
 
 
 def _size(value: Any) -> int:

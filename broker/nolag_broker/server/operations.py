@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import __version__
+from ..core.turn import ScanAt
 from ..engine.base import Engine
 from ..wire.codec import pack, unpack
 from ..wire.codes import Refusal
@@ -76,7 +77,7 @@ async def revoke(session: Session, frame: dict[str, Any]) -> dict[str, Any]:
 async def load_revocations(engine: Engine, revocations: Revocations) -> None:
     """Those that were made before this start."""
     after: str | None = None
-    while page := await engine.scan(SYSTEM, f"{REVOCATION}/", after=after, limit=1000):
+    while page := await engine.scan(SYSTEM, ScanAt(f"{REVOCATION}/", after, limit=1000)):
         for _, value in page:
             revocations.add(*unpack(value or b""))
         after = page[-1][0]

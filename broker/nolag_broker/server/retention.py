@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ..core.limits import Policy
 from ..core.retention import of_record
 from ..core.room import Room
+from ..core.turn import ScanAt
 from ..engine.base import StorageFailed
 from .hosted import HostedRoom
 from .logs import get_logger, trace
@@ -76,7 +77,7 @@ class Retention:
         if self._swept.get(name) == period:
             return
         after = None
-        while page := await self._engine.scan(name, "kept/", after=after, limit=1, bodies=False):
+        while page := await self._engine.scan(name, ScanAt("kept/", after, limit=1, bodies=False)):
             number = page[0][0].split("/")[1]
             if int(number) < period:
                 await self._engine.sweep(name, f"kept/{number}/")
@@ -128,7 +129,7 @@ class Retention:
             return None
         for prefix in room.retention.records():
             after = None
-            while page := await self._engine.scan(hosted.name, prefix, after=after, limit=PAGE):
+            while page := await self._engine.scan(hosted.name, ScanAt(prefix, after, limit=PAGE)):
                 for key, value in page:
                     pinned.update(seq for seq in of_record(key, value or b"") if seq < floor)
                 after = page[-1][0]

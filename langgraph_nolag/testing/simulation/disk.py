@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from copy import copy, deepcopy
 from dataclasses import fields
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from nolag_broker.core.event import Event
-from nolag_broker.core.turn import Turn
-from nolag_broker.engine.base import RoomImage, SequenceConflict, StorageFailed
+from nolag_broker.core.turn import ScanAt, Turn
+from nolag_broker.engine.base import MAX_SCAN, RoomImage, SequenceConflict, StorageFailed
 from nolag_broker.engine.blobs import Name, Spare
 from nolag_broker.engine.memory import MemoryEngine
 
@@ -177,11 +177,11 @@ class SimulatedEngine:
     def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
         return None
 
-    def scan_at_once(self, room: str, prefix: str, **options: Any) -> list[tuple[str, bytes | None]] | None:
+    def scan_at_once(self, room: str, scan: ScanAt, max_bytes: int = MAX_SCAN) -> list[tuple[str, bytes | None]] | None:
         return None
 
-    async def scan(self, room: str, prefix: str, **options: Any) -> list[tuple[str, bytes | None]]:
-        return await (await self._read()).scan(room, prefix, **options)
+    async def scan(self, room: str, scan: ScanAt, max_bytes: int = MAX_SCAN) -> list[tuple[str, bytes | None]]:
+        return await (await self._read()).scan(room, scan, max_bytes)
 
     async def begin_blob(self, room: str) -> int:
         return await self._both(lambda store: store.begin_blob(room))

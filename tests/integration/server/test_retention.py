@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nolag_broker.core.turn import Turn
+from nolag_broker.core.turn import ScanAt, Turn
 
 if TYPE_CHECKING:
     from .conftest import Client, Harness, Start
@@ -143,7 +143,7 @@ async def test_records_of_periods_gone_by_are_swept(trimming: Harness) -> None:
     await engine.commit([("r", Turn(0, records=dict.fromkeys(["kept/9/task/t", f"kept/{period - 2}/key/k", "other/x", *kept], b"row")))])
     await trimming.member()
     async with asyncio.timeout(15):
-        while len(found := await engine.scan("r", "", bodies=False)) > 4:
+        while len(found := await engine.scan("r", ScanAt("", bodies=False))) > 4:
             await asyncio.sleep(0.01)
     assert [key for key, _ in found] == [*kept, "other/x"]
 
