@@ -116,7 +116,7 @@ class IoThread:
     """The thread and its loop. One a process: see `io_thread`."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = _new_loop()
         self._courier = Courier(self.loop)
         self._over = ""  # why nothing runs here any more
         self._thread = threading.Thread(target=self._main, name="nolag-io", daemon=True)
@@ -180,6 +180,16 @@ class IoThread:
         with contextlib.suppress(RuntimeError):
             self._courier.post(self.loop.stop)
         self._thread.join(1.0)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """On uvloop where that is installed (`langgraph-nolag[fast]`): what waits for the broker has its answer about a tenth sooner."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 _thread: IoThread | None = None

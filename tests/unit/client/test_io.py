@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -115,6 +116,18 @@ def test_a_stopped_thread_ends() -> None:
     thread = IoThread()
     thread.stop()
     assert not thread._thread.is_alive()
+    thread.loop.close()
+
+
+@pytest.mark.parametrize(("installed", "loop"), [(True, "uvloop"), (False, "asyncio")])
+def test_the_thread_runs_on_uvloop_where_that_is_installed(monkeypatch: pytest.MonkeyPatch, installed: bool, loop: str) -> None:
+    if installed:
+        pytest.importorskip("uvloop")
+    else:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    thread = IoThread()
+    assert type(thread.loop).__module__.partition(".")[0] == loop
+    thread.stop()
     thread.loop.close()
 
 
