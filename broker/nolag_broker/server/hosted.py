@@ -59,14 +59,14 @@ class HostedRoom:
         return found
 
     def waiting(self) -> list[tuple[str, int]]:
-        """Session and request of all who wait for something that is not stored: for when it never will be."""
+        """Session and request of all who wait for something that is not stored, each once: for when it never will be."""
         turns = [self.in_flight, self.turn]
         if self.room is not None:
             with contextlib.suppress(Exception):  # of a broken room; who waits for what it can't hand over is closed
                 turns = [self.in_flight, self.collect()]
         found = [asker for turn in turns if turn is not None for asker in _askers(turn.effects)]
         found.extend((caller.session, request) for _, caller, request, _ in self.inbox if request is not None)
-        return found
+        return list(dict.fromkeys(found))
 
     def unanswered(self) -> list[tuple[str, int]]:
         """Session and request of all whose answer waits for a body: for when there never will be one."""

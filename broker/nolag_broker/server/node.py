@@ -24,6 +24,7 @@ from ..wire.codes import Refusal
 from .alarms import Alarms
 from .behind import Behind, catch_up
 from .bodies import BodyCache, Encoder
+from .broken import Broken
 from .calendar import CALENDAR
 from .errors import storage_failed
 from .fanout import Feed
@@ -46,7 +47,8 @@ class Node:
     Args:
         on_failure: called once, when storage failed: nothing is accepted any more and the broker has to stop.
         on_lost: called with the name of a room that was thrown away: who is in it has to join again.
-        on_absent: called with the name of a room that there is not, and the sessions that asked for it: they are not in it.
+        on_absent: called with the name of a room that there is not, or that can't be served, and the sessions that asked for it: they are
+            not in it.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Node:
         self.engine = engine
         cache = BodyCache(settings.body_cache)
         self.bodies = Encoder(engine, cache)
-        self._speaker = Speaker(self.bodies, cache, self.spawn)
+        self._speaker = Speaker(self.bodies, cache, self.spawn, self._broke)
         self.sinks = self._speaker.sinks
         self._on_failure = on_failure
         self._on_lost = on_lost
@@ -81,6 +83,7 @@ class Node:
         self._committing: asyncio.Task[None] | None = None
         self._alarms = Alarms(self._ring)
         self.behind = Behind(self._write_rows)
+        self._broken = Broken(self._load)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting_bytes = 0
         self._relief: asyncio.Future[None] | None = None
@@ -107,9 +110,13 @@ class Node:
         self._put(room, (call, caller, request, may_open))
 
     def _put(self, name: str, work: Work) -> None:
-        if self._refusing is not None:
-            if work[2] is not None:
-                self._answer(work[1].session, work[2], self._refusing)
+        refusal = self._refusing or self._broken.refusal(name)
+        if refusal is not None:
+            _, caller, request, _ = work
+            if request is not None:
+                self._answer(caller.session, request, refusal)
+            if self._refusing is None:
+                self._on_absent(name, {caller.session})
             return
         hosted = self._rooms.get(name)
         if hosted is None:
@@ -193,10 +200,7 @@ class Node:
         image = await self.engine.load(hosted.name)
         if image is None:
             if not any(may_open for _, _, _, may_open in hosted.inbox):
-                asked = {caller.session for _, caller, _, _ in hosted.inbox}
-                self._refuse(hosted, Refusal("room_not_found", f"there is no room {hosted.name!r}, and this token can't open one"))
-                del self._rooms[hosted.name]
-                self._on_absent(hosted.name, asked)
+                self._close(hosted, Refusal("room_not_found", f"there is no room {hosted.name!r}, and this token can't open one"))
                 return
             await self.engine.create(hosted.name, secrets.token_hex(8))
             image = await self.engine.load(hosted.name)
@@ -208,10 +212,22 @@ class Node:
         except (StorageFailed, SequenceConflict):
             raise
         except Exception as error:
-            why = f"the room {hosted.name!r} can't be recovered, its rows are damaged: {type(error).__name__}: {error}"
-            raise StorageFailed(why) from error
+            self._report("a room can't be loaded; it is tried again later", hosted, error)
+            self._close(hosted, self._broken.rest(hosted.name, error))
+            return
         hosted.feed.epoch, hosted.feed.through, hosted.feed.first = image.epoch, image.sequence, image.first_sequence
         self._wake(hosted)
+
+    def _load(self, name: str) -> None:
+        """A room that broke goes on: what is to come by itself must come."""
+        self.call(name, _tick, BROKER, may_open=False, request=None)
+
+    def _close(self, hosted: HostedRoom, refusal: Refusal) -> None:
+        """A room that could not be opened."""
+        asked = {caller.session for _, caller, _, _ in hosted.inbox}
+        self._refuse(hosted, refusal)
+        del self._rooms[hosted.name]
+        self._on_absent(hosted.name, asked)
 
     # -- deciding
 
@@ -237,8 +253,8 @@ class Node:
             hosted.awake = False
             try:
                 self._decide(hosted, env)
-            except Exception as error:  # before anything was decided: what is in the inbox is answered
-                self._broke(hosted, error)
+            except Exception as error:  # before anything was decided: one of these did it
+                self._broke(hosted, error, AT_ONCE)
         self._commit_soon()
 
     def _decide(self, hosted: HostedRoom, env: Env) -> None:
@@ -274,7 +290,11 @@ class Node:
     async def _decide_with(self, hosted: HostedRoom, room: Room) -> None:
         """Decide what is in the inbox by now, with the cold rows it needs; nothing of the room is decided while they are read."""
         count = min(len(hosted.inbox), AT_ONCE)
-        cold, missing = self._wanted(hosted, room, hosted.inbox[:count])
+        try:
+            cold, missing = self._wanted(hosted, room, hosted.inbox[:count])
+        except Exception as error:
+            self._broke(hosted, error, count)
+            return
         cold.update(await self.engine.records(hosted.name, missing))
         hosted.blocked = False
         if hosted.room is None:
@@ -297,7 +317,7 @@ class Node:
             self._decided(hosted)
         except Exception as error:
             hosted.inbox = inbox[decided:] + hosted.inbox
-            self._broke(hosted, error)
+            self._broke(hosted, error, 1 if decided < len(inbox) else 0)
 
     def _decided(self, hosted: HostedRoom) -> None:
         """Say at once what needs no writing and follows nothing unwritten; the rest is for the next commit."""
@@ -407,17 +427,32 @@ class Node:
 
     def _lost(self, hosted: HostedRoom, conflict: SequenceConflict) -> None:
         log.error("another owner wrote to the room; it is loaded again", room=hosted.name, reason=str(conflict))
-        self._throw_away(hosted, Refusal("unavailable", "the room is being loaded again; ask again", maybe_applied=True))
+        self._refuse(hosted, _loaded_again())
+        self._throw_away(hosted)
 
-    def _broke(self, hosted: HostedRoom, error: Exception) -> None:
-        """A defect in the core: what the room holds in memory is not to be trusted any more."""
-        log.error("a room broke; it is loaded again", room=hosted.name, trace=trace(error))
-        self._throw_away(hosted, Refusal("internal", f"a defect in the broker: {type(error).__name__}", maybe_applied=True))
+    def _broke(self, hosted: HostedRoom, error: Exception, suspects: int = 0) -> None:
+        """A defect in the core: what the room holds in memory is not to be trusted any more, and it is loaded again from its rows.
 
-    def _throw_away(self, hosted: HostedRoom, refusal: Refusal) -> None:
+        Args:
+            suspects: so many of the first in its inbox may have brought it about. They are told; everybody else is to ask once more.
+        """
+        if hosted.room is None:  # it was thrown away already
+            return
+        self._report("a room broke; it is loaded again", hosted, error)
+        suspected = {(caller.session, request) for _, caller, request, _ in hosted.inbox[:suspects]}
+        defect, again = Refusal("internal", f"a defect in the broker: {type(error).__name__}", maybe_applied=True), _loaded_again()
+        for asker in hosted.waiting():
+            self._answer(*asker, defect if asker in suspected else again)
+        self._throw_away(hosted)
+        self._broken.add(hosted.name, error)
+
+    def _report(self, what: str, hosted: HostedRoom, error: Exception) -> None:
+        log.error(what, room=hosted.name, trace=trace(error))
+
+    def _throw_away(self, hosted: HostedRoom) -> None:
         """Forget what the room holds in memory. Its connections are closed: they come back, join and ask again."""
-        self._refuse(hosted, refusal)
         hosted.room = None
+        hosted.inbox = []
         hosted.in_flight = hosted.turn = None
         self._changed.pop(hosted.name, None)
         self._rooms.pop(hosted.name, None)
@@ -465,6 +500,7 @@ class Node:
     async def stop(self) -> None:
         self._alarms.stop()
         self.behind.stop()
+        self._broken.stop()
         for hosted in self._rooms.values():
             hosted.feed.close()
         tasks = list(self._tasks)
@@ -476,6 +512,10 @@ class Node:
 def _tick(hosted: HostedRoom, env: Env) -> None:
     assert hosted.room is not None
     hosted.room.tick(env)
+
+
+def _loaded_again() -> Refusal:
+    return Refusal("unavailable", "the room is being loaded again; ask again", maybe_applied=True)
 
 
 def _new_id() -> str:

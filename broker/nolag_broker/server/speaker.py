@@ -20,13 +20,15 @@ FRAMES: Final = (Reply, Push)  # nearly all effects
 
 
 class Speaker:
-    """`sinks` takes encoded frames, by session; effects for a session that is gone are dropped."""
+    """`sinks` takes encoded frames, by session; effects for a session that is gone are dropped. `broke` is told of a room whose events
+    can't be published."""
 
-    def __init__(self, encoder: Encoder, cache: BodyCache, spawn: Spawn) -> None:
+    def __init__(self, encoder: Encoder, cache: BodyCache, spawn: Spawn, broke: Callable[[HostedRoom, Exception], None]) -> None:
         self.sinks: dict[str, Send] = {}
         self._encoder = encoder
         self._cache = cache
         self._spawn = spawn
+        self._broke = broke
 
     def say(self, hosted: HostedRoom, turn: Turn) -> None:
         """Carry out a turn that is stored (or had nothing to store)."""
@@ -63,7 +65,12 @@ class Speaker:
                 self._refuse(said.effects[said.next], Refusal("internal", "a defect in the broker", maybe_applied=True))
                 said.next += 1
                 continue
-            hosted.feed.publish(said.events)
+            try:
+                hosted.feed.publish(said.events)
+            except Exception as error:  # whoever listens comes back, and reads on from where it was
+                hosted.unsaid.clear()
+                self._broke(hosted, error)
+                return
             hosted.unsaid.popleft()
             fetched_for = None
 

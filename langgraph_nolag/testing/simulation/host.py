@@ -15,6 +15,7 @@ from nolag_broker.server.broker import PATIENCE
 from nolag_broker.server.calendar import CALENDAR
 from nolag_broker.server.context import Context
 from nolag_broker.server.handshake import welcome
+from nolag_broker.server.hosted import HostedRoom
 from nolag_broker.server.inside import Inside
 from nolag_broker.server.node import Node
 from nolag_broker.server.retention import Retention
@@ -53,9 +54,14 @@ class SimulatedNode(Node):
     """The node, at simulated moments."""
 
     moment: Moment
+    on_defect: Callable[[Exception], None]
 
     def _env(self) -> Env:
         return self.moment.env()
+
+    def _report(self, what: str, hosted: HostedRoom, error: Exception) -> None:
+        """A broker lives on with it; a simulation is there to find it."""
+        self.on_defect(error)
 
 
 class TrustingAuthority(Authority):
@@ -143,7 +149,7 @@ class _Life:
         self.node = node = node_type(
             engine, settings, on_failure=self._failed, on_lost=sessions.close_lost, on_absent=sessions.leave_absent
         )
-        node.moment = moment
+        node.moment, node.on_defect = moment, host.unexpected.append
         node.spawn(wake_rooms(node))
         node.spawn(watch_the_clock(node))
         self._context = Context(
