@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -36,7 +36,7 @@ from .ctrl_c import Interruption
 from .errors import NoLagWarning, NotImportable, NotSupported
 from .remote.calling import CallingNode
 from .remote.key import graph_name, group_of
-from .remote.nodes_of import Resident, bodies, body_of, calls_tasks, check_names, under
+from .remote.nodes_of import Resident, bodies, body_of, calls_tasks, check_names, check_whole, under
 from .remote.proxy import LocalNode, Place, RemoteNode
 from .remote.run import Run
 from .runs.opening import inherited, opening
@@ -61,7 +61,7 @@ class Distribution:
         link: the room.
         name: `name@fingerprint`, as in the type of its tasks.
         original: the graph that was distributed.
-        codec, pools, local, timeout: how its nodes are.
+        codec, pools, local, whole, timeout: how its nodes are.
     """
 
     link: RoomLink
@@ -70,6 +70,7 @@ class Distribution:
     codec: Codec = field(default_factory=lambda: Codec(Trust()))
     pools: Mapping[str, Sequence[str]] = field(default_factory=dict)
     local: Collection[str] = ()
+    whole: Collection[str] = ()
     timeout: float | None = None
 
 
@@ -173,6 +174,7 @@ def distribute(
     *,
     pools: Mapping[str, Sequence[str]] | None = None,
     local: Collection[str] = (),
+    whole: Collection[str] = (),
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     store: BaseStore | None = None,
     name: str | None = None,
@@ -190,6 +192,7 @@ def distribute(
         room: where the workers are.
         pools: by node (or sub-graph): the capabilities that a worker must have to run it.
         local: nodes (or sub-graphs) that stay in this process. Others, also those of sub-graphs as `outer/inner`, run on workers.
+        whole: sub-graphs that run on one worker from beginning to end, each time one is called; of others each node is a task of its own.
         checkpointer: instead of the graph's own.
         store: instead of the graph's own.
         name: of the graph, for its workers; give `Worker.graph` the same. None: the graph's own, or its module.
@@ -199,8 +202,8 @@ def distribute(
 
     Raises:
         NotImportable: a node or a class of the state is defined where no worker can import it.
-        NotSupported: this is neither a compiled StateGraph nor an entrypoint.
-        ValueError: `pools` or `local` name no node of this graph.
+        NotSupported: this is neither a compiled StateGraph nor an entrypoint, or a sub-graph can't run whole.
+        ValueError: `pools` or `local` name no node of this graph, or `whole` no sub-graph, or `pools` and `local` what is in one.
     """
     if isinstance(graph, StateGraph):
         raise NotSupported("distribute() takes a compiled graph: call builder.compile() first")
@@ -209,40 +212,35 @@ def distribute(
     pools = pools or {}
     check_names(graph, pools, "pools=")
     check_names(graph, local, "local=")
+    check_whole(graph, whole, pools, local)
     check_importable(graph, [(path, body) for path, body in bodies(graph) if under(path, local) is None])
-    distribution = Distribution(open_room(room), graph_name(graph, name), graph, timeout=timeout)
+    distribution = Distribution(
+        open_room(room), graph_name(graph, name), graph, Codec(trust_of(graph, allow)), pools, local, whole, timeout
+    )
     changed = {name: value for name, value in (("checkpointer", checkpointer), ("store", store)) if value is not None}
     cls: Any = DistributedGraph if isinstance(graph, CompiledStateGraph) else DistributedEntrypoint
-    made: Distributed = spread(cls, distribution, Codec(trust_of(graph, allow)), pools, local, changed)
+    made: Distributed = spread(cls, distribution, changed)
     return made
 
 
 Made = TypeVar("Made", bound=Distributed)
 
 
-def spread(
-    cls: type[Made],
-    distribution: Distribution,
-    codec: Codec,
-    pools: Mapping[str, Sequence[str]],
-    local: Collection[str],
-    changed: Mapping[str, Any],
-) -> Made:
+def spread(cls: type[Made], distribution: Distribution, changed: Mapping[str, Any]) -> Made:
     """The distributed copy of a graph that was found fit for it.
 
     Args:
         cls: what the copy is.
-        codec: of the graph.
         changed: other attributes for the copy.
     """
+    codec, pools = distribution.codec, distribution.pools
 
     def place(path: str, timeout: float | None) -> Place:
         pool = under(path, pools)
         return Place(distribution.link, distribution.name, path, tuple(pools[pool]) if pool is not None else (), codec, timeout)
 
-    distribution = replace(distribution, codec=codec, pools=pools, local=local)
     graph = distribution.original
-    attributes = {**_attributes(graph), "nodes": _nodes(graph, "", local, place, distribution.timeout), **changed}
+    attributes = {**_attributes(graph), "nodes": _nodes(graph, "", distribution, place, distribution.timeout), **changed}
     if isinstance(saver := attributes["checkpointer"], NoLagSaver):
         attributes["checkpointer"] = saver.trusting(codec.trust.allows)
     made: Made = _with_attributes_of(graph, cls(distribution=distribution, **attributes))
@@ -275,24 +273,24 @@ def _plain(graph: Pregel[Any, Any, Any, Any], nodes: Mapping[str, Any]) -> Any:
 
 
 def _nodes(
-    graph: Pregel[Any, Any, Any, Any], prefix: str, local: Collection[str], place: Callable[[str, float | None], Place], bound: float | None
+    graph: Pregel[Any, Any, Any, Any], prefix: str, given: Distribution, place: Callable[[str, float | None], Place], bound: float | None
 ) -> dict[str, Any]:
     if graph.step_timeout is not None:  # then nobody waits for what still waits for a worker
         bound = min(graph.step_timeout + STEP_SLACK, bound or math.inf)
     nodes: dict[str, Any] = {}
     for name, node in graph.nodes.items():
-        path = prefix + name
+        path, body = prefix + name, body_of(node)
         if not has_body(node):
             nodes[name] = node
-        elif under(path, local) is not None or isinstance(body_of(node), Resident):
-            nodes[name] = node.copy({"bound": LocalNode(place(path, bound), body_of(node))})
-        elif isinstance(node.bound, Pregel):
+        elif under(path, given.local) is not None or isinstance(body, Resident):
+            nodes[name] = node.copy({"bound": LocalNode(place(path, bound), body)})
+        elif isinstance(body, Pregel) and path not in given.whole:
             # LangGraph only looks at `subgraphs`; it runs what is bound.
-            nodes[name] = node.copy({"bound": _plain(node.bound, _nodes(node.bound, f"{path}/", local, place, bound))})
+            nodes[name] = node.copy({"bound": _plain(body, _nodes(body, f"{path}/", given, place, bound))})
         elif calls_tasks(graph):
-            nodes[name] = node.copy({"bound": CallingNode(place(path, bound), body_of(node))})
+            nodes[name] = node.copy({"bound": CallingNode(place(path, bound), body)})
         else:
-            nodes[name] = node.copy({"bound": RemoteNode(place(path, bound), body_of(node))})
+            nodes[name] = node.copy({"bound": RemoteNode(place(path, bound), body)})
     return nodes
 
 

@@ -25,7 +25,7 @@ from .agents import KIND, ServedAgent
 from .distribute import Distributed
 from .errors import NotSupported
 from .remote.key import graph_name
-from .remote.nodes_of import bodies, check_names, under
+from .remote.nodes_of import bodies, check_names, under, wholes
 from .remote.serving import Body, NodeServing
 from .remote.waiting import served
 from .runs.orchestrator import Orchestrated, Orchestrator
@@ -97,6 +97,7 @@ class Worker:
         resume: bool = False,
         pools: Mapping[str, Sequence[str]] | None = None,
         local: Collection[str] = (),
+        whole: Collection[str] = (),
         store: BaseStore | None = None,
     ) -> CompiledStateGraph[Any, Any, Any, Any]:
         """Serve a graph's nodes, for whoever distributes this version of it.
@@ -109,7 +110,7 @@ class Worker:
             nodes: only these nodes or sub-graphs; None: all.
             name, allow: as given to `distribute`.
             resume: whether it runs the graph.
-            pools, local, store: as for `distribute`, for runs that nobody distributed.
+            pools, local, whole, store: as for `distribute`, for runs that nobody distributed.
 
         Raises:
             NotSupported: `resume=True`, and the graph has a checkpointer that is not the room's.
@@ -122,15 +123,15 @@ class Worker:
         if nodes is not None:
             check_names(graph, nodes, "nodes=")
         called, codec = graph_name(graph, name), Codec(trust_of(graph, allow))
-        for path, runnable in bodies(graph):
+        for path, runnable in (*bodies(graph), *wholes(graph)):
             if nodes is None or under(path, nodes) is not None:
                 key = f"{called}/{path}"
                 if (known := self._bodies.get(key)) is not None and known.runnable is not runnable:
                     raise ValueError(f"two graphs are called {called}: give them a name= here and in distribute()")
                 self._bodies[key] = Body(called, path, runnable, codec)
         if resume:
-            whole = Orchestrated(graph, called, pools=pools, local=local, store=store, allow=tuple(allow))
-            self._graphs = [*(known for known in self._graphs if known.called != called), whole]
+            orchestrated = Orchestrated(graph, called, pools=pools, local=local, whole=whole, store=store, allow=tuple(allow))
+            self._graphs = [*(known for known in self._graphs if known.called != called), orchestrated]
         return graph
 
     def agent(

@@ -33,7 +33,7 @@ from ..graph.context import current
 from ..graph.distribute import DistributedGraph, Distribution, spread, undistributed
 from ..graph.errors import UntrustedType
 from ..graph.remote.key import graph_name
-from ..graph.remote.nodes_of import bodies, check_names, under
+from ..graph.remote.nodes_of import bodies, check_names, check_whole, under, wholes
 from ..graph.remote.serving import Body, NodeServing
 from ..graph.serde.codec import Codec
 from ..graph.serde.trust import Trust, is_local, reference, trust_of
@@ -77,6 +77,7 @@ class Loopback:
         *,
         pools: Mapping[str, Sequence[str]] | None = None,
         local: Collection[str] = (),
+        whole: Collection[str] = (),
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
         allow: Iterable[type] = (),
@@ -84,19 +85,21 @@ class Loopback:
         """As `langgraph_nolag.distribute`, and this process serves the graph. Two calls make two graphs, each with tasks of its own.
 
         Raises:
-            ValueError: `pools` or `local` name no node of this graph.
+            ValueError: `pools`, `local` or `whole` name what is not there.
         """
         pools = pools or {}
         check_names(graph, pools, "pools=")
         check_names(graph, local, "local=")
+        check_whole(graph, whole, pools, local)
         codec = Codec(HereTrust(trust_of(graph, allow)))
         self.graphs += 1
         name = f"{graph_name(graph)}.{self.graphs}"
-        served = [Body(name, path, body, codec) for path, body in bodies(graph) if under(path, local) is None]
+        served = [Body(name, path, body, codec) for path, body in (*bodies(graph), *wholes(graph)) if under(path, local) is None]
         self._bodies.update((body.type, body) for body in served)
         self._serving.offer(self._worker, [body.type for body in served], self._capabilities)
         changed = {name: value for name, value in (("checkpointer", checkpointer), ("store", store)) if value is not None}
-        return spread(LoopbackGraph, Here(self._link, name, graph, loops=self._serving.loops), codec, pools, local, changed)
+        here = Here(self._link, name, graph, codec, pools, local, whole, loops=self._serving.loops)
+        return spread(LoopbackGraph, here, changed)
 
     @contextmanager
     def every_graph(self) -> Iterator[None]:

@@ -47,7 +47,7 @@ def _structure(graph: Pregel[Any, Any, Any, Any]) -> dict[str, Any]:
     nodes = {
         name: {
             "reads": sorted(node.channels) if isinstance(node.channels, list) else node.channels,
-            "graph": _structure(node.bound) if isinstance(node.bound, Pregel) else None,
+            "graph": _structure(body) if isinstance(body := body_of(node), Pregel) else None,
             "tools": sorted(getattr(body_of(node), "tools_by_name", ())),
         }
         for name, node in graph.nodes.items()

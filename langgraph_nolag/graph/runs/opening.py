@@ -63,6 +63,7 @@ def _opening(
         options={name: options[name] for name in OPTIONS if options.get(name) is not None},
         pools=distribution.pools,
         local=list(distribution.local),
+        whole=list(distribution.whole),
     )
     take = input is None and conf.get("checkpoint_id") is None
     begun = yield from begin(distribution.link, distribution.codec, saver, request, take=take)

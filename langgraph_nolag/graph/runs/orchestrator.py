@@ -44,7 +44,7 @@ class Orchestrated:
     Args:
         graph: as it is compiled.
         called: `name@fingerprint`.
-        pools, local: as for `distribute`, for runs that do not say themselves.
+        pools, local, whole: as for `distribute`, for runs that do not say themselves.
         store: instead of the graph's own.
 
     Raises:
@@ -58,6 +58,7 @@ class Orchestrated:
         *,
         pools: Mapping[str, Sequence[str]] | None = None,
         local: Collection[str] = (),
+        whole: Collection[str] = (),
         store: BaseStore | None = None,
         allow: Sequence[type] = (),
     ) -> None:
@@ -70,7 +71,7 @@ class Orchestrated:
         self.graph = graph
         self.called = called
         self.name = called.partition("@")[0]
-        self._pools, self._local, self._store, self._allow = dict(pools or {}), list(local), store, tuple(allow)
+        self._pools, self._local, self._whole, self._store, self._allow = dict(pools or {}), list(local), list(whole), store, tuple(allow)
         self._serde = saver.serde if isinstance(saver, NoLagSaver) else None
         self._made: dict[str, Distributed] = {}
 
@@ -78,7 +79,8 @@ class Orchestrated:
         """The graph as this run wants it distributed."""
         pools = self._pools if request.pools is None else request.pools
         local = self._local if request.local is None else request.local
-        key = repr((sorted(pools.items()), sorted(local)))
+        whole = self._whole if request.whole is None else request.whole
+        key = repr((sorted(pools.items()), sorted(local), sorted(whole)))
         if (made := self._made.get(key)) is None:
             saver = NoLagSaver(link, serde=self._serde)
             made = distribute(
@@ -86,6 +88,7 @@ class Orchestrated:
                 link,
                 pools=pools,
                 local=local,
+                whole=whole,
                 checkpointer=saver,
                 store=self._store,
                 name=self.name,

@@ -37,7 +37,7 @@ class Request:
         context: of the run.
         options: further arguments of `stream` that are plain (`durability`, `interrupt_before`, …).
         modes, subgraphs: what its stream shows.
-        pools, local: as given to `distribute`; None: as the worker has it.
+        pools, local, whole: as given to `distribute`; None: as the worker has it.
         look: it only goes on where something was decided or has not ended.
     """
 
@@ -51,6 +51,7 @@ class Request:
     subgraphs: bool = False
     pools: Mapping[str, Sequence[str]] | None = None
     local: Sequence[str] | None = None
+    whole: Sequence[str] | None = None
     look: bool = False
 
     def pack(self, codec: Codec) -> bytes:
@@ -69,6 +70,7 @@ class Request:
             "subgraphs": self.subgraphs,
             "pools": None if self.pools is None else {node: list(pool) for node, pool in self.pools.items()},
             "local": None if self.local is None else list(self.local),
+            "whole": None if self.whole is None else list(self.whole),
             "look": self.look,
         }
 
@@ -78,7 +80,7 @@ class Request:
         facts = decode(body)
         if not isinstance(facts, dict) or facts.get("v") != FORMAT or not isinstance(facts.get("graph"), str):
             raise NotDecodable(f"not a run, or one in a format that this version of langgraph-nolag does not read ({FORMAT})")
-        names = ("graph", "thread", "options", "modes", "subgraphs", "pools", "local", "look")
+        names = ("graph", "thread", "options", "modes", "subgraphs", "pools", "local", "whole", "look")
         common = {name: facts[name] for name in names if name in facts}
         if facts.get("form") == EXACT:
             exact = {name: codec.decode(facts[name]) for name in ("input", "config", "context")}

@@ -586,6 +586,7 @@ def last(state: State) -> State:
 
 
 crashing = chain(first, long, last).compile()
+around_crashing = chain(("sub", crashing)).compile()
 
 
 def take_and_wait(state: State) -> State:

@@ -137,6 +137,29 @@ def test_killed_worker_is_replaced(broker: LocalBroker, new_worker: Callable[...
     assert pids == [os.getpid(), doomed.process.pid, heir.process.pid, os.getpid()]
 
 
+def test_a_whole_sub_graph_goes_on_where_its_killed_worker_was(
+    broker: LocalBroker, new_worker: Callable[..., WorkerProcess], thread: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "runs"
+    room = broker.room("graphs")
+    options: Any = {"whole": ["sub"], "pools": {"sub": ["whole"]}}
+    graph = distribute(graphs.around_crashing, room, name="around_crashing", checkpointer=NoLagSaver(room), **options)
+    doomed = new_worker("whole")
+    results: list[Any] = []
+    running = threading.Thread(target=lambda: results.append(graph.invoke({"file": str(file)}, thread, durability="sync")))
+    running.start()
+    wait_until(lambda: ran(file) == ["first", "long"], "its second node runs")
+    doomed.kill()
+    heir = new_worker("whole")
+    file.with_suffix(".go").touch()
+    running.join(30)
+    assert [result["log"] for result in results] == [["first", "long", "last"]]
+    pids = [doomed.process.pid] * 2 + [heir.process.pid] * 2
+    assert file.read_text().split() == [
+        word for pair in zip(["first", "long", "long", "last"], map(str, pids), strict=True) for word in pair
+    ]
+
+
 def test_broker_restart_while_a_node_asks(tmp_path: Path) -> None:
     """The broker stops and starts again: node, orchestrator and the calls between them go on."""
     file = tmp_path / "runs"

@@ -10,7 +10,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
-from ..case import ASYNC, Answers, BackTo, Traced, case
+from ..case import ASYNC, Answers, BackTo, Run, Traced, case
 from .build import State, chain
 
 
@@ -206,4 +206,51 @@ CASES = [
     case("error in a sub-graph", breaking, {"x": 1}),
     case("time travel with a sub-graph", nested, {"x": 1}, BackTo("sub"), None),
     case("time travel with a sub-graph that asks", asking, {"x": 1}, Command(resume="R"), BackTo("sub"), None, Command(resume="S")),
+]
+
+WHOLE = {"distribution": {"whole": ["sub"]}}
+CASES += [
+    case("whole sub-graph", nested, {"x": 1}, **WHOLE),
+    case("whole sub-graph without its events", nested, {"x": 1}, subgraphs=False, **WHOLE),
+    case("whole async sub-graph", anested, {"x": 1}, how=ASYNC, **WHOLE),
+    case("whole sub-graph that asks", asking, {"x": 1}, Command(resume="R"), **WHOLE),
+    case("whole sub-graph that is listened to", asking, Traced({"x": 1}), Traced(Command(resume="R")), **WHOLE),
+    case("whole sub-graph with a breakpoint", stopping, {"x": 1}, None, **WHOLE),
+    case("whole sub-graph that remembers", remembering_node, {"x": 1}, {"x": 1}, **WHOLE),
+    case("whole sub-graph without a saver", nested, {"x": 1}, saver=False, **WHOLE),
+    case("whole sub-graph, stored at the end", asking, Run({"x": 1}, {"durability": "exit"}), Command(resume="R"), **WHOLE),
+    case("whole sub-graph in a sub-graph", deep, {"x": 1}, Command(resume="R"), distribution={"whole": ["middle/sub"]}),
+    case("whole sub-graph around a sub-graph", deep, {"x": 1}, Command(resume="R"), distribution={"whole": ["middle"]}),
+    case(
+        "whole sub-graphs, one after the other",
+        two_of_them,
+        {"x": 1},
+        Command(resume="1"),
+        Command(resume="1"),
+        distribution={"whole": ["first", "second"]},
+    ),
+    case("whole sub-graph with a Command to the parent", to_the_parent, {"x": 1}, distribution={"whole": ["child"]}),
+    case("whole sub-graph with Sends to the parent", sending_to_the_parent, {"x": 1}, distribution={"whole": ["child"]}, ordered=False),
+    case("whole fan-out of sub-graphs", fanned, {"x": 1}, ordered=False, distribution={"whole": ["part"]}),
+    case(
+        "whole fan-out of sub-graphs that ask",
+        fanned_asking,
+        {"x": 1},
+        Answers({f"part {i}?": i for i in range(3)}),
+        ordered=False,
+        distribution={"whole": ["part"]},
+    ),
+    case("error in a whole sub-graph", breaking, {"x": 1}, **WHOLE),
+    case("whole sub-graph that may not go on", asking, {"x": 1}, config={"recursion_limit": 1}, **WHOLE),
+    case("time travel with a whole sub-graph", nested, {"x": 1}, BackTo("sub"), None, **WHOLE),
+    case(
+        "time travel with a whole sub-graph that asks",
+        asking,
+        {"x": 1},
+        Command(resume="R"),
+        BackTo("sub"),
+        None,
+        Command(resume="S"),
+        **WHOLE,
+    ),
 ]

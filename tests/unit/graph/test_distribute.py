@@ -16,6 +16,7 @@ from langgraph.graph import START, StateGraph
 
 from langgraph_nolag.client.rooms import RoomHandle
 from langgraph_nolag.graph import _compat
+from langgraph_nolag.graph.agents import room_agent
 from langgraph_nolag.graph.distribute import distribute
 from langgraph_nolag.graph.errors import NotImportable, NotSupported
 from langgraph_nolag.graph.worker import Worker
@@ -30,6 +31,21 @@ def test_unknown_nodes_are_named() -> None:
         distribute(sample.graph, ROOM, local=["three"])
     with pytest.raises(ValueError, match=r"nodes= names 'three'"):
         Worker("room").graph(sample.graph, nodes=["three"])
+
+
+def test_what_can_not_run_whole_is_named() -> None:
+    around: Any = StateGraph(sample.State)
+    around.add_node("sub", sample.graph).add_node("agent", room_agent("editor", ROOM)).add_edge(START, "sub")
+    graph = around.compile()
+    with pytest.raises(ValueError, match=r"whole= names 'sub/one', which is no sub-graph of this graph; its sub-graphs are sub, agent"):
+        distribute(graph, ROOM, whole=["sub/one"])
+    for elsewhere in ({"pools": {"sub/one": ["gpu"]}}, {"local": ["sub/one"]}, {"local": ["sub"]}):
+        with pytest.raises(ValueError, match=r"'sub', which runs on one worker with all that is in it: 'sub(/one)?' can't be elsewhere"):
+            distribute(graph, ROOM, whole=["sub"], **elsewhere)
+    with pytest.raises(NotSupported, match="'agent' can't run whole on a worker: its node 'agent/agent' asks an agent of the room"):
+        distribute(graph, ROOM, whole=["agent"])
+    whole = distribute(graph, ROOM, whole=["sub"])
+    assert distribute(whole, ROOM).distribution.name == whole.distribution.name
 
 
 def test_only_compiled_state_graphs() -> None:
