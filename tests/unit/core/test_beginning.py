@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from nolag_broker.core.limits import Limits
+
 RUN = {"kind": "run", "type": "g", "concurrency_key": "thread-1", "body": b"input"}
 
 
@@ -205,3 +207,27 @@ def test_a_decision_is_made_whatever_becomes_of_what_it_dispatches(driver: Any, 
     assert "wake" not in driver.log[-1].data, "nobody gets done what he may not ask for"
     with refused("bad_request"):
         first.ask("approval.request", **{**ASKED, "approval": "p2", "wake": {**WAKE, "body": b"x" * 20_000}})
+
+
+def test_what_a_decision_will_dispatch_has_its_place_in_the_backlog(make_driver: Any, refused: Any) -> None:
+    driver = make_driver(Limits(backlog=2))
+    first = driver.agent("first")
+    first.ask("approval.request", **ASKED)
+    driver.restart()
+    worker = driver.worker("worker", "gate")
+    first.ask("task.dispatch", task="t1", type="gate", body=b"")
+    with refused("overloaded"):
+        first.ask("task.dispatch", task="t2", type="gate", body=b"")
+    with refused("overloaded"):
+        first.ask("approval.request", **{**ASKED, "approval": "p2"})
+    gate = {**ASKED, "approval": "p3", "wake": {**WAKE, "task": "w3"}}
+    two = [gate, {**gate, "approval": "p4", "wake": {**WAKE, "task": "w4"}}]
+    held = worker.push("task")
+    with refused("overloaded"):
+        worker.ask("task.complete", task="t1", token=held["token"], body=b"", approvals=two)
+    worker.ask("task.complete", task="t1", token=held["token"], body=b"", approvals=[gate])
+    for approval in ("p1", "p3"):
+        first.ask("approval.decide", approval=approval, type="approve")
+    assert first.ask("room.info")["tasks"]["waiting"] + first.ask("room.info")["tasks"]["parked"] == 2
+    first.ask("task.cancel", task="w1")
+    first.ask("task.dispatch", task="t2", type="gate", body=b"")

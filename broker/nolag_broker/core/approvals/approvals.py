@@ -62,6 +62,7 @@ class Approvals:
         self._room = room
         self._pending: dict[str, Approval] = {}
         self._decided: dict[str, Decided] = {}
+        self._waking: set[str] = set()  # those of the pending whose decision dispatches a task
 
     def operations(self) -> dict[type, Any]:
         return {
@@ -85,6 +86,11 @@ class Approvals:
     @property
     def pending_count(self) -> int:
         return len(self._pending)
+
+    @property
+    def waking(self) -> int:
+        """How many tasks decisions will dispatch. Their place in the backlog is kept: a decision is never refused for want of one."""
+        return len(self._waking)
 
     def pending(self) -> list[Approval]:
         return list(self._pending.values())
@@ -122,6 +128,7 @@ class Approvals:
     def apply_decided(self, event: Event) -> None:
         data = event.data
         approval = self._pending.pop(data["approval"])
+        self._waking.discard(approval.id)
         self._room.wall.cancel(approval.timer)
         decision = {name: value for name, value in data.items() if name != "approval"}
         decision.update(actor=event.sender, time=event.time, seq=event.seq)
@@ -151,6 +158,8 @@ class Approvals:
 
     def _enter(self, approval: Approval) -> None:
         self._pending[approval.id] = approval
+        if approval.wake is not None:
+            self._waking.add(approval.id)
         if approval.expires is not None:
             approval.timer = self._room.wall.at(approval.expires, self._expired, approval, approval.seq)
 
@@ -189,9 +198,9 @@ class Approvals:
             self._watch(self._room.members.session(caller), approval)
         return {"approval": approval.id, "state": approval.state}
 
-    def check(self, commands: Iterable[ApprovalRequest]) -> None:
-        """Whether all of these can be opened: nothing is accepted by half."""
-        new = 0
+    def check(self, commands: Iterable[ApprovalRequest], ending: int = 0) -> None:
+        """Whether all of these can be opened, where so many tasks end with it: nothing is accepted by half."""
+        new, waking = 0, -ending
         for command in commands:
             self._room.allow("dispatch", command.action)
             if (known := self._find(command.approval)) is not None:
@@ -199,8 +208,11 @@ class Approvals:
                     raise Refusal("key_conflict", f"the approval {known.id!r} was asked for with another action or body")
                 continue
             new += 1
-            if command.wake is not None:
-                check_terms(command.wake)
+            if (job := command.wake) is not None:
+                check_terms(job)
+                if self._may_dispatch(job):
+                    waking += 1
+                    self._room.tasks.check_bounds(job.rate_key, waking)
             named = command.approvers
             if named is not None and not any(name.startswith("role:") for name in named) and len(set(named)) < command.quorum:
                 raise Refusal("bad_request", "quorum is larger than the number of approvers", detail={"field": "quorum"})

@@ -96,7 +96,7 @@ class Serving:
                 return {"state": COMPLETED}  # sent again: it was applied
             raise
         if command.approvals:
-            self._room.approvals.check(command.approvals)
+            self._room.approvals.check(command.approvals, ending=1)
             for request in command.approvals:
                 self._room.approvals.open(request)
         tasks.end(task, "task.completed", {"task": task.id, "token": task.token}, command.body, command.ct)

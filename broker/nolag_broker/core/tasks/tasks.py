@@ -245,10 +245,10 @@ class Tasks(TaskState):
                         return offer
         return None
 
-    def check_bounds(self, rate_key: str | None) -> None:
-        """Whether there is room for one more. Raises `Refusal` (`overloaded`)."""
+    def check_bounds(self, rate_key: str | None, more: int = 1) -> None:
+        """Whether there is room for one more, or so many, beside those that decisions will bring. Raises `Refusal` (`overloaded`)."""
         room, bound = self._room, self._room.limits.backlog
-        if self.backlog >= bound:
+        if self.backlog + room.approvals.waking + more > bound:
             raise Refusal("overloaded", f"{bound} tasks wait or run in this room already; nothing was accepted", detail={"max": bound})
         if rate_key is not None and self.rates.full(rate_key, bound := room.limits.rates, room.env.wall):
             raise Refusal("overloaded", f"{bound} rate keys are in use in this room already; nothing was accepted", detail={"max": bound})
