@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("langgraph_nolag")
 
 FIRST_RETRY = 0.05  # seconds; doubled with every failure in a row, full jitter
-LONGEST_RETRY = 5.0  # half a default lease: however long a broker was away, its workers are back before it gives their tasks to others
+LONGEST_RETRY = 5.0  # or half a lease: however long a broker was away, its workers are back before it gives their tasks to others
 STEADY = 5.0  # a session that lasted so long ends a row of failures
 BRIEF = 3  # failures in a row that a shorter one counts as, at most: somebody is there, and perhaps keeps restarting
 REQUEST_TIMEOUT = 30.0
@@ -87,6 +87,7 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._first: list[Callable[[NoLagError | None], None]] = []  # who waits for the first session
         self._ended: NoLagError | None = None
+        self._longest_retry = LONGEST_RETRY
         self._spoken: set[str | None] = set()  # rooms that were sent a request in this turn
         self._uploads = Uploads(self)
         self.fetches = Fetches(self)
@@ -417,7 +418,7 @@ class Connection:
                     return self._end(Disconnected(f"the broker closed the connection for good: {close.reason} ({code})"))
                 log.info("the connection to %s ended (%s); reconnecting", self.url, code)
                 failures = 0 if loop.time() - began > STEADY else min(failures, BRIEF)
-            await asyncio.sleep(CHANCE.uniform(0, min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(failures, 16))))
+            await asyncio.sleep(CHANCE.uniform(0, min(self._longest_retry, FIRST_RETRY * 2 ** min(failures, 16))))
             failures += 1
 
     async def _connect(self) -> Socket:
@@ -430,6 +431,7 @@ class Connection:
     async def _serve(self, socket: Socket) -> int:
         """One session, from its restoration to its end."""
         self.actor, self.roles = socket.session.actor, socket.session.roles
+        self._longest_retry = min(LONGEST_RETRY, socket.session.lease / 2)
         self._socket = socket
         self._uploads = Uploads(self)
         refresher = None

@@ -59,6 +59,35 @@ async def test_requests_and_subscriptions_survive_restarts_without_a_hole_or_a_r
     assert seen == list(range(1, last + 1))
 
 
+async def test_a_worker_is_back_before_its_lease_ends_however_long_the_broker_was_away(
+    durable: Restarting, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pauses have grown to the longest."""
+    durable.lease = 1.0
+    await durable.restart()
+    monkeypatch.setattr("langgraph_nolag.client.connection.FIRST_RETRY", 100.0)
+    monkeypatch.setattr("langgraph_nolag.client.connection.CHANCE.uniform", lambda low, high: high)
+    worker = await joined(stack, durable, "worker")
+    release, attempts = asyncio.Event(), []
+
+    async def work(task: HandedTask) -> str:
+        attempts.append(task.attempt)
+        await release.wait()
+        return "done"
+
+    async with worker.handoff.serve(work):
+        task = await worker.handoff.dispatch("w", None)
+        await eventually(lambda: attempts)
+        await asyncio.to_thread(durable.stop)
+        await asyncio.sleep(0.01)  # it has noticed, and waits
+        await asyncio.to_thread(durable.start)
+        await joined(stack, durable, "other")  # from here on the lease runs
+        assert (await worker.link.acall("log.read", types="task.released"))["events"] == []
+        release.set()
+        assert await task.result(timeout=10) == "done"
+    assert attempts == [1]
+
+
 async def test_calls_of_tools_survive_a_restart(durable: Restarting, stack: AsyncExitStack) -> None:
     """Running and asked for while the broker is away: each call is made once, from a loop and from a thread."""
     caller, server = await joined(stack, durable, "caller"), await joined(stack, durable, "server")
