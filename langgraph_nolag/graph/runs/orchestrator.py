@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 
-from ...errors import BufferFull, Disconnected, MessageTooLarge, Permanent, RequestTimeout, StaleLease
+from ...errors import BufferFull, Disconnected, MessageTooLarge, Permanent, RequestTimeout, StaleLease, StorageFailed
 from ...patterns.plain import plain
 from ...patterns.serving import HandedTask
 from .._compat import CONFIG_KEY_RUN
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ...client.link import RoomLink
 
 DURABILITY: Final = "sync"
-AWAY: Final = (BufferFull, Disconnected, RequestTimeout, StaleLease)
+AWAY: Final = (BufferFull, Disconnected, RequestTimeout, StaleLease, StorageFailed)
 LOST: Final = frozenset({SUPERSEDED, "lost", "closing"})  # somebody else goes on with the thread
 
 
