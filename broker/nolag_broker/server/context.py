@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..settings import Settings
@@ -10,6 +10,7 @@ from .auth import SYSTEM, Authority, Identity, Revocations
 from .blobs import Blobs
 from .inside import Inside
 from .node import Node
+from .writer import Outbox
 
 if TYPE_CHECKING:
     from .sessions import Sessions
@@ -25,6 +26,7 @@ class Context:
     revocations: Revocations
     sessions: Sessions
     open_rooms: bool  # whoever may do anything in a room may open it
+    outbox: Outbox = field(default_factory=Outbox)
 
     def may_open(self, identity: Identity, room: str) -> bool:
         return room != SYSTEM and (self.open_rooms or identity.grants.is_admin(room))

@@ -50,7 +50,7 @@ class Session:
         self.looked_at = 0  # items of the store that searches look through
         self._loop = asyncio.get_running_loop()
         self._connection = connection
-        self._writer = Writer(connection, context.settings.max_send_queue, self._evict)
+        self._writer = Writer(connection, context.outbox, context.settings.max_send_queue, self._evict)
         self._max_body = context.settings.max_body
         self._last_renewed = 0.0
         self._renew_every = context.settings.lease / 10

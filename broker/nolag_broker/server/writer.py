@@ -57,6 +57,32 @@ class Connection(ServerConnection):
             self.writer.flush()
 
 
+class Outbox:
+    """The writers that have something to say in this turn of the event loop: written to the transports at its end, last come, first served.
+
+    A reply comes before what its request brings about for others, and these are whom somebody waits for: the worker that gets a task, the
+    dispatcher that gets a result. Whoever is woken first has a core to itself where there are few.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._writers: list[Writer] = []
+
+    def add(self, writer: Writer) -> None:
+        """Have it flushed, once."""
+        if not self._writers:
+            self._loop.call_soon(self._flush)
+        self._writers.append(writer)
+
+    def _flush(self) -> None:
+        try:
+            while self._writers:
+                self._writers.pop().flush()
+        finally:
+            if self._writers:  # one failed; the others go on
+                self._loop.call_soon(self._flush)
+
+
 class Writer:
     """The queue of one connection.
 
@@ -68,8 +94,9 @@ class Writer:
     here the message goes to the transport directly, as in the library's own `broadcast`, but flow control is obeyed.
     """
 
-    def __init__(self, connection: Connection, limit: int, evict: Callable[[], None]) -> None:
+    def __init__(self, connection: Connection, outbox: Outbox, limit: int, evict: Callable[[], None]) -> None:
         self._connection = connection
+        self._outbox = outbox
         self._limit = limit
         self._replay_limit = min(REPLAY, limit // 4)
         self._evict = evict
@@ -89,7 +116,7 @@ class Writer:
         self._bytes += len(frame)
         if not self._flushing:
             self._flushing = True
-            self._loop.call_soon(self.flush)
+            self._outbox.add(self)
         elif self._connection.held:
             self._check()
 
