@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import sqlite3
 import stat
@@ -14,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from nolag_broker.core.event import Event
 from nolag_broker.core.turn import ScanAt, Turn
+from nolag_broker.engine import appended
 from nolag_broker.engine.base import DatabaseInUse, DatabaseTooNew, StorageFailed
+from nolag_broker.engine.memory import MemoryEngine
 from nolag_broker.engine.sqlite import SqliteEngine
 from nolag_broker.engine.statements import read_sql
 from nolag_broker.engine.tables import SCHEMAS, VERSION
@@ -28,7 +30,10 @@ import asyncio, sys
 from pathlib import Path
 from nolag_broker.core.event import Event
 from nolag_broker.core.turn import ScanAt, Turn
+from nolag_broker.engine import appended
 from nolag_broker.engine.sqlite import SqliteEngine
+
+appended.MANY, appended.AT_ONCE = 8, 3
 
 async def main():
     engine = SqliteEngine(Path(sys.argv[1]))
@@ -166,6 +171,8 @@ async def test_a_damaged_row_is_an_error_and_not_other_events(tmp_path: Path, da
         ("UPDATE kv SET value = x'00' WHERE space = 0", "the row 'head' of the room 'r'"),
         ("UPDATE kv SET key = 'hear' WHERE space = 0", "the row 'hear' of the room 'r'"),
         ("UPDATE kv SET value = x'00' WHERE space = 1", "the record 'k/1' of the room 'r'"),
+        ("UPDATE record SET value = x'00'", "the record 'k/2' of the room 'r'"),
+        ("UPDATE record SET key = 'k/3'", "the record 'k/3' of the room 'r'"),
         ("UPDATE room SET epoch = 'other'", "the room 'r'"),
         ("UPDATE room SET name = 's'", "the room 's'"),
         ("UPDATE room SET folded = folded + 1", "the room 'r'"),
@@ -178,7 +185,8 @@ async def test_damage_is_named(tmp_path: Path, change: str, named: str) -> None:
     await engine.open()
     await engine.create("r", "epoch")
     await engine.commit([("r", turn(0))])
-    await engine.commit([("r", Turn(1, [Event(2, "t", 0.0, "a", {})], {"head": b"v"}, {"k/1": b"v"}))])
+    await engine.commit([("r", Turn(1, [Event(2, "t", 0.0, "a", {})], {"head": b"v"}, {"k/1": b"v"}, caught_up=True))])
+    await engine.commit([("r", Turn(2, records={"k/2": b"v"}))])
     await engine.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "rooms.db")) as file:
         assert file.execute(change).rowcount == 1
@@ -357,7 +365,7 @@ async def test_a_damaged_record_is_not_read_at_once_and_stops_the_engine(tmp_pat
     assert await engine.commit([("r", Turn(0, [Event(1, "t", 0.0, "a", {})], records={"k/1": b"one"}))]) == [None]
     await engine.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "rooms.db")) as sql:
-        sql.execute("UPDATE kv SET value = ? WHERE key = 'k/1'", (b"two",))
+        assert sql.execute("UPDATE record SET value = ? WHERE key = 'k/1'", (b"two",)).rowcount == 1
         sql.commit()
     again = SqliteEngine(tmp_path)
     await again.open()
@@ -365,3 +373,56 @@ async def test_a_damaged_record_is_not_read_at_once_and_stops_the_engine(tmp_pat
     with pytest.raises(StorageFailed):
         await again.records("r", ["k/1"])
     await again.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_where_a_record_lies_makes_no_difference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seed: int) -> None:
+    """Appended, filed, in its row, replaced in another place, half of it at the time of a crash: as in an engine that has one place."""
+    chance = random.Random(seed)
+    monkeypatch.setattr(appended, "MANY", 4 + seed * 2)
+    monkeypatch.setattr(appended, "AT_ONCE", 2 + seed)
+    keys = ["a/", "a/1", "a/1/x", "a/2", "b/1", "b/2", "b/3"]
+    engine, plain = SqliteEngine(tmp_path), MemoryEngine()
+    for each in (engine, plain):
+        await each.open()
+        await each.create("r", "e")
+        await each.create("s", "e")
+    for number in range(60):
+        if chance.random() < 0.1:
+            await engine.close()
+            engine = SqliteEngine(tmp_path)
+            await engine.open()
+        if chance.random() < 0.1:
+            for each in (engine, plain):
+                await each.sweep("r", "a/1")
+        records = {key: None if chance.random() < 0.3 else b"%d" % number for key in chance.sample(keys, chance.randrange(4))}
+        prefixes = ["a/"] if chance.random() < 0.1 else []
+        turn = Turn(0, records=dict(records), deleted_prefixes=prefixes, caught_up=chance.random() < 0.3)
+        for each in (engine, plain):
+            assert await each.commit([(room, replace(turn)) for room in ("r", "s")]) == [None, None]
+        for scan in (ScanAt(""), ScanAt("a/", reverse=True, limit=2), ScanAt("b/", after="b/1", limit=1), ScanAt("", bodies=False)):
+            assert await engine.scan("r", scan) == await plain.scan("r", scan)
+        assert await engine.scan("r", ScanAt(""), max_bytes=3) == await plain.scan("r", ScanAt(""), max_bytes=3)
+        assert await engine.records("s", keys) == await plain.records("s", keys)
+    await engine.close()
+    engine = SqliteEngine(tmp_path)  # which files the last of them
+    await engine.open()
+    await engine.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "rooms.db")) as file:
+        (lost,) = file.execute("SELECT count(*) FROM record WHERE id NOT IN (SELECT at FROM kv WHERE at IS NOT NULL)").fetchone()
+    assert lost == 0  # no row that no key leads to
+
+
+async def test_a_long_scan_goes_on_where_records_are_filed_meanwhile(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.create("r", "e")
+    await engine.create("s", "e")
+    expected: dict[str, bytes | None] = {f"k/{n:04}": bytes(2000) for n in range(appended.MANY - 1)}
+    assert await engine.commit([("r", Turn(0, records=expected))]) == [None]
+    scanning = asyncio.ensure_future(engine.scan("r", ScanAt("k/", limit=2000)))
+    for number in range(12):  # of another room, and the first of them makes it too many
+        assert await engine.commit([("s", Turn(0, records={f"k/{number}": b"x"}))]) == [None]
+    assert dict(await scanning) == expected
+    assert dict(await engine.scan("r", ScanAt("k/", limit=2000))) == expected
+    await engine.close()

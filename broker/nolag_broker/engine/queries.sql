@@ -34,6 +34,30 @@ UPDATE room SET folded = new.column2, bytes = new.column3, sum = new.column4 FRO
 -- name: put
 INSERT INTO kv (room, space, key, value, sum) VALUES :rows ON CONFLICT DO UPDATE SET value = excluded.value, sum = excluded.sum;
 
+-- name: file
+-- Records in their places: with their values, or where these are appended.
+INSERT INTO kv (room, space, key, value, sum, at) VALUES :rows
+ON CONFLICT DO UPDATE SET value = excluded.value, sum = excluded.sum, at = excluded.at;
+
+-- name: append_record
+INSERT INTO record (id, room, key, sum, value) VALUES :rows;
+
+-- name: appended
+SELECT value, sum FROM record WHERE id = ?;
+
+-- name: drop_record
+DELETE FROM record WHERE id IN (VALUES :rows);
+
+-- name: filed
+SELECT through FROM record_filed;
+
+-- name: set_filed
+UPDATE record_filed SET through = ?;
+
+-- name: loose
+-- Appended records that are not filed, in the order in which they came.
+SELECT id, room, key, sum FROM record WHERE id > ? ORDER BY id;
+
 -- name: delete
 -- One room's rows of one space.
 DELETE FROM kv WHERE room = ? AND space = ? AND key IN (:keys);
@@ -60,13 +84,15 @@ DELETE FROM log WHERE id IN (VALUES :rows);
 UPDATE room SET first = ?, bytes = ? WHERE id = ?;
 
 -- name: record
-SELECT value, sum FROM kv WHERE room = ? AND space = 1 AND key = ?;
+SELECT coalesce(record.value, kv.value), kv.sum FROM kv LEFT JOIN record ON record.id = at WHERE kv.room = ? AND space = 1 AND kv.key = ?;
 
 -- name: scan_up
-SELECT key, value, sum FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key LIMIT ?;
+SELECT kv.key, coalesce(record.value, kv.value), kv.sum FROM kv LEFT JOIN record ON record.id = at
+WHERE kv.room = ? AND space = 1 AND kv.key >= ? AND kv.key < ? ORDER BY kv.key LIMIT ?;
 
 -- name: scan_down
-SELECT key, value, sum FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?;
+SELECT kv.key, coalesce(record.value, kv.value), kv.sum FROM kv LEFT JOIN record ON record.id = at
+WHERE kv.room = ? AND space = 1 AND kv.key >= ? AND kv.key < ? ORDER BY kv.key DESC LIMIT ?;
 
 -- name: scan_keys_up
 SELECT key, NULL, NULL FROM kv WHERE room = ? AND space = 1 AND key >= ? AND key < ? ORDER BY key LIMIT ?;

@@ -13,13 +13,14 @@ import msgpack
 
 from ..core.event import Event, decode_events
 from ..core.turn import ScanAt
+from .appended import RECORDS, Appended
 from .base import RoomImage
 from .damage import check, sum_of_row
 from .keys import KeyRange
 from .statements import SQL, bounds
 from .trimming import SEQUENCES, Batch, Log, Read, floor_of, next_batch
 
-HEADS, RECORDS = 0, 1
+HEADS: Final = 0
 PIECE_ROWS, PIECE_BYTES = 64, 1 << 20  # of a scan, between two places to stop
 LOAD_ROWS: Final = 256  # of a room that is loaded, likewise
 
@@ -29,9 +30,10 @@ T = TypeVar("T")
 class Reads:
     """See `Engine`."""
 
-    def __init__(self, sql: sqlite3.Connection, logs: Mapping[str, Log]) -> None:
+    def __init__(self, sql: sqlite3.Connection, logs: Mapping[str, Log], appended: Appended) -> None:
         self._sql = sql
         self._logs = logs
+        self._appended = appended
 
     def floor(self, room: str, max_bytes: int) -> Read[int]:
         return floor_of(self._sql, self._logs[room], max_bytes)
@@ -123,57 +125,77 @@ class Reads:
         log = self._logs.get(room)
         if log is None:
             return {}
-        id = log.id
 
         def read() -> Read[dict[str, bytes]]:
             found: dict[str, bytes] = {}
             for key in keys:
-                row = self._sql.execute(SQL["record"], (id, key)).fetchone()
-                if row is not None:
-                    check(row[1], sum_of_row(id, RECORDS, key, row[0]), f"the record {key!r} of the room {room!r}")
-                    found[key] = row[0]
+                if (row := self._record(log, key)) is not None:
+                    found[key] = row
                 yield
             return found
 
         return (yield from self._undivided(log, read))
 
+    def _record(self, log: Log, key: str) -> bytes | None:
+        """Raises `ValueError` when it is damaged."""
+        at = self._appended.at(log.id, key)
+        row = self._sql.execute(*((SQL["record"], (log.id, key)) if at is None else (SQL["appended"], (at,)))).fetchone()
+        if row is None and at is None:
+            return None
+        value, sum = row or (b"", 0)
+        _check_record(log, key, value, sum)
+        return value
+
     def scan(self, room: str, scan: ScanAt, max_bytes: int) -> Read[list[tuple[str, bytes | None]]]:
         log, keys = self._logs.get(room), KeyRange.of(scan.prefix, scan.after, scan.before)
         if log is None or keys.empty:
             return []
-        id, reverse, limit, bodies = log.id, scan.reverse, scan.limit, scan.bodies
-        query = SQL[f"scan_{'' if bodies else 'keys_'}{'down' if reverse else 'up'}"]
 
         def read() -> Read[list[tuple[str, bytes | None]]]:
             found: list[tuple[str, bytes | None]] = []
-            low, high = bounds(keys)
-            size = piece = 0
+            rest, size = keys, 0
             while True:
-                wanted = min(PIECE_ROWS, limit - len(found))
-                before = len(found)
-                piece = 0
-                cursor = self._sql.execute(query, (id, low, high, wanted))
-                for key, value, sum in cursor:
-                    if bodies:
-                        check(sum, sum_of_row(id, RECORDS, key, value), f"the record {key!r} of the room {room!r}")
-                    found.append((key, value))
-                    piece += len(value or b"")
-                    if piece >= PIECE_BYTES or size + piece >= max_bytes:
-                        break
-                else:
-                    if len(found) - before < wanted:
-                        return found
-                cursor.close()
-                size += piece
-                if len(found) >= limit or size >= max_bytes:
+                rows, end = self._piece(log, rest, scan, min(PIECE_ROWS, scan.limit - len(found)), max_bytes - size)
+                found += rows
+                size += _bytes(rows)
+                if end or len(found) >= scan.limit or size >= max_bytes:
                     return found
-                if reverse:
-                    high = found[-1][0]
-                else:
-                    low = found[-1][0] + "\0"
+                last = found[-1][0]
+                rest = KeyRange(rest.low, last) if scan.reverse else KeyRange(last + "\0", rest.high)
                 yield
 
         return (yield from self._undivided(log, read))
+
+    def _piece(self, log: Log, keys: KeyRange, scan: ScanAt, limit: int, max_bytes: int) -> tuple[list[tuple[str, bytes | None]], bool]:
+        """The first rows of a range, one at least, and whether that is all of it."""
+        query = SQL[f"scan_{'' if scan.bodies else 'keys_'}{'down' if scan.reverse else 'up'}"]
+        rows: dict[str, bytes | None] = {}
+        size, end = 0, False
+        cursor = self._sql.execute(query, (log.id, *bounds(keys), limit))
+        for key, value, sum in cursor:
+            if scan.bodies:
+                _check_record(log, key, value, sum)
+            rows[key] = value
+            size += len(value or b"")
+            if size >= min(PIECE_BYTES, max_bytes):
+                break
+        else:
+            end = len(rows) < limit
+        cursor.close()
+        if not end:  # of what is not filed yet, as far as these rows reach
+            last = next(reversed(rows))
+            keys = KeyRange(last, keys.high) if scan.reverse else KeyRange(keys.low, last + "\0")
+        if not (loose := self._appended.between(log.id, keys.low, keys.high)):
+            return list(rows.items()), end
+        found: list[tuple[str, bytes | None]] = []
+        size = 0
+        for key in sorted({*rows, *loose}, reverse=scan.reverse):
+            if len(found) == limit or size >= min(PIECE_BYTES, max_bytes):
+                return found, False
+            value = rows[key] if key in rows and self._appended.at(log.id, key) is None else self._record(log, key) if scan.bodies else None
+            found.append((key, value))
+            size += len(value or b"")
+        return found, end
 
     def _undivided(self, log: Log, read: Callable[[], Read[T]]) -> Read[T]:
         """A read of rows that change, as if it were one moment's: begun again when a commit changed the room's records between
@@ -207,6 +229,14 @@ def first_piece(read: Read[T]) -> T | None:
         return end.value  # type: ignore[no-any-return]
     read.close()
     return None
+
+
+def _check_record(log: Log, key: str, value: bytes, sum: int | None) -> None:
+    check(sum, sum_of_row(log.id, RECORDS, key, value), f"the record {key!r} of the room {log.room!r}")
+
+
+def _bytes(rows: Sequence[tuple[str, bytes | None]]) -> int:
+    return sum(len(value or b"") for _, value in rows)
 
 
 def _end(batch: Batch) -> int:

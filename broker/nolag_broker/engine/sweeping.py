@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from .appended import Appended
 from .keys import prefix_end
 from .statements import SQL
 from .trimming import Read
@@ -12,7 +13,7 @@ from .trimming import Read
 GO_AT_ONCE: Final = 256  # records of one transaction
 
 
-def sweep(sql: sqlite3.Connection, room: int, prefix: str) -> Read[None]:
+def sweep(sql: sqlite3.Connection, appended: Appended, room: int, prefix: str) -> Read[None]:
     """See `Engine.sweep`. Reads that are under way need not begin again: they are not about what goes."""
     low, high = prefix, prefix_end(prefix)
     assert high is not None
@@ -22,3 +23,4 @@ def sweep(sql: sqlite3.Connection, room: int, prefix: str) -> Read[None]:
         end: str = high if rest is None else rest[0]
         sql.execute(SQL["delete_range"], (room, low, end))
         low = end
+    appended.drop(room, appended.between(room, prefix, high))

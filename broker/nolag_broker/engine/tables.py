@@ -10,19 +10,20 @@ from typing import Final
 
 from ..core.event import Event
 from ..core.turn import Turn
+from .appended import RECORDS, Appended
 from .backup import begin_anew, copy
 from .base import DatabaseInUse, DatabaseTooNew, SequenceConflict, StorageFailed
 from .blob_refs import RecordRefs, refer
 from .blob_tables import BlobTables
 from .damage import Witness, check, sum_of_room, sum_of_row
 from .keys import KeyRange
-from .reading import HEADS, RECORDS, Reads
+from .reading import HEADS, Reads
 from .statements import SQL, bounds, execute_keys, execute_rows, read_sql
 from .sweeping import sweep
 from .trimming import SEQUENCE_BITS, SEQUENCES, Batch, Log, Read, append, log_span, trim
 
 SCHEMAS: Final = tuple(
-    f"schema{suffix}.sql" for suffix in ("", "-2", "-3", "-4", "-5", "-6")
+    f"schema{suffix}.sql" for suffix in ("", "-2", "-3", "-4", "-5", "-6", "-7")
 )  # each makes the next version of the one before
 VERSION: Final = len(SCHEMAS)  # kept in `PRAGMA user_version`
 PAGE: Final = 16 << 10  # bytes; a row of the log is long: with SQLite's 4 KiB the same took 2 µs of CPU more a task, p99 a fifth more
@@ -43,12 +44,13 @@ class Tables:
         try:
             self._migrate()
             self._logs = self._rooms()
+            self._appended = self._loose()
             self._witness = Witness(file)
             self._begin_anew(self._witness.check(self._events()))
         except BaseException:
             self._sql.close()
             raise
-        self.reads = Reads(self._sql, self._logs)
+        self.reads = Reads(self._sql, self._logs, self._appended)
         self.blobs = BlobTables(self._sql, self._logs)
         self._record_refs = RecordRefs(self._sql)
 
@@ -98,6 +100,12 @@ class Tables:
         try:
             return {name: self._log(name, *row) for name, *row in self._sql.execute(SQL["rooms"]).fetchall()}
         except (sqlite3.Error, ValueError) as error:
+            raise StorageFailed(f"cannot read {self._file}: {error}") from error
+
+    def _loose(self) -> Appended:
+        try:
+            return Appended(self._sql)
+        except sqlite3.Error as error:
             raise StorageFailed(f"cannot read {self._file}: {error}") from error
 
     def _begin_anew(self, witnessed: bool) -> None:
@@ -152,16 +160,15 @@ class Tables:
             conflicts.append(None)
             rows.extend((log.id << SEQUENCE_BITS | end, first, events) for first, end, events in batches)
             for prefix in turn.deleted_prefixes:
-                low, high = bounds(KeyRange.of(prefix))
-                self._sql.execute(SQL["delete_range"], (log.id, low, high))
-                self._record_refs.delete_range(log.id, low, high)
-            self._rows(log.id, HEADS, turn.heads, puts)
-            self._rows(log.id, RECORDS, turn.records, puts)
+                self._delete(log.id, KeyRange.of(prefix))
+            self._rows(log.id, turn.heads, puts)
+            self._records(log.id, turn)
             refer(self._sql, log.id, turn.events)
             self._record_refs.write(log.id, turn.records)
             stored.append((log, turn, sum([len(events) for _, _, events in batches])))
         execute_rows(self._sql, "put", puts)
         append(self._sql, rows)
+        self._appended.file()
         caught_up = [
             (log.id, turn.end, log.bytes + size, sum_of_room(log.id, log.room, log.epoch, turn.end))
             for log, turn, size in stored
@@ -181,17 +188,38 @@ class Tables:
                 log.changes += 1
         return conflicts
 
-    def _rows(self, id: int, space: int, rows: dict[str, bytes | None], puts: list[tuple[int, int, str, bytes, int]]) -> None:
-        if not rows:
+    def _rows(self, id: int, rows: dict[str, bytes | None], puts: list[tuple[int, int, str, bytes, int]]) -> None:
+        if rows:
+            puts.extend((id, HEADS, key, value, sum_of_row(id, HEADS, key, value)) for key, value in rows.items() if value is not None)
+            execute_keys(self._sql, "delete", id, HEADS, [key for key, value in rows.items() if value is None])
+
+    def _records(self, id: int, turn: Turn) -> None:
+        """Those that come with the rows are as many and as small as these, and filed with them; others are appended."""
+        if not turn.records:
             return
-        puts.extend((id, space, key, value, sum_of_row(id, space, key, value)) for key, value in rows.items() if value is not None)
-        execute_keys(self._sql, "delete", id, space, [key for key, value in rows.items() if value is None])
+        puts = {key: value for key, value in turn.records.items() if value is not None}
+        gone = [key for key, value in turn.records.items() if value is None]
+        execute_keys(self._sql, "delete", id, RECORDS, gone)
+        self._appended.drop(id, gone)
+        if turn.caught_up:
+            self._appended.drop(id, list(puts))
+            execute_rows(
+                self._sql, "file", [(id, RECORDS, key, value, sum_of_row(id, RECORDS, key, value), None) for key, value in puts.items()]
+            )
+        else:
+            self._appended.put(id, puts)
+
+    def _delete(self, id: int, keys: KeyRange) -> None:
+        low, high = bounds(keys)
+        self._sql.execute(SQL["delete_range"], (id, low, high))
+        self._appended.drop(id, self._appended.between(id, keys.low, keys.high))
+        self._record_refs.delete_range(id, low, high)
 
     def trim(self, room: str, floor: int, pinned: Sequence[int]) -> Read[None]:
         return trim(self._sql, self._logs[room], floor, pinned)
 
     def sweep(self, room: str, prefix: str) -> Read[None]:
-        return sweep(self._sql, self._logs[room].id, prefix)
+        return sweep(self._sql, self._appended, self._logs[room].id, prefix)
 
 
 def _make_private(file: Path) -> None:
