@@ -74,6 +74,7 @@ class Followed:
     __slots__ = (
         "_accepted",
         "_attempt",
+        "_closed",
         "_ended",
         "_follows",
         "_n",
@@ -105,6 +106,7 @@ class Followed:
         self._n = 0
         self._ended = 0  # the sequence of the result
         self._pending = True  # the dispatch has no answer yet
+        self._closed = False
         self._session: object = None
 
     @property
@@ -186,8 +188,12 @@ class Follows:
         return False
 
     def unfollow(self, followed: Followed) -> None:
+        followed._closed = True
         if self._remove(followed):
-            self.link.connection.give_up({"op": "task.unfollow", "room": self.link.room, "tasks": [followed.task]})
+            self._give_up(followed.task)
+
+    def _give_up(self, task: str) -> None:
+        self.link.connection.give_up({"op": "task.unfollow", "room": self.link.room, "tasks": [task]})
 
     def _on_accepted(self, followed: Followed, answer: Answer | None, error: NoLagError | None) -> None:
         followed._pending = False
@@ -199,8 +205,12 @@ class Follows:
             if moved:
                 self._remove(followed)
                 followed.task, followed.attached = task, True
-                self._add(followed)
-            if moved or followed._session is not self.link.connection.session:
+                if not followed._closed:
+                    self._add(followed)
+            if followed._closed:  # meanwhile; whoever dispatches follows
+                if task not in self._tasks:
+                    self._give_up(task)
+            elif moved or followed._session is not self.link.connection.session:
                 # Attached to a task that may have ended before we knew its id; or accepted in an earlier session.
                 followed._session = self.link.connection.session
                 self._ask([followed])

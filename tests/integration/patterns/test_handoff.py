@@ -219,6 +219,25 @@ async def test_whoever_follows_after_another_gave_up_is_told(join: Any) -> None:
     followed.close()
 
 
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_dispatch_that_is_closed_before_it_is_accepted_tells_nothing_more(join: Any, there: bool) -> None:
+    """Also where it attaches to a task that was there, under another id than it asked for."""
+    desk = await join("desk")
+    fields, told = {"type": "draft", "key": "k"}, []
+    if there:
+        await desk.link.acall("task.dispatch", task="first", body=b"", follow=False, **fields)
+    followed = desk.link.dispatch(fields, b"", on_end=told.append)
+    followed.close()
+    task = (await asyncio.wrap_future(followed.accepted))["task"]
+    ends: list[Result] = []
+    if there:
+        desk.link.follow(task, on_end=ends.append)
+    await desk.link.acall("task.cancel", task=task)
+    await desk.link.acall("room.info")
+    assert told == []
+    assert [end.state for end in ends] == ["cancelled"] * there
+
+
 async def test_cancel_reaches_async_and_sync_handlers(join: Any) -> None:
     room = await join("worker", max_concurrency=2)
     began, ended = threading.Semaphore(0), asyncio.Queue[str]()
