@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="runs", help="Start runs of graphs, see them, cancel them.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The run; its first characters do, when no other begins so.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The run, or its first characters, or its thread.")]
 Thread = Annotated[str | None, typer.Option("--thread", help="LangGraph's thread id.", show_default=False)]
 TheRoom = Annotated[str, typer.Option("--room", help="The room whose workers serve the graph.")]
+
+
+WAITING = "a worker that serves it with resume=True and is free"
+PARKED = "the run that has its thread"
 
 
 @app.command("list")
@@ -40,12 +44,19 @@ def list_(
 
 @app.command("show")
 def show(id: Id, room: Room = None, url: Url = None, token: Token = None, path: DataPath = None, as_json: AsJson = False) -> None:
-    """Show how a run is, or how it ended."""
+    """Show how a run is, or how it ended; of a thread, what it waits for."""
 
     async def command(session: Session) -> None:
-        name, info = await _find(session, room, id)
-        result = await _runs(session, name).result(info.id, timeout=15.0) if info.state == "completed" else None
-        value = {**_json(name, info), **({} if result is None else {"result": _result(result)})}
+        try:
+            name, info = await _find(session, room, id)
+        except TaskNotFound:
+            value = await _thread(session, room, id)
+            if value is None:
+                raise
+        else:
+            result = await _runs(session, name).result(info.id, timeout=15.0) if info.state == "completed" else None
+            waits_for = {"waiting": [WAITING], "parked": [PARKED]}.get(info.state) or await _gates(session, name, info.thread_id)
+            value = {**_json(name, info), "waits_for": waits_for, **({} if result is None else {"result": _result(result)})}
         session.out.say(value, json.dumps(plain(value), indent=2, ensure_ascii=False))
 
     with_broker(Access(url, token, path), as_json, command)
@@ -91,7 +102,7 @@ def start(
             session.out.say(shown, said)
             return
         if not as_json:  # without a worker this waits for ever: whoever looks on has the id, and what is needed
-            hint = "; a worker that serves it with resume=True and is free takes it" if run.state == "waiting" else ""
+            hint = f"; {WAITING} takes it" if run.state == "waiting" else ""
             typer.echo(said + hint, err=True)
         result = _result(await run.result())
         session.out.say({**shown, "result": result}, json.dumps(plain(result), indent=2, ensure_ascii=False))
@@ -111,12 +122,27 @@ async def _find(session: Session, room: str | None, id: str) -> tuple[str, RunIn
         try:
             return name, await _runs(session, name).get(id)
         except TaskNotFound:
-            found += [(name, info) for info in await _runs(session, name).list(limit=1000) if info.id.startswith(id)]
+            there = await _runs(session, name).list(limit=1000)
+            found += [(name, info) for info in there if info.id.startswith(id) or info.thread_id == id]
     if not found:
-        raise TaskNotFound(f"no run begins with {id!r}; `langgraph-nolag runs list` shows them")
+        raise TaskNotFound(f"no run begins with {id!r}, or goes on in a thread of this name; `langgraph-nolag runs list` shows them")
     if len(found) > 1:
-        raise BadRequest(f"{len(found)} runs begin with {id!r}; give more of the id")
+        raise BadRequest(f"{len(found)} runs begin with {id!r}, or are of this thread; give one: {', '.join(info.id for _, info in found)}")
     return found[0]
+
+
+async def _thread(session: Session, room: str | None, thread: str) -> dict[str, Any] | None:
+    """A thread of which nothing runs, and which waits for people."""
+    for name in await session.rooms(room):
+        if gates := await _gates(session, name, thread):
+            return {"room": name, "thread": thread, "state": "interrupted", "waits_for": gates}
+    return None
+
+
+async def _gates(session: Session, room: str, thread: str | None) -> list[str]:
+    """The gates of a thread that nobody has decided yet."""
+    pending = (await session.ask("approval.list", room, states=["pending"], limit=1000))["approvals"]
+    return [f"approval {each['approval']}: {each['action']}" for each in pending if thread is not None and each.get("thread") == thread]
 
 
 def _json(room: str, info: RunInfo) -> dict[str, Any]:

@@ -238,7 +238,7 @@ async def test_a_worker_that_is_missing(
     graph = kept(lonely, broker, name="lonely", timeout=0.3)
     with pytest.raises(TaskTimeout, match=r"node 'question' of lonely@\w+ gave no answer within 0.3 s"):
         await invoke(graph, {"x": 1}, thread, durability="sync")
-    assert "start one, with app.graph" in await said(impatient, "node 'question' waits: no worker in room demo", "serves lonely@")
+    assert "otherwise start one, with app.graph" in await said(impatient, "node 'question' waits: no worker in room demo", "serves lonely@")
     await no_tasks(room)
     worker = kept(lonely, broker, name="question")  # its worker is there
     assert "__interrupt__" in await invoke(worker, None, thread, durability="sync")

@@ -41,7 +41,7 @@ def why(graph: str, node: str, room: str, capabilities: Sequence[str], members: 
     if there:
         others = "; ".join(f"{_some(actors)} serves {version}, another version" for version, actors in sorted(there.items())[:SHOWN])
         return f"{line}; {others}: start a worker with this version of the graph"
-    return f"{line}; start one, with app.graph(...)"
+    return f"{line} yet; one that is starting takes it, otherwise start one, with app.graph(...)"
 
 
 def _some(actors: Sequence[str]) -> str:

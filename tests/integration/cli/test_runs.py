@@ -28,6 +28,29 @@ def test_runs_are_started_listed_shown_and_cancelled(cli: Cli) -> None:
     assert cli("runs", "show", started["run"], "--json").json["state"] == "cancelled"
 
 
+def test_a_run_shows_what_it_waits_for_by_its_thread_too(cli: Cli) -> None:
+    first = cli("runs", "start", "letters", "--room", "attic", "--thread", "t-1", "--json").json["run"]
+    for name in (first, "t-1"):
+        shown = cli("runs", "show", name, "--room", "attic", "--json").json
+        assert (shown["run"], shown["waits_for"]) == (first, ["a worker that serves it with resume=True and is free"])
+    second = cli("runs", "start", "letters", "--room", "attic", "--thread", "t-1", "--json").json["run"]
+    several = cli("runs", "show", "t-1", "--room", "attic")
+    assert several.status == 2
+    assert first in several.err
+    assert second in several.err
+    for run in (first, second):
+        assert cli("runs", "cancel", run).status == 0
+    assert cli("runs", "show", "t-1", "--room", "attic").status == 1
+
+    async def ask(room: Any) -> None:
+        fields = {"approval": "gate-1", "action": "publish", "body": encode({}), "allow": ["approve"], "thread": "t-1", "follow": False}
+        await room.link.acall("approval.request", **fields)
+
+    cli.agent(ask, "attic")
+    shown = cli("runs", "show", "t-1", "--json").json
+    assert (shown["room"], shown["state"], shown["waits_for"]) == ("attic", "interrupted", ["approval gate-1: publish"])
+
+
 def test_a_run_that_is_done_shows_its_result(cli: Cli) -> None:
     """Whoever carries it out here only says how it ended."""
     outcome = {"status": "done", "thread_id": "t", "values": {"text": "Tea."}, "next": [], "interrupts": []}
