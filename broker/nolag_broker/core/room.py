@@ -48,6 +48,25 @@ class Room:
       needs -> (fetches) -> decide; disconnected, heartbeat, tick; take.
     """
 
+    __deletable__ = (  # a compiled class lets go of nothing else
+        "members",
+        "tasks",
+        "tools",
+        "blackboard",
+        "store",
+        "approvals",
+        "inbox",
+        "topics",
+        "once",
+        "retention",
+        "cursors",
+        "groups",
+        "streams",
+        "schedules",
+        "_requests",
+        "_wanted",
+    )
+
     def __init__(self, name: str, epoch: str, limits: Limits | None = None) -> None:
         self.name = name
         self.epoch = epoch
@@ -190,7 +209,12 @@ class Room:
     def dismantle(self) -> None:
         """The end of a room in memory. It and its parts refer to each other: left like this, they would stay until a garbage collection
         finds them, and a broker has its collections far apart."""
-        _dismantle(self, self)
+        self._folds.clear()
+        self._operations.clear()
+        self._behind.clear()
+        self._wanted.clear()
+        del self.members, self.tasks, self.tools, self.blackboard, self.store, self.approvals, self.inbox, self.topics, self.once
+        del self.retention, self.cursors, self.groups, self.streams, self.schedules, self._requests, self._wanted
 
     @property
     def behind(self) -> int:
@@ -288,14 +312,6 @@ def _encode(changed: dict[Entity, None], heads: dict[str, bytes | None]) -> None
             heads[entity.key] = None
             entity.stored = False
     changed.clear()
-
-
-def _dismantle(thing: Any, room: Room) -> None:
-    parts, attributes = list(vars(thing).values()), vars(thing)
-    attributes.clear()
-    for part in parts:
-        if isinstance(part, Wanted) or getattr(part, "__dict__", {}).get("_room") is room:
-            _dismantle(part, room)
 
 
 def _nothing(event: Event) -> None:

@@ -8,30 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from ..wire.codes import Refusal
 from ..wire.grants import Grants
+from .calendar import NO_CALENDAR, Calendar
 from .event import Event
-
-
-class Calendar:
-    """When cron lines come, in seconds since 1970. This one knows none: to fold needs no calendar; who decides brings one.
-
-    Raises:
-        Refusal: `bad_request`. It is no cron line, it never comes, or the time zone is not known.
-    """
-
-    def after(self, cron: str, tz: str, moment: float) -> float:
-        """The first moment of the line after this one."""
-        raise Refusal("bad_request", "cron: nobody knows a calendar here", detail={"field": "cron"})
-
-    def until(self, cron: str, tz: str, moment: float) -> float:
-        """The last moment of the line until this one, itself included; 0: there is none."""
-        raise Refusal("bad_request", "cron: nobody knows a calendar here", detail={"field": "cron"})
-
-
-NO_CALENDAR: Final = Calendar()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +57,31 @@ BROKER = Caller(session="", actor="@broker", instance="", grants=Grants(()))
 """The caller of what the room does by itself: timers, expiries."""
 
 
-@dataclass(slots=True)
 class Reply:
     """The response to a request, to be sent once everything decided so far is durable. `epoch` is added by the node.
     Values of `ok` may be `BodyAt`, `RecordAt` or `ScanAt`. `seq` is the room's sequence when it was decided: the one that the
     answer reflects (None: the node takes the sequence at the end of the turn)."""
 
-    session: str
-    id: int
-    ok: dict[str, Any] | None = None
-    err: dict[str, Any] | None = None
-    seq: int | None = None
+    __slots__ = ("err", "id", "ok", "seq", "session")
+
+    def __init__(
+        self, session: str, id: int, ok: dict[str, Any] | None = None, err: dict[str, Any] | None = None, seq: int | None = None
+    ) -> None:
+        self.session = session
+        self.id = id
+        self.ok = ok
+        self.err = err
+        self.seq = seq
 
 
-@dataclass(slots=True)
 class Push:
     """A frame for one connection, dropped if the connection is gone. Values may be `BodyAt`."""
 
-    session: str
-    frame: dict[str, Any]
+    __slots__ = ("frame", "session")
+
+    def __init__(self, session: str, frame: dict[str, Any]) -> None:
+        self.session = session
+        self.frame = frame
 
 
 @dataclass(slots=True)
@@ -105,12 +92,23 @@ class Ephemeral:
     frame: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
 class BodyAt:
     """Stands in a reply or push for the body of the event at `seq`: bodies do not stay in memory. The node replaces it by
     the bytes (from what it is about to write, from its cache, or from the engine) before the frame leaves."""
 
-    seq: int
+    __slots__ = ("seq",)
+
+    def __init__(self, seq: int) -> None:
+        self.seq = seq
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BodyAt) and self.seq == other.seq
+
+    def __hash__(self) -> int:
+        return hash(self.seq)
+
+    def __repr__(self) -> str:
+        return f"BodyAt({self.seq})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,10 @@ class Wanted:
             RecordWrite: lambda command: [key for key, _, if_absent in command.puts if if_absent],
         }
 
+    def clear(self) -> None:
+        """No longer refer to itself."""
+        self._by.clear()
+
     def by(self, command: Command) -> list[str]:
         wanted = self._by.get(type(command))
         return [] if wanted is None else list(wanted(command))

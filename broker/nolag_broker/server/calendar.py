@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from ..core.turn import Calendar
+from ..core.calendar import Calendar
 from ..wire.codes import Refusal
 
 FIELDS: Final = "minute, hour, day of the month, month, day of the week; seconds may come before them"

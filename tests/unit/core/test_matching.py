@@ -168,7 +168,7 @@ def admits(offer: Offer, task: Task) -> bool:
 
 
 def plain_task(seq: int, type: str, capabilities: frozenset[str], priority: int) -> Task:
-    task = Task.__new__(Task)
+    task = Task(None)
     task.seq, task.id, task.kind, task.type = seq, str(seq), "handoff", type
     task.capabilities, task.priority, task.queue, task.lane = capabilities, priority, None, None
     return task

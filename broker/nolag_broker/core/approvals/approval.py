@@ -66,7 +66,10 @@ class Approval(Entity):
         "watchers",
     )
 
-    def __init__(self, event: Event) -> None:
+    def __init__(self, event: Event | None) -> None:
+        """As requested. None: everything is set from a row."""
+        if event is None:
+            return
         data = event.data
         self.stored = False
         self.id: str = data["approval"]
@@ -107,7 +110,7 @@ class Approval(Entity):
 
     @classmethod
     def from_header(cls, row: bytes) -> Approval:
-        self = cls.__new__(cls)
+        self = cls(None)
         self.delegations, self.wake = {}, None  # of those that an older broker wrote
         _ROW.load(self, row)
         self.stored = False

@@ -96,8 +96,10 @@ class Stream(Entity):
         "writer",
     )
 
-    def __init__(self, event: Event) -> None:
-        """As opened for the first time."""
+    def __init__(self, event: Event | None) -> None:
+        """As opened for the first time. None: everything is set from a row."""
+        if event is None:
+            return
         self.stored = False
         self.kept = True
         self.id: str = event.data["stream"]
@@ -199,11 +201,12 @@ class Stream(Entity):
 
     @classmethod
     def from_head(cls, row: bytes) -> Stream:
-        self = cls.__new__(cls)
+        self = cls(None)
         _ROW.load(self, row)
         self.stored = self.kept = True
-        self.openings = [(token, kept) for token, kept in self.openings]
-        self.pieces = [Piece(*piece) for piece in self.pieces]
+        lists: Any = self  # in a row there are no tuples
+        self.openings = [(token, kept) for token, kept in lists.openings]
+        self.pieces = [Piece(*piece) for piece in lists.pieces]
         self.size = sum(piece.size for piece in self.pieces)
         self._begin()
         return self

@@ -21,6 +21,7 @@ ANY: Final = "*"  # never a type: names have no wildcard
 CHOICE: Final = 8  # suitable profiles that are compared for the least loaded offer
 
 _Bucket = tuple[str, str, str | None]  # kind, type or ANY, capability or None
+_Entry = tuple[int, int, int, "Task"]  # its rank, and the task
 
 
 class Queue:
@@ -32,14 +33,14 @@ class Queue:
         self.kind = kind
         self.type = type
         self.capabilities = capabilities
-        self.heap: list[tuple[int, int, Task]] = []
+        self.heap: list[_Entry] = []
         self.live = 0
         self.anchors: tuple[_Bucket, _Bucket] | None = None  # while it stands in the index
 
-    def first(self) -> tuple[int, int, Task]:
+    def first(self) -> _Entry:
         """The best one. Only for a queue that is not empty; entries of tasks that went another way are dropped here."""
         heap = self.heap
-        while heap[0][2].queue is not self:
+        while heap[0][3].queue is not self:
             heappop(heap)
         return heap[0]
 
@@ -122,10 +123,10 @@ class Market:
         if not queue.live:
             queue.heap.clear()
             self._leave(queue)
-        elif queue.heap[0][2] is task:
+        elif queue.heap[0][3] is task:
             heappop(queue.heap)
         elif len(queue.heap) > 2 * queue.live + 64:
-            standing = {entry[2]: entry for entry in queue.heap if entry[2].queue is queue}
+            standing = {entry[3]: entry for entry in queue.heap if entry[3].queue is queue}
             queue.heap = list(standing.values())
             heapify(queue.heap)
 
@@ -141,13 +142,13 @@ class Market:
         else:
             queues = chain.from_iterable(self._waiting.get(bucket, ()) for bucket in sights)
             typed = None  # only queues of its types stand there
-        best: tuple[int, int, Task] | None = None
+        best: _Entry | None = None
         for queue in queues:
             if queue.capabilities <= profile.capabilities and (typed is None or queue.type in typed):
                 first = queue.first()
                 if best is None or first < best:
                     best = first
-        return None if best is None else best[2]
+        return None if best is None else best[3]
 
     def _stand(self, queue: Queue) -> None:
         capabilities = queue.capabilities

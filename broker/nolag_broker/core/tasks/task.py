@@ -90,8 +90,10 @@ class Task(Entity):
         "used",  # hand-outs that failed or were lost since the dispatch or the last task.retry
     )
 
-    def __init__(self, event: Event) -> None:
-        """As dispatched."""
+    def __init__(self, event: Event | None) -> None:
+        """As dispatched. None: everything is set from a row."""
+        if event is None:
+            return
         data = event.data
         get = data.get
         self.stored = False
@@ -139,17 +141,14 @@ class Task(Entity):
         self.end_timer: Timer | None = None
         self.attempt_timer: Timer | None = None
 
-    def __lt__(self, other: Task) -> bool:
-        return False  # heaps order by priority and sequence; two entries of one task are equals
-
     def __repr__(self) -> str:
         return f"Task({self.id!r}, {self.state})"
 
     @property
-    def rank(self) -> tuple[int, int]:
-        """Which waiting task goes first."""
-        lane = self.lane
-        return -self.priority, self.seq if lane is None or lane.of.turn < self.seq else lane.of.turn
+    def rank(self) -> tuple[int, int, int]:
+        """Which waiting task goes first. No two have the same."""
+        seq, lane = self.seq, self.lane
+        return -self.priority, seq if lane is None or lane.of.turn < seq else lane.of.turn, seq
 
     @property
     def key(self) -> str:
@@ -215,7 +214,7 @@ class Task(Entity):
 
     @classmethod
     def from_header(cls, header: bytes) -> Task:
-        self = cls.__new__(cls)
+        self = cls(None)
         capabilities: list[str]
         retry: list[float] | None
         holder: list[str] | None
