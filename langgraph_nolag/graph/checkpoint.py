@@ -1,7 +1,8 @@
 """`NoLagSaver`: LangGraph's checkpoints, kept in a room of the broker.
 
-Every put is one request and one commit. The logic is written once, as `Steps` (see `steps.py`), and run from sync and
-async code alike; where things lie is told in `checkpoint_keys.py`.
+Every put is one request and one commit, and waited for but where a distributed graph runs (see `ThreadLease.store`). The
+logic is written once, as `Steps` (see `steps.py`), and run from sync and async code alike; where things lie is told in
+`saver/keys.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import RESUME
 
+from nolag_broker.wire.blobs import INLINE
+
 from ..client.rooms import open_room
 from ..errors import NotEncodable
 from ._compat import CONFIG_KEY_RUN, NULL_TASK_ID
@@ -44,7 +47,8 @@ if TYPE_CHECKING:
 
 
 class NoLagSaver(BaseCheckpointSaver[str]):
-    """Checkpoints in a room: durable when `put` returns, readable from every process, fit for sync and async graphs.
+    """Checkpoints in a room: durable when `put` returns (in a run of a distributed graph: before the next body begins), readable
+    from every process, fit for sync and async graphs.
 
     Sync methods work from every thread but the SDK's own I/O thread (there they raise `WrongThread`), inside a running event
     loop too. Reading a thread that another process writes gives whole checkpoints, never half of one.
@@ -247,7 +251,11 @@ class NoLagSaver(BaseCheckpointSaver[str]):
             puts += lease.marks(root=not ns, applies=True, steps=True)
         puts.append([keys.checkpoint(thread, ns, checkpoint["id"]), stored.pack(), False])
         for chunk in chunks(puts):  # one, but for states of a thousand channels: there the checkpoint comes last
-            yield [self._write(chunk, lease=lease)]
+            request = self._write(chunk, lease=lease)
+            if lease is not None and lease.ahead and not ns and sum(len(body) for _, body, _ in chunk) <= INLINE:  # nothing goes apart
+                lease.store(*request)
+            else:
+                yield [request]
         self._latest.note(thread, ns, checkpoint["id"], stored.channels)
         return reading.config_of(thread, ns, checkpoint["id"])
 

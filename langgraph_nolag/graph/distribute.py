@@ -100,6 +100,8 @@ class Distributed(Pregel[Any, Any, Any, Any]):
                 if run is not None and (steps := opening(self, run, conf, input, config, kwargs)) is not None:
                     input, config = run_steps(self.distribution.link, steps)
                 yield from super().stream(input, config, **kwargs)
+                if run is not None:
+                    run.stored()
         finally:
             if run is not None:
                 run.end()
@@ -112,6 +114,8 @@ class Distributed(Pregel[Any, Any, Any, Any]):
             async with aclosing(super().astream(input, config, **kwargs)) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
                     yield chunk
+            if run is not None:
+                await run.astored()
         finally:
             if run is not None:
                 await run.aend()

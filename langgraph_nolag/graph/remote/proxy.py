@@ -125,7 +125,9 @@ class Execution:
         }
         if self._run is not None:
             if self.conf.get(CONFIG_KEY_DURABILITY) == "sync":
-                fields["forget"] = self._run.stored_before(self._namespace, self._step)
+                # Of a checkpoint that is on its way, it is known that it was stored when a task behind it has ended.
+                on_its_way = self._lease is not None and self._lease.ahead
+                fields["forget"] = self._run.stored_before(self._namespace, self._step - on_its_way)
             self._handle = self._run.dispatched(task)
         self.followed: Followed = place.link.dispatch(
             fields, body, on_progress=self._on_progress, on_end=self._on_end, on_accepted=self._on_accepted, timeout=None
@@ -432,7 +434,7 @@ async def _answer(execution: Execution, call: tuple[int, str, bytes]) -> None:
 
 
 class LocalNode(StandIn):
-    """Runs a node's body here, inside a context in which gates find their room."""
+    """Runs a node's body here, when the checkpoint before it is stored, and inside a context in which gates find their room."""
 
     def __init__(self, place: Place, body: Runnable[Any, Any]) -> None:
         self.place = place
@@ -453,19 +455,32 @@ class LocalNode(StandIn):
             leased=is_leased(conf),
         )
 
+    @staticmethod
+    def _run(config: RunnableConfig | None) -> Run | None:
+        run: Run | None = (config or {}).get("configurable", {}).get(CONFIG_KEY_RUN)
+        return run
+
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        if (run := self._run(config)) is not None:
+            run.stored()
         with running(self._context(config)):
             return self.body.invoke(input, config, **kwargs)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        if (run := self._run(config)) is not None:
+            await run.astored()
         with running(self._context(config)):
             return await self.body.ainvoke(input, config, **kwargs)
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+        if (run := self._run(config)) is not None:
+            run.stored()
         with running(self._context(config)):
             yield from self.body.stream(input, config, **kwargs)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        if (run := self._run(config)) is not None:
+            await run.astored()
         with running(self._context(config)):
             async for chunk in self.body.astream(input, config, **kwargs):
                 yield chunk

@@ -11,11 +11,15 @@ import concurrent.futures
 import itertools
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from ...client.body import encode
-from ...errors import NoLagError
+from ...client.link import settled
+from ...errors import NoLagError, RequestTimeout
 from ..errors import RunFenced
+from ..runs.lease import fencing
 
 if TYPE_CHECKING:
     from ...client.link import RoomLink
@@ -25,6 +29,7 @@ log = logging.getLogger("langgraph_nolag")
 
 AT_ONCE: Final = 1000  # tasks that one request names
 FORGET_TIMEOUT: Final = 10.0  # seconds
+STORE_TIMEOUT: Final = 30.0  # seconds
 
 
 class Run:
@@ -49,6 +54,32 @@ class Run:
     def begin(self, lease: ThreadLease) -> None:
         """This run got the lease, and ends it."""
         self.lease, self._began = lease, True
+
+    def stored(self) -> None:
+        """Wait until the run's checkpoints are stored. Raises why one is not."""
+        if (storing := self._storing()) is not None:
+            with self._in_time():
+                storing.result(STORE_TIMEOUT)
+
+    async def astored(self) -> None:
+        """The same, in an event loop."""
+        if (storing := self._storing()) is not None:
+            with self._in_time():
+                async with asyncio.timeout(STORE_TIMEOUT):
+                    await settled(storing)
+
+    def _storing(self) -> concurrent.futures.Future[Any] | None:
+        return None if self.lease is None else self.lease.storing
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        try:
+            with fencing(self.lease):
+                yield
+        except TimeoutError as error:
+            if isinstance(error, NoLagError):
+                raise
+            raise RequestTimeout("the broker is away: whether the last checkpoint is stored is not known", maybe_applied=True) from None
 
     def dispatched(self, task: str) -> int:
         """A node's task is on its way; returns a handle for it."""

@@ -6,6 +6,7 @@ pending writes, dispatches and cancellations from that moment on, whether it has
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,10 +46,13 @@ class ThreadLease:
         self.position: Callable[[], int] | None = None  # how many chunks of the run's stream belong to what is stored
         self.taken = False  # the run was begun by somebody else
         self.stepped = False  # a superstep of the run is over: what it began with has been said
+        self.ahead = False  # the graph's checkpoints are not waited for: see `store`
         self._applied = applied
         self._request = request
         self._lock = threading.Lock()
         self._lost: str | None = None
+        self._failure: NoLagError | None = None  # of a checkpoint that was not waited for
+        self._storing: concurrent.futures.Future[Any] | None = None  # the last one
         self._watchers: dict[int, Callable[[NoLagError], None]] = {}
 
     def fields(self) -> list[Any]:
@@ -76,18 +80,22 @@ class ThreadLease:
             if self._lost is not None:
                 return
             self._lost = reason
-            watchers = list(self._watchers.values())
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            watchers, self._watchers = list(self._watchers.values()), {}
         for watcher in watchers:
             watcher(self.error())
 
-    def watch(self, number: int, on_lost: Callable[[NoLagError], None]) -> None:
-        """Be told once, from any thread, when it is lost; at once where it is."""
+    def watch(self, number: int, on_over: Callable[[NoLagError], None]) -> None:
+        """Be told once, from any thread, when nothing of the run counts any more; at once where that is so."""
         with self._lock:
-            lost = self._lost
-            if lost is None:
-                self._watchers[number] = on_lost
-        if lost is not None:
-            on_lost(self.error())
+            over = self._lost is not None or self._failure is not None
+            if not over:
+                self._watchers[number] = on_over
+        if over:
+            on_over(self.error())
 
     def unwatch(self, number: int) -> None:
         with self._lock:
@@ -95,6 +103,8 @@ class ThreadLease:
 
     def error(self) -> NoLagError:
         """Why this run can't go on."""
+        if self._lost is None and self._failure is not None:
+            return self._failure
         if self._lost not in (None, SUPERSEDED, INTERRUPTED):
             return TaskCancelled(f"the run of thread {self.thread!r} was cancelled: {self._lost}")
         return RunFenced(
@@ -109,6 +119,32 @@ class ThreadLease:
             self.lose(SUPERSEDED)
             return self.error()
         return error
+
+    # --- checkpoints that are not waited for ----------------------------------------------------------------
+
+    def store(self, op: str, fields: Mapping[str, Any]) -> None:
+        """Ask for a checkpoint to be stored, and do not wait. What needs it stored is asked for behind it, under the same lease: the room
+        decides in that order, and a worker has its task when both are on disk. Never blocks.
+
+        Raises:
+            NoLagError: it was not asked for; or an earlier one was refused.
+        """
+        if self._failure is not None:
+            raise self._failure
+        self._storing = storing = self.link.request(op, timeout=None, **fields)  # as long as the tasks behind it wait
+        storing.add_done_callback(self._stored)
+
+    def _stored(self, storing: concurrent.futures.Future[Any]) -> None:
+        error = storing.exception()
+        if isinstance(error, NoLagError) and self.meant(error) is error:
+            with self._lock:
+                self._failure = self._failure or error
+            self._tell()
+
+    @property
+    def storing(self) -> concurrent.futures.Future[Any] | None:
+        """Holds when everything is stored, or why it is not; None: everything is."""
+        return self._storing
 
     # --- what a checkpoint says beside itself ---------------------------------------------------------------
 

@@ -67,6 +67,7 @@ def _opening(
     )
     take = input is None and conf.get("checkpoint_id") is None
     begun = yield from begin(distribution.link, distribution.codec, saver, request, take=take)
+    begun.lease.ahead = options.get("durability") == "sync"
     run.begin(begun.lease)
     return begun.input, config
 
