@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nolag_broker.core.limits import Limits
+from nolag_broker.core.members import Member, Session
 from nolag_broker.core.tasks.matching import Market, Offer
 from nolag_broker.core.tasks.task import Task
 
@@ -184,7 +185,8 @@ def test_against_a_plain_search(steps: list[tuple[Any, ...]]) -> None:
             market.add(waiting[-1])
         elif what == "offer":
             types, capabilities, slots = details
-            offers.append(Offer(None, seq, None, market.profile("handoff", types, capabilities), slots))  # type: ignore[arg-type]
+            worker = Member("worker", "", 0, 0.0)
+            offers.append(Offer(Session(""), seq, worker, market.profile("handoff", types, capabilities), slots))
             market.open(offers[-1])
         elif what == "remove" and waiting:
             market.remove(waiting.pop(details[0] % len(waiting)))
