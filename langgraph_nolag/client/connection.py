@@ -102,6 +102,7 @@ class Connection:
         size: int | None = None,
         *,
         insist: bool = False,
+        patient: bool = False,
     ) -> None:
         """Send a request; `on_answer` is told once, on the I/O thread. The frame is ours from now on.
 
@@ -111,6 +112,7 @@ class Connection:
             timeout: seconds; None: it waits as long as the connection lives.
             size: bytes of the bodies in the frame; None: they are counted.
             insist: never `BufferFull`.
+            patient: another request follows as a rule: this one leaves with it, or a millisecond later at the latest.
 
         Raises:
             BufferFull: nothing was sent.
@@ -118,9 +120,9 @@ class Connection:
         cost = OVERHEAD + (weigh(frame) if size is None else size)
         self._allowance.take(cost, insist=insist)
         if self.io.is_current and self.io.idle:
-            self._ask(frame, on_answer, timeout, cost, take_out(frame))
+            self._ask(frame, on_answer, timeout, cost, take_out(frame), patient)
         else:
-            self.io.post(self._ask, frame, on_answer, timeout, cost, take_out(frame))
+            self.io.post(self._ask, frame, on_answer, timeout, cost, take_out(frame), patient)
 
     def tell(self, frame: dict[str, Any], *, insist: bool = False) -> None:
         """Send what has no answer. It is dropped while there is no connection.
@@ -140,9 +142,9 @@ class Connection:
         """Send a request; the future holds the answer or the typed error. Never blocks."""
         return self.request_frame({"op": op, **fields}, timeout)
 
-    def request_frame(self, frame: dict[str, Any], timeout: float | None) -> concurrent.futures.Future[Answer]:
+    def request_frame(self, frame: dict[str, Any], timeout: float | None, *, patient: bool = False) -> concurrent.futures.Future[Answer]:
         future: concurrent.futures.Future[Answer] = concurrent.futures.Future()
-        self.ask(frame, lambda answer, error: settle_blocking(future, answer, error), timeout)
+        self.ask(frame, lambda answer, error: settle_blocking(future, answer, error), timeout, patient=patient)
         return future
 
     def call(self, op: str, *, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
@@ -165,7 +167,7 @@ class Connection:
         self.ask(frame, lambda answer, error: hand_back(loop, settle, future, answer, error), timeout)
         return await future
 
-    async def acall_frames(self, frames: Sequence[dict[str, Any]], timeout: float | None) -> list[Answer]:
+    async def acall_frames(self, frames: Sequence[dict[str, Any]], timeout: float | None, *, patient: bool = False) -> list[Answer]:
         """Send requests together and await all answers: the caller's loop is woken once."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Answer]] = loop.create_future()
@@ -178,7 +180,7 @@ class Connection:
                 hand_back(loop, settle, future, None if error else [answers[each] for each in range(len(frames))], error)
 
         for place, frame in enumerate(frames):
-            self.ask(frame, partial(answered, place), timeout)
+            self.ask(frame, partial(answered, place), timeout, patient=patient)
         return await future if frames else []
 
     async def aopen(self) -> None:
@@ -254,12 +256,15 @@ class Connection:
 
     # --- Requests -------------------------------------------------------------------------------------------
 
-    def _ask(self, frame: dict[str, Any], on_answer: OnAnswer, timeout: float | None, size: int, values: Sequence[Value]) -> None:
+    def _ask(
+        self, frame: dict[str, Any], on_answer: OnAnswer, timeout: float | None, size: int, values: Sequence[Value], patient: bool
+    ) -> None:
         if self._ended is not None:
             self._allowance.give_back(size)
             on_answer(None, self._ended)
             return
         pending = self.unanswered.add(frame, on_answer, timeout, size, values=values)
+        pending.patient = patient
         if self._socket is not None:
             self._send(pending)
         else:
@@ -314,7 +319,7 @@ class Connection:
             self.unanswered.answer(pending.id, None, reason)
             return
         pending.sent = True
-        socket.send(encoded)
+        socket.send(encoded, patient=pending.patient)
 
     def _send_again(self, id: int) -> None:
         pending = self.unanswered.get(id)

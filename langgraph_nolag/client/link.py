@@ -86,12 +86,13 @@ class RoomLink:
 
     # --- requests -------------------------------------------------------------------------------------------
 
-    def call(self, op: str, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
+    def call(self, op: str, timeout: float | None = REQUEST_TIMEOUT, *, patient: bool = False, **fields: Any) -> Answer:
         """Send a request of this room and block for its answer.
 
         Args:
             op: an operation of the protocol.
             timeout: seconds; None: for ever.
+            patient: another request follows as a rule: this one leaves with it, or a millisecond later at the latest.
             fields: the operation's fields.
 
         Raises:
@@ -99,23 +100,27 @@ class RoomLink:
             NoLagError: the refusal, `RequestTimeout`, `Disconnected`, `BufferFull`.
         """
         self.connection.io.check_may_block()
-        return self.request(op, timeout=timeout, **fields).result()
+        return self.request(op, timeout=timeout, patient=patient, **fields).result()
 
     async def acall(self, op: str, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
         """Send a request of this room and await its answer, from any loop. Raises as `call` does."""
         return await self.connection.acall_frame(self.frame(op, fields), timeout)
 
-    async def acall_all(self, requests: Sequence[tuple[str, Mapping[str, Any]]], timeout: float | None = REQUEST_TIMEOUT) -> list[Answer]:
+    async def acall_all(
+        self, requests: Sequence[tuple[str, Mapping[str, Any]]], timeout: float | None = REQUEST_TIMEOUT, *, patient: bool = False
+    ) -> list[Answer]:
         """Send requests of this room together, each an operation and its fields, and await all answers; raises the first refusal."""
-        return await self.connection.acall_frames([self.frame(op, fields) for op, fields in requests], timeout)
+        return await self.connection.acall_frames([self.frame(op, fields) for op, fields in requests], timeout, patient=patient)
 
-    def request(self, op: str, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> concurrent.futures.Future[Answer]:
-        """Send a request of this room; never blocks. The future holds the answer or the typed error.
+    def request(
+        self, op: str, timeout: float | None = REQUEST_TIMEOUT, *, patient: bool = False, **fields: Any
+    ) -> concurrent.futures.Future[Answer]:
+        """Send a request of this room; never blocks. The future holds the answer or the typed error. `patient` as for `call`.
 
         Raises:
             BufferFull: nothing was sent.
         """
-        return self.connection.request_frame(self.frame(op, fields), timeout)
+        return self.connection.request_frame(self.frame(op, fields), timeout, patient=patient)
 
     def send(self, op: str, **fields: Any) -> None:
         """Send what has no answer. While there is no connection it is dropped.

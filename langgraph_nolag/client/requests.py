@@ -32,7 +32,7 @@ OnAnswer = Callable[[Answer | None, NoLagError | None], object]
 class Pending:
     """One request under way."""
 
-    __slots__ = ("deadline", "frame", "id", "on_answer", "restores", "sent", "size", "timeout", "tries", "values")
+    __slots__ = ("deadline", "frame", "id", "on_answer", "patient", "restores", "sent", "size", "timeout", "tries", "values")
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class Pending:
         self.size = size
         self.restores = restores  # part of what every new session begins with: made anew then, not sent again
         self.sent = False
+        self.patient = False  # it may wait a moment for another one to go with
 
 
 class Allowance:

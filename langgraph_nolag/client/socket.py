@@ -24,6 +24,7 @@ log = logging.getLogger("langgraph_nolag")
 
 BATCH = 256 << 10  # bytes of frames that share a message; a larger frame travels alone, uncopied
 MAX_MESSAGE = 128 << 20
+PATIENCE = 0.001  # seconds that a frame waits for company, where its sender says that some is coming
 CONNECT_TIMEOUT = 10.0  # seconds, for TCP, WebSocket and authentication together
 CLIENT = "langgraph-nolag"
 PHASE = random.random()  # noqa: S311 - of this process: its connections heartbeat at the same moments, other processes at others
@@ -98,11 +99,20 @@ class Socket:
                 websocket.transport.abort()
                 raise
 
-    def send(self, frame: bytes, owed: int = 0) -> None:
-        """Queue a frame; what is queued in a turn of the loop leaves as one message."""
+    def send(self, frame: bytes, owed: int = 0, *, patient: bool = False) -> None:
+        """Queue a frame; what is queued in a turn of the loop leaves as one message.
+
+        Args:
+            frame: encoded.
+            owed: bytes of it that go back to the allowance.
+            patient: it leaves with the next one, or after `PATIENCE`.
+        """
         self._out.append(frame)
         self._owed += owed
-        self._flush_soon()
+        if not patient:
+            self._flush_soon()
+        elif not self._flushing:
+            self._loop.call_later(PATIENCE, self._flush)
 
     async def run(self, on_frames: Callable[[Sequence[dict[str, Any]]], None]) -> int:
         """Read until the connection ends.

@@ -172,15 +172,15 @@ class NoLagSaver(BaseCheckpointSaver[str]):
             return await arun(self.link, self._put(config, checkpoint, metadata, new_versions))
 
     def put_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
-        """Store the writes of one task, in one commit. What is there already stays, but for the special channels
-        (errors, interrupts, resume values), which are replaced."""
+        """Store the writes of one task, in one commit: as a rule in that of the checkpoint that they lead to. What is there already
+        stays, but for the special channels (errors, interrupts, resume values), which are replaced."""
         with fencing(self._lease_of(config)):
-            run(self.link, self._put_writes(config, writes, task_id, task_path))
+            run(self.link, self._put_writes(config, writes, task_id, task_path), patient=True)
 
     async def aput_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
         """See `put_writes`."""
         with fencing(self._lease_of(config)):
-            await arun(self.link, self._put_writes(config, writes, task_id, task_path))
+            await arun(self.link, self._put_writes(config, writes, task_id, task_path), patient=True)
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Versions rise with every change; the random part keeps two branches of a thread from sharing one."""

@@ -27,8 +27,11 @@ def chunks(items: Sequence[T], size: int = MANY) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-def run(link: RoomLink, steps: Steps[T]) -> T:
+def run(link: RoomLink, steps: Steps[T], *, patient: bool = False) -> T:
     """Run to the end, blocking the calling thread.
+
+    Args:
+        patient: other requests follow as a rule, and nobody waits for these alone: they may leave together.
 
     Raises:
         NoLagError: what the room refused; also on the SDK's own thread, which must not block.
@@ -38,14 +41,14 @@ def run(link: RoomLink, steps: Steps[T]) -> T:
         while True:
             *others, (op, fields) = requests
             futures = [link.request(other, **its) for other, its in others]
-            last = link.call(op, timeout=TIMEOUT, **fields)
+            last = link.call(op, timeout=TIMEOUT, patient=patient, **fields)
             requests = steps.send([*(future.result(TIMEOUT) for future in futures), last])
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
 
 
-async def arun(link: RoomLink, steps: Steps[T]) -> T:
-    """Run to the end on any event loop.
+async def arun(link: RoomLink, steps: Steps[T], *, patient: bool = False) -> T:
+    """Run to the end on any event loop. `patient` as for `run`.
 
     Raises:
         NoLagError: what the room refused.
@@ -53,6 +56,6 @@ async def arun(link: RoomLink, steps: Steps[T]) -> T:
     try:
         requests = next(steps)
         while True:
-            requests = steps.send(await link.acall_all(requests, TIMEOUT))
+            requests = steps.send(await link.acall_all(requests, TIMEOUT, patient=patient))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
