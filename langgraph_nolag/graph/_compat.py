@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -72,9 +73,11 @@ from langgraph.pregel._algo import LazyAtomicCounter  # noqa: E402
 from langgraph.pregel._call import get_runnable_for_task  # noqa: E402
 from langgraph.pregel._messages import StreamMessagesHandler, StreamMessagesHandlerV2  # noqa: E402
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode  # noqa: E402
+from langgraph.pregel._retry import _should_retry_on  # noqa: E402
 from langgraph.pregel._tools import StreamToolCallHandler  # noqa: E402
 from langgraph.pregel._tools import _tool_call_writer as tool_call_writer  # noqa: E402
 from langgraph.pregel.protocol import StreamProtocol  # noqa: E402
+from langgraph.types import RetryPolicy  # noqa: E402
 
 __all__ = [
     "CONFIG_KEY_CALL",
@@ -98,6 +101,7 @@ __all__ = [
     "NULL_TASK_ID",
     "RESUME",
     "SHIPPED_KEYS",
+    "CallNumbers",
     "Pregel",
     "PregelNode",
     "PregelScratchpad",
@@ -114,6 +118,7 @@ __all__ = [
     "interrupt_index",
     "is_async_callable",
     "is_entrypoint",
+    "matching_policy",
     "msgpack_ext_hook",
     "node_function",
     "patch_configurable",
@@ -199,6 +204,36 @@ def scratchpad(step: int, stop: int, resume: list[Any], get_null_resume: Callabl
         resume=resume,
         subgraph_counter=LazyAtomicCounter(),
     )
+
+
+class CallNumbers:
+    """Numbers the `@task`s that one task of the loop calls, as told: the calls of a remote body may come in another order."""
+
+    def __init__(self) -> None:
+        self.given = 0  # by now, with those that were passed over
+        self._next: deque[int] = deque()
+
+    @classmethod
+    def of(cls, pad: PregelScratchpad) -> CallNumbers:
+        """Those of a scratchpad, which stays the same when its task is tried again."""
+        counter: Any = pad.call_counter
+        if not isinstance(counter._counter, cls):
+            counter._counter = cls()
+        numbers: CallNumbers = counter._counter
+        return numbers
+
+    def give(self, number: int) -> None:
+        """The number of the call that is made next."""
+        self.given = max(self.given, number + 1)
+        self._next.append(number)
+
+    def __call__(self) -> int:
+        return self._next.popleft()
+
+
+def matching_policy(policies: Sequence[RetryPolicy], error: Exception) -> int | None:
+    """The position of the first policy by which the error is tried again."""
+    return next((position for position, policy in enumerate(policies) if _should_retry_on(policy, error)), None)
 
 
 def channels_of_read(read: Any) -> list[str] | None:

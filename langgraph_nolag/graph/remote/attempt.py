@@ -21,7 +21,8 @@ from .._compat import CONFIG_KEY_RESUMING
 from ..context import NodeContext, running
 from ..errors import ExecutionLost
 from ..serde.codec import Codec
-from .channel import Channel
+from .called import CalledTasks
+from .channel import INNER, STOP, Channel
 from .envelope import ASYNC, Call, Seat, config_for
 from .outcome import Outcome
 
@@ -32,6 +33,10 @@ class Attempt:
     """Runs one body, to its outcome or until the room takes it away.
 
     `start`, `told`, `cancel` and `lose` are called on the I/O thread and do not block.
+
+    Args:
+        task: the hand-out; of a function that a body calls as `@task`, what stands for one.
+        within: the room's hand-out, where `task` is none.
     """
 
     def __init__(
@@ -43,7 +48,9 @@ class Attempt:
         codec: Codec,
         task: Assigned,
         on_finished: Callable[[Assigned], None],
+        within: Assigned | None = None,
     ) -> None:
+        self._assigned = within or task  # by the room
         self._on_finished = on_finished
         self._link = link
         self._graph = graph
@@ -52,6 +59,7 @@ class Attempt:
         self._codec = codec
         self._task = task
         self._channel: Channel | None = None
+        self._tasks: CalledTasks | None = None
         self._running: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._gone: str | None = None  # why nobody waits for this attempt any more
@@ -70,7 +78,11 @@ class Attempt:
             log.error("running a node failed in langgraph-nolag itself", exc_info=error)
 
     def told(self, frame: bytes) -> None:
-        if self._channel is not None:
+        if frame == STOP:
+            self.cancel("nobody waits for it any more")
+        elif frame[:1] == INNER and self._tasks is not None:
+            self._tasks.told(frame)
+        elif self._channel is not None:
             self._channel.told(frame)
 
     def cancel(self, reason: str) -> None:
@@ -78,6 +90,8 @@ class Attempt:
         self._gone = reason
         if self._channel is not None:
             self._channel.close(ExecutionLost(f"node {self._node!r}: {reason}"))
+        if self._tasks is not None:
+            self._tasks.cancel(reason)
         if self._loop is not None and self._running is not None:
             hand_back(self._loop, self._running.cancel)
 
@@ -89,9 +103,10 @@ class Attempt:
         try:
             call = Call.decode(self._codec, task.body)
             self._channel = Channel(self._codec, call.nonce, task.attempt, lambda frame: task.offer.progress(task, frame))
+            self._tasks = CalledTasks(self._channel, self._codec, self._link.connection.io, task, self._beside, self._loop)
             if self._gone is not None:
                 self._channel.close(ExecutionLost(self._gone))
-            config, seat = config_for(call, self._codec, self._channel)
+            config, seat = config_for(call, self._codec, self._channel, self._tasks.call)
             if task.attempt > 1:  # graphs that the body runs go on from their checkpoints, as they do after a restart
                 config["configurable"][CONFIG_KEY_RESUMING] = True
         except NoLagError as error:
@@ -109,7 +124,12 @@ class Attempt:
             call_back=self._channel.call,
             leased=call.leased,
         )
+        self._tasks.approvals = context.approvals
         return call, config, seat, context
+
+    def _beside(self, function: Runnable[Any, Any], task: Any) -> Attempt:
+        """An attempt at a function of a task that the body calls."""
+        return Attempt(self._link, self._graph, self._node, function, self._codec, task, lambda _: None, self._assigned)
 
     def _run_sync(self) -> None:
         if (prepared := self._prepare()) is None:
@@ -117,7 +137,7 @@ class Attempt:
         call, config, seat, context = prepared
 
         def body() -> Any:
-            cause.set((self._task.room, self._task.seq))
+            cause.set((self._assigned.room, self._assigned.seq))
             with running(context):
                 return self._body.invoke(call.input, config)
 
@@ -128,6 +148,8 @@ class Attempt:
             outcome = Outcome("interrupt", interrupt.args[0])
         except BaseException as error:  # whatever a body raises is raised on the orchestrator
             outcome = Outcome("error", error)
+        if self._tasks is not None:
+            concurrent.futures.wait(self._tasks.waited_for())
         self._end(outcome, seat, context)
 
     async def _run_async(self) -> None:
@@ -136,7 +158,7 @@ class Attempt:
         call, config, seat, context = prepared
 
         async def body() -> Any:
-            cause.set((self._task.room, self._task.seq))
+            cause.set((self._assigned.room, self._assigned.seq))
             with running(context):
                 return await self._body.ainvoke(call.input, config)
 
@@ -150,6 +172,10 @@ class Attempt:
             outcome = Outcome("interrupt", interrupt.args[0])
         except BaseException as error:
             outcome = Outcome("error", error)
+        if self._tasks is not None and (left := self._tasks.waited_for()):
+            if outcome.kind == "error":  # as LangGraph has it, in an event loop
+                self._tasks.cancel("what called it has failed")
+            await asyncio.gather(*map(asyncio.wrap_future, left), return_exceptions=True)
         self._end(outcome, seat, context)
 
     def _end(self, outcome: Outcome, seat: Seat, context: NodeContext) -> None:

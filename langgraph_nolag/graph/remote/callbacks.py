@@ -49,6 +49,9 @@ GRAPH_EVENTS: Final = ("on_interrupt", "on_resume")
 STREAMED: Final = "streamed"
 """Not a callback: what a twin of one of LangGraph's own handlers says (`twins.py`)."""
 
+OF_A_RUN: Final = ("tags", "inheritable_tags", "metadata", "inheritable_metadata")
+"""What a callback manager knows of the run that it is of."""
+
 Emit = Callable[[Any], None]
 
 
@@ -113,10 +116,27 @@ def describe(callbacks: Any) -> dict[str, Any] | None:
     others = _others(callbacks)
     facts: dict[str, Any] = {"twins": marks(handlers), "streaming": wants_stream_events(others) if others else None}
     facts["graph"] = bool(_of_graphs(callbacks))
-    for name in ("tags", "inheritable_tags", "metadata", "inheritable_metadata"):
+    for name in OF_A_RUN:
         value = getattr(callbacks, name, None)
         facts[name] = dict(value or {}) if name.endswith("metadata") else list(value or ())
     return facts
+
+
+def run_of(callbacks: Any) -> dict[str, Any] | None:
+    """On the worker: the run of its own that these callbacks are of; None: they are the body's."""
+    if not isinstance(callbacks, BaseCallbackManager) or callbacks.parent_run_id in (None, PARENT):
+        return None
+    return {name: getattr(callbacks, name) for name in ("parent_run_id", *OF_A_RUN)}
+
+
+def inside(callbacks: Any, run: dict[str, Any] | None) -> Any:
+    """On the orchestrator: the callbacks of a body, for what happens in a run that the worker has begun."""
+    if run is None or not isinstance(callbacks, BaseCallbackManager):
+        return callbacks
+    made = callbacks.copy()
+    for name, value in run.items():
+        setattr(made, name, value)
+    return made
 
 
 def forwarding_manager(facts: dict[str, Any] | None, emit: Emit) -> CallbackManager:

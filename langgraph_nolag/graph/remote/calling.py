@@ -11,18 +11,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.config import get_config
 
 from .._compat import CONFIG_KEY_CALL, is_async_callable, patch_configurable, tasks_in
+from .called import INJECTED
 from .proxy import LocalNode, RemoteNode
 from .tasks import TASKS, task_bodies
-
-INJECTED: Final = ("config", "writer", "store", "previous", "runtime")
-"""What LangGraph hands to a function by the name of its parameter."""
 
 
 class CallingNode(LocalNode):

@@ -16,7 +16,7 @@ import asyncio
 import concurrent.futures
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from ..errors import ExecutionLost
@@ -33,11 +33,18 @@ BLOCKING_CALL: Final = b"C"  # the same, while the body's thread stands still
 
 ANSWER: Final = b"a"  # to the worker: [id, ok, value]
 HELLO: Final = b"h"  # to the worker: the nonce of an orchestrator that attached
+STOP: Final = b"x"  # to the worker: nobody waits for this function of a task any more
+INNER: Final = b"i"  # both ways, of a task that the body calls: its number, then a frame that is for its function
 SEEN: Final = b"n"  # to the worker: the number up to which everything that is streamed has been seen
 
 STREAMED: Final = (CUSTOM, STREAM, EVENT)  # what must reach the orchestrator without a hole
 
 REPEAT: Final = 2.0  # seconds without an answer until a call is repeated
+
+
+def numbered(frame: bytes) -> tuple[int, bytes]:
+    """The parts of an INNER frame."""
+    return int.from_bytes(frame[1:5], "big"), frame[5:]
 
 
 class Channel:
@@ -51,6 +58,7 @@ class Channel:
 
     Attributes:
         on_drain: told why, when the run is to end; on the I/O thread.
+        on_hello: called when another orchestrator attached; likewise.
     """
 
     def __init__(self, codec: Codec, nonce: str, attempt: int, send: Callable[[bytes], None]) -> None:
@@ -63,6 +71,7 @@ class Channel:
         self._unseen = Unseen(send)
         self._closed: BaseException | None = None
         self.on_drain: Callable[[str], None] | None = None
+        self.on_hello: Callable[[], None] | None = None
 
     def emit(self, kind: bytes, value: Any, *, lax: bool = False) -> None:
         """Send one frame."""
@@ -94,7 +103,13 @@ class Channel:
 
     async def acall(self, what: str, *args: Any) -> Any:
         """Ask, and await the answer. Raises as `call` does."""
-        number, future = self._ask(CALL, what, args)
+        return await self.ask(what, *args)
+
+    def ask(self, what: str, *args: Any) -> Coroutine[Any, Any, Any]:
+        """Ask now; what is returned awaits the answer. Raises as `call` does."""
+        return self._answer(*self._ask(CALL, what, args))
+
+    async def _answer(self, number: int, future: concurrent.futures.Future[Any]) -> Any:
         waiter = asyncio.wrap_future(future)
         while True:
             done, _ = await asyncio.wait({waiter}, timeout=REPEAT)
@@ -137,6 +152,8 @@ class Channel:
             self._nonce = value
             for number in sorted(self._open):
                 self._put(number, repeated=True)
+            if self.on_hello is not None:
+                self.on_hello()
             return
         number, ok, result = value
         with self._lock:
@@ -154,6 +171,7 @@ class Channel:
             self._closed = error or ExecutionLost("this execution of the node has ended")
             entries = list(self._open.values())
             self._open.clear()
+        self.on_drain = self.on_hello = None
         for _, _, _, future in entries:
             if future.set_running_or_notify_cancel():
                 future.set_exception(self._closed)

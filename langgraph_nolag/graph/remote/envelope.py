@@ -38,7 +38,6 @@ from .._compat import (
     scratchpad,
     visited,
 )
-from ..errors import NotSupported
 from ..serde.codec import Codec
 from . import callbacks
 from .channel import BEAT, CUSTOM, DRAIN, EVENT, STREAM, Channel
@@ -146,15 +145,19 @@ class Seat:
     visited: set[str] | None = None
 
 
-def config_for(call: Call, codec: Codec, channel: Channel) -> tuple[RunnableConfig, Seat]:
-    """The configuration that the body runs under on the worker."""
+def config_for(call: Call, codec: Codec, channel: Channel, tasks: Callable[..., Any]) -> tuple[RunnableConfig, Seat]:
+    """The configuration that the body runs under on the worker.
+
+    Args:
+        tasks: what LangGraph calls when the body calls a task.
+    """
     facts = call.facts
     seat = Seat([])
     conf: dict[str, Any] = {
         **call.configurable,
         **facts["pregel"],
         CONFIG_KEY_SEND: seat.writes.extend,
-        CONFIG_KEY_CALL: _no_tasks,
+        CONFIG_KEY_CALL: tasks,
     }
     if facts["pad"] is not None:
         step, stop, resume, null = facts["pad"]
@@ -179,22 +182,6 @@ def config_for(call: Call, codec: Codec, channel: Channel) -> tuple[RunnableConf
         "callbacks": callbacks.forwarding_manager(listeners, lambda event: channel.emit(EVENT, event, lax=True)),
     }
     return cast(RunnableConfig, config), seat
-
-
-def _no_tasks(func: Any, *args: Any, **options: Any) -> Any:
-    name = getattr(func, "__name__", func)
-    raise NotSupported(
-        f"the @task {name} was called in a node that runs on a worker, where LangGraph's loop is not: keep that node in the process that "
-        "invokes the graph, with local=[...] of distribute(), or make the task a node"
-    )
-
-
-def _no_task(function: Any, *args: Any, **options: Any) -> Any:
-    name = getattr(function, "__name__", function)
-    raise NotSupported(
-        f"the task {name!r} can't be called from a body that runs on a worker: call it from an entrypoint, or keep the node that calls it "
-        "in the process of the graph with local=[...]"
-    )
 
 
 def _shared_answer(peeked: Any, channel: Channel) -> Callable[[bool], Any]:

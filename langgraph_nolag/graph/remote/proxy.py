@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import logging
 import queue
 import secrets
@@ -37,6 +38,7 @@ from ..context import NodeContext, running
 from ..serde.codec import Codec
 from . import callbacks, channel
 from .answers import Answers, answering_threads
+from .called import ENDED, TASK
 from .envelope import ASYNC, SYNC, describe, is_leased
 from .key import identity
 from .nodes_of import StandIn
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from ...client.link import RoomLink
     from ..ctrl_c import Interruption
     from ..runs.lease import ThreadLease
+    from .scheduling import ScheduledTasks
 
 log = logging.getLogger("langgraph_nolag")
 
@@ -58,7 +61,7 @@ DRAIN_LOOK: Final = 0.2  # seconds until a running body hears that its run is to
 CANCEL_TIMEOUT: Final = 5.0  # seconds to hear that a cancellation was taken
 ANSWER_SLACK: Final = 5.0  # seconds beyond a node's timeout until nobody waits for the broker to say so
 
-Item = tuple[str, Any]  # "frame": attempt and frame, "call": to be answered, "end": Result, "refused": error
+Item = tuple[str, Any]  # "frame": attempt and frame, "call": to be answered, "task": called by the body, "end": Result, "refused": error
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,12 @@ class Execution:
         self.conf = config.get("configurable", {})
         self._put = put
         self._blocking = blocking
-        nonce = secrets.token_hex(8)
-        self.answers = Answers(place, self.conf, nonce)
+        self.nonce = secrets.token_hex(8)
+        self.answers = Answers(place, self.conf, self.nonce)
         this = weakref.proxy(self)  # nothing of ours holds us: what we hold, the whole run, goes when we do
         self._seen = Seen(place.node, lambda number: this.tell(channel.SEEN + place.codec.encode(number)))
         self._drained = getattr(self.conf.get(CONFIG_KEY_RUNTIME), "drain_requested", False)  # the body is told with its task
-        body = describe(place.codec, input, config, node=place.node, mode=mode, nonce=nonce)
+        body = describe(place.codec, input, config, node=place.node, mode=mode, nonce=self.nonce)
         self._run: Run | None = self.conf.get(CONFIG_KEY_RUN) if self.conf.get(CONFIG_KEY_CHECKPOINTER) else None
         self._namespace = str(self.conf.get("checkpoint_ns", "")).rpartition("|")[0]
         self._step = int((config.get("metadata") or {}).get("langgraph_step", 0))
@@ -112,6 +115,11 @@ class Execution:
         self._patience: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = None
         self._lease: ThreadLease | None = None if self._run is None else self._run.lease
+        self.hand_out(body)
+
+    def hand_out(self, body: bytes) -> None:
+        """Let a worker run it."""
+        place = self.place
         self._task = task = place.link.new_id()
         fields: dict[str, Any] = {
             "task": task,
@@ -158,6 +166,13 @@ class Execution:
             codec=self.place.codec,
         )
         return {"key": who.key, "slot": who.slot, "group": who.group, "digest": who.digest}
+
+    @functools.cached_property
+    def tasks(self) -> ScheduledTasks:
+        """What the body calls as `@task`."""
+        from .scheduling import ScheduledTasks
+
+        return ScheduledTasks(self)
 
     # --- on the I/O thread ----------------------------------------------------------------------------------
 
@@ -207,19 +222,26 @@ class Execution:
         log.warning("%s", why(place.graph, place.node, place.link.room, place.capabilities, members))
 
     def _on_progress(self, progress: Progress) -> None:
-        frame = progress.body
-        if frame is None:
-            return
+        if progress.body is not None:
+            self.heard(progress.attempt, progress.body)
+
+    def heard(self, attempt: int, frame: bytes) -> None:
+        """A frame of the body."""
         kind = frame[:1]
-        if kind not in (channel.CALL, channel.BLOCKING_CALL):
-            self._put(("frame", (progress.attempt, frame)))
+        if kind == channel.INNER:
+            self.tasks.heard(attempt, frame)
             return
-        call, reply = self.answers.sort(progress.attempt, frame)
+        if kind not in (channel.CALL, channel.BLOCKING_CALL):
+            self._put(("frame", (attempt, frame)))
+            return
+        call, reply = self.answers.sort(attempt, frame)
         if reply is not None:
             self.tell(reply)
         if call is None:
             return
-        if kind == channel.BLOCKING_CALL or self._blocking:
+        if call[1] in (TASK, ENDED):
+            self._put(("task", call))
+        elif kind == channel.BLOCKING_CALL or self._blocking:
             answering_threads().submit(self._carry_out, call)
         else:
             self._put(("call", call))
@@ -237,6 +259,11 @@ class Execution:
         if self._lease is not None:
             self._lease.unwatch(id(self))
         self._put(("end", result))
+        self._end_tasks()
+
+    def _end_tasks(self) -> None:
+        if "tasks" in vars(self):
+            self.tasks.end(TaskCancelled(f"node {self.place.node!r} has ended, and what it called with it"))
 
     def _stop_timers(self) -> None:
         for timer in (self._patience, self._late):
@@ -288,6 +315,7 @@ class Execution:
 
     def settle(self, outcome: Outcome) -> Any:
         """The node's return value, or raise what it raised."""
+        vars(self).pop("tasks", None)  # they hold us
         if outcome.writes:
             self.conf[CONFIG_KEY_SEND](outcome.writes)
         if outcome.visited is not None and (replaying := self.conf.get(CONFIG_KEY_REPLAY_STATE)) is not None:
@@ -331,6 +359,7 @@ class Execution:
     def abandon(self) -> Any:
         """Nobody waits any more: stop the body. Returns the future of the request; None where the body is not ours to stop."""
         self._over = True
+        self._end_tasks()
         self.place.link.connection.io.post(self._stop_timers)
         lease = self._lease
         if lease is not None:
@@ -354,10 +383,13 @@ class RemoteNode(StandIn):
         self.body = body
         self.name = getattr(body, "name", None)
 
+    def _execution(self, input: Any, config: RunnableConfig, mode: bytes, put: Callable[[Item], None], *, blocking: bool) -> Execution:
+        return Execution(self.place, input, config, mode, put, blocking=blocking)
+
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         self.place.link.connection.io.check_may_block()
         items: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        execution = Execution(self.place, input, config or ensure_config(), SYNC, items.put, blocking=True)
+        execution = self._execution(input, config or ensure_config(), SYNC, items.put, blocking=True)
         interruption: Interruption | None = execution.conf.get(CONFIG_KEY_INTERRUPTION)
         if interruption is not None:
             interruption.watch(id(items), lambda: items.put(("refused", TaskCancelled(f"node {self.place.node!r}: interrupted"))))
@@ -369,6 +401,9 @@ class RemoteNode(StandIn):
                     break
                 if what == "refused":
                     raise item
+                if what == "task":
+                    execution.tasks.take(item)
+                    continue
                 event = execution.show(*item)
                 if event is not None:
                     callbacks.replay(execution.config.get("callbacks"), event)
@@ -391,7 +426,7 @@ class RemoteNode(StandIn):
             hand_back(loop, items.put_nowait, item)
 
         answering: set[asyncio.Task[None]] = set()
-        execution = Execution(self.place, input, config or ensure_config(), ASYNC, put, blocking=False)
+        execution = self._execution(input, config or ensure_config(), ASYNC, put, blocking=False)
         try:
             while True:
                 what, item = await items.get()
@@ -400,6 +435,9 @@ class RemoteNode(StandIn):
                     break
                 if what == "refused":
                     raise item
+                if what == "task":
+                    execution.tasks.take(item)
+                    continue
                 if what == "call":
                     task = asyncio.create_task(_answer(execution, item))
                     answering.add(task)

@@ -50,7 +50,7 @@ class Unseen:
     def seen(self, number: int) -> None:
         """The orchestrator has everything up to this number."""
         with self._lock:
-            while self._frames and _number(self._frames[0]) <= number:
+            while self._frames and number_of(self._frames[0]) <= number:
                 self._drop()
 
     def frames(self) -> list[bytes]:
@@ -81,7 +81,7 @@ class Seen:
         """Whether it is to be shown; each is once. Another attempt begins anew."""
         if attempt != self._attempt:
             self._attempt, self._last, self._size = attempt, 0, 0
-        number = _number(frame)
+        number = number_of(frame)
         if number <= self._last:
             return False
         if (lost := number - self._last - 1) > 0:
@@ -94,6 +94,6 @@ class Seen:
         return True
 
 
-def _number(frame: bytes) -> int:
+def number_of(frame: bytes) -> int:
     number: int = _NUMBER.unpack_from(frame, 1)[0]
     return number

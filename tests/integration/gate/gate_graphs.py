@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
+from langgraph.func import task
 from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
 
@@ -41,6 +42,10 @@ async def board(state: State) -> State:
     return {"log": [[first.approved, name, second.type]]}
 
 
+def pay_in_a_task(state: State) -> State:
+    return {"log": task(pay)(state).result()["log"]}
+
+
 def build(*nodes: Any) -> Any:
     builder = StateGraph(State)
     builder.add_sequence(nodes)
@@ -50,6 +55,7 @@ def build(*nodes: Any) -> Any:
 
 paying = build(prepare, pay)
 signing = build(board)
+paying_in_a_task = build(prepare, pay_in_a_task)
 outer = StateGraph(State)
 outer.add_node("inner", build(pay))
 outer.add_edge(START, "inner")
@@ -58,4 +64,5 @@ nested = outer.compile()
 app = Worker(room="bank", concurrency=4, drain_timeout=2.0)
 app.graph(paying, name="paying")
 app.graph(signing, name="signing")
+app.graph(paying_in_a_task, name="paying_in_a_task")
 app.graph(nested, name="nested")

@@ -44,9 +44,9 @@ def lines(book: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("worker")
-@pytest.mark.parametrize(("graph", "name"), [(gate_graphs.paying, "paying"), (gate_graphs.nested, "nested")], ids=["node", "sub-graph"])
-def test_decided_in_the_room(broker: LocalBroker, person: People, tmp_path: Path, graph: Any, name: str) -> None:
-    graph, book = remote(graph, name, broker), tmp_path / "book"
+@pytest.mark.parametrize("name", ["paying", "nested", "paying_in_a_task"])
+def test_decided_in_the_room(broker: LocalBroker, person: People, tmp_path: Path, name: str) -> None:
+    graph, book = remote(getattr(gate_graphs, name), name, broker), tmp_path / "book"
     waiting = graph.invoke({"log": [], "book": str(book)}, thread(), durability="sync")["__interrupt__"]
     assert [each.value["name"] for each in waiting] == ["pay"]
     ana = person("ana")

@@ -21,6 +21,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.config import get_store, get_stream_writer
 from langgraph.errors import NodeError
+from langgraph.func import task
 from langgraph.graph import END, START, MessagesState, StateGraph, add_messages
 from langgraph.prebuilt import InjectedState, ToolRuntime
 from langgraph.runtime import Runtime
@@ -579,10 +580,10 @@ def long(state: State) -> State:
     return {"log": ["long"]}
 
 
-def last(state: State) -> State:
+def last(state: State, name: str = "last") -> State:
     with Path(state["file"]).open("a") as file:
-        file.write(f"last {os.getpid()}\n")
-    return {"log": ["last"]}
+        file.write(f"{name} {os.getpid()}\n")
+    return {"log": [name]}
 
 
 crashing = chain(first, long, last).compile()
@@ -597,6 +598,26 @@ def take_and_wait(state: State) -> State:
 
 
 answered_and_killed = chain(take_and_wait).compile()
+
+
+@task
+def noted(file: str, name: str) -> str:
+    return last({"file": file}, name)["log"][0]
+
+
+@task
+def long_task(file: str) -> str:
+    get_stream_writer()("begins")
+    result = long({"file": file})["log"][0]
+    get_stream_writer()("ends")
+    return result
+
+
+def calls_tasks(state: State) -> State:
+    return {"log": [noted(state["file"], "first").result(), long_task(state["file"]).result(), noted(state["file"], "last").result()]}
+
+
+crashing_tasks = chain(calls_tasks).compile()
 
 
 def keeps_asking(state: State, runtime: Runtime) -> State:
@@ -618,6 +639,20 @@ def keeps_asking(state: State, runtime: Runtime) -> State:
 
 
 asking_back = chain(keeps_asking).compile()
+
+
+@task
+def task_that_keeps_asking(state: State, runtime: Runtime) -> State:
+    return keeps_asking(state, runtime)
+
+
+def calls_what_keeps_asking(state: State) -> State:
+    noted(state["file"], "first").result()
+    result: State = task_that_keeps_asking(state).result()
+    return result
+
+
+asking_back_in_a_task = chain(calls_what_keeps_asking).compile()
 
 
 GRAPHS = {

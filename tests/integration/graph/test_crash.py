@@ -100,19 +100,26 @@ def test_replay_after_a_crash_and_a_normal_end_runs_bodies_anew(broker: LocalBro
 
 
 @pytest.mark.usefixtures("workers")
-def test_calls_back_go_to_the_next_orchestrator(orchestrator: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "bodies"),
+    [
+        ("asking_back", ["keeps_asking"]),
+        pytest.param("asking_back_in_a_task", ["first", "keeps_asking"], marks=pytest.mark.slow),
+    ],
+)
+def test_calls_back_go_to_the_next_orchestrator(orchestrator: Start, tmp_path: Path, name: str, bodies: list[str]) -> None:
     file, thread = tmp_path / "runs", uuid.uuid4().hex
     counter = file.with_suffix(".asked")
-    killed = orchestrator("asking_back", thread, {"file": str(file)})
+    killed = orchestrator(name, thread, {"file": str(file)})
     wait_until(lambda: counter.exists() and int(counter.read_text() or 0) > 5, "the node asks")
     killed.kill()
     killed.wait(10)
-    heir = orchestrator("asking_back", thread, None)
+    heir = orchestrator(name, thread, None)
     asked = int(counter.read_text() or 0)
     wait_until(lambda: int(counter.read_text() or 0) > asked + 5, "the node goes on asking")
     file.with_suffix(".go").touch()
     assert finish(heir) == ["asked"]
-    assert ran(file) == ["keeps_asking"]
+    assert ran(file) == bodies
 
 
 def test_killed_worker_is_replaced(broker: LocalBroker, new_worker: Callable[..., WorkerProcess], tmp_path: Path) -> None:
@@ -137,27 +144,38 @@ def test_killed_worker_is_replaced(broker: LocalBroker, new_worker: Callable[...
     assert pids == [os.getpid(), doomed.process.pid, heir.process.pid, os.getpid()]
 
 
-def test_a_whole_sub_graph_goes_on_where_its_killed_worker_was(
-    broker: LocalBroker, new_worker: Callable[..., WorkerProcess], thread: Any, tmp_path: Path
+@pytest.mark.slow
+def test_what_had_finished_on_a_killed_worker_does_not_run_again(
+    broker: LocalBroker, new_worker: Callable[..., WorkerProcess], tmp_path: Path
 ) -> None:
-    file = tmp_path / "runs"
+    """In a sub-graph that it ran whole, and of the tasks that a body called."""
     room = broker.room("graphs")
-    options: Any = {"whole": ["sub"], "pools": {"sub": ["whole"]}}
-    graph = distribute(graphs.around_crashing, room, name="around_crashing", checkpointer=NoLagSaver(room), **options)
-    doomed = new_worker("whole")
-    results: list[Any] = []
-    running = threading.Thread(target=lambda: results.append(graph.invoke({"file": str(file)}, thread, durability="sync")))
-    running.start()
-    wait_until(lambda: ran(file) == ["first", "long"], "its second node runs")
+    graphs_of = {
+        "around_crashing": distribute(graphs.around_crashing, room, name="around_crashing", whole=["sub"], pools={"sub": ["doomed"]}),
+        "crashing_tasks": distribute(graphs.crashing_tasks, room, name="crashing_tasks", pools={"calls_tasks": ["doomed"]}),
+    }
+    files = {name: tmp_path / name for name in graphs_of}
+    seen: dict[str, list[Any]] = {name: [] for name in graphs_of}
+
+    def run(name: str) -> None:
+        graph = graphs_of[name].copy({"checkpointer": NoLagSaver(room)})
+        config: Any = {"configurable": {"thread_id": uuid.uuid4().hex}}
+        seen[name].extend(graph.stream({"file": str(files[name])}, config, durability="sync", stream_mode=["custom", "values"]))
+
+    doomed = new_worker("doomed")
+    running = [threading.Thread(target=run, args=(name,)) for name in graphs_of]
+    for each in running:
+        each.start()
+    wait_until(lambda: all(ran(file) == ["first", "long"] for file in files.values()), "what comes second runs")
     doomed.kill()
-    heir = new_worker("whole")
-    file.with_suffix(".go").touch()
-    running.join(30)
-    assert [result["log"] for result in results] == [["first", "long", "last"]]
-    pids = [doomed.process.pid] * 2 + [heir.process.pid] * 2
-    assert file.read_text().split() == [
-        word for pair in zip(["first", "long", "long", "last"], map(str, pids), strict=True) for word in pair
-    ]
+    new_worker("doomed")
+    for file in files.values():
+        file.with_suffix(".go").touch()
+    for each in running:
+        each.join(30)
+    assert [chunks[-1][1]["log"] for chunks in seen.values()] == [["first", "long", "last"]] * 2
+    assert [chunk for mode, chunk in seen["crashing_tasks"] if mode == "custom"] == ["begins", "begins", "ends"]
+    assert [ran(file) for file in files.values()] == [["first", "long", "long", "last"]] * 2
 
 
 def test_broker_restart_while_a_node_asks(tmp_path: Path) -> None:
