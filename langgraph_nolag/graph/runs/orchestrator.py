@@ -157,6 +157,7 @@ class Orchestrator:
 
         lease.position = position
         options = {"durability": DURABILITY, **request.options}
+        lease.ahead = options["durability"] == "sync"
         chunks = graph.astream(
             begun.input,
             _config(request, lease, addressed=begun.addressed),
