@@ -83,6 +83,7 @@ class Finished(Entity):
         self._unwritten_keys: dict[tuple[str, str, str], Task] = {}
         self._recent: dict[str, Task] = {}  # these, and a cache of records
         self._acknowledged: dict[str, Task] = {}  # for a worker that sends a completion again
+        self._acknowledged_before: dict[str, Task] = {}
         self._grouped: dict[str, Grouped] = {}
         self._groups: dict[str, dict[str, Grouped]] = {}
 
@@ -229,11 +230,11 @@ class Finished(Entity):
         else:
             self._room.put_record(f"kept/{task.period}/task/{task.id}", None)
         self._recent.pop(task.id, None)
+        if len(self._acknowledged) >= self._room.limits.finished // 2:  # by halves: a dict finds its first only past all that went before
+            self._acknowledged_before, self._acknowledged = self._acknowledged, {}
         self._acknowledged[task.id] = task
-        if len(self._acknowledged) > self._room.limits.finished:
-            del self._acknowledged[next(iter(self._acknowledged))]
 
     def completed_by(self, id: str, holder: Holder, token: int) -> bool:
         """Whether exactly this hand-out completed the task, acknowledged since or not."""
-        task = self._acknowledged.get(id) or self.find(id)
+        task = self._acknowledged.get(id) or self._acknowledged_before.get(id) or self.find(id)
         return task is not None and task.state == COMPLETED and task.holder == holder and task.token == token
