@@ -73,7 +73,7 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         super().__init__(serde=serde or StrictSerializer())
         self.link: RoomLink = open_room(room, token=token)
         self.lease = lease
-        self._latest = Latest()
+        self.known = Latest()
 
     @classmethod
     def from_conn_string(cls, address: str, *, token: str | None = None, serde: SerializerProtocol | None = None) -> Self:
@@ -107,11 +107,11 @@ class NoLagSaver(BaseCheckpointSaver[str]):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that the config names, or the latest of its thread and namespace; None when there is none."""
-        return run(self.link, reading.get(self.serde, config, self._latest))
+        return run(self.link, reading.get(self.serde, config, self.known))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """See `get_tuple`."""
-        return await arun(self.link, reading.get(self.serde, config, self._latest))
+        return await arun(self.link, reading.get(self.serde, config, self.known))
 
     def list(
         self,
@@ -250,13 +250,15 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         if lease is not None:
             puts += lease.marks(root=not ns, applies=True, steps=True)
         puts.append([keys.checkpoint(thread, ns, checkpoint["id"]), stored.pack(), False])
-        for chunk in chunks(puts):  # one, but for states of a thousand channels: there the checkpoint comes last
-            request = self._write(chunk, lease=lease)
-            if lease is not None and lease.ahead and not ns and sum(len(body) for _, body, _ in chunk) <= INLINE:  # nothing goes apart
-                lease.store(*request)
-            else:
-                yield [request]
-        self._latest.note(thread, ns, checkpoint["id"], stored.channels)
+        *others, last = chunks(puts)  # others there are of states of a thousand channels only: the checkpoint comes last
+        for chunk in others:
+            yield [self._write(chunk, lease=lease)]
+        request, new = self._write(last, lease=lease), {key: body for key, body, _ in puts}
+        if lease is not None and lease.ahead and not ns and sum(len(body) for _, body, _ in last) <= INLINE:  # nothing goes apart
+            lease.store(*request, lambda answer: self.known.put(thread, ns, answer, checkpoint["id"], stored, new))
+        else:
+            [answer] = yield [request]
+            self.known.put(thread, ns, answer, checkpoint["id"], stored, new)
         return reading.config_of(thread, ns, checkpoint["id"])
 
     def _put_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str) -> Steps[None]:
@@ -275,7 +277,8 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         if (lease := self._lease_of(config)) is not None:
             puts += lease.marks(root=not ns, applies=task_id == NULL_TASK_ID, steps=False)
         for chunk in chunks(puts):
-            yield [self._write(chunk, deletes, lease)]
+            [answer] = yield [self._write(chunk, deletes, lease)]
+            self.known.put_writes(thread, answer, [(ns, checkpoint_id), *(_with_ancestors(config) if taken else ())])
 
     def _dumped(self, channel: str, value: Any) -> tuple[str, bytes]:
         try:

@@ -96,6 +96,7 @@ class Room:
         self.topics = Topics(self)
         self.once = Once(self)
         self.retention = Retention(self)
+        self.records = Records(self)
         self.cursors = Cursors(self)
         self.groups = Groups(self)
         self.streams = Streams(self)
@@ -103,13 +104,13 @@ class Room:
         self._requests = Requests(self)
         self._wanted = Wanted(self)
         both = (Effects(self), self.members, self.tools, self.blackboard, self.approvals, self.inbox, self.topics, self.retention)
-        self._folds: dict[str, Callable[[Event], None]] = {"room.opened": _nothing, "record.written": _nothing}
-        for folding in (self.tasks, self.streams, self.schedules, self.store, *both):
+        self._folds: dict[str, Callable[[Event], None]] = {"room.opened": _nothing}
+        for folding in (self.tasks, self.streams, self.schedules, self.store, self.records, *both):
             self._folds.update(folding.folds())
         self._operations: dict[type, Callable[[Any, Caller], dict[str, Any]]] = {}
         streaming = (StreamWriting(self), StreamReading(self))
         others = (self.cursors, self.groups, self.schedules, self.store)
-        for deciding in (Dispatching(self), Beginning(self), Serving(self), Records(self), *others, *streaming, *both):
+        for deciding in (Dispatching(self), Beginning(self), Serving(self), self.records, *others, *streaming, *both):
             self._operations.update(deciding.operations())
 
     @classmethod
@@ -121,6 +122,7 @@ class Room:
         room.members.load(heads)
         room.tools.load()
         room.tasks.load(heads, env.wall)
+        room.records.load(sequence)
         both = (room.blackboard, room.approvals, room.inbox, room.topics, room.retention)
         for part in (*both, room.cursors, room.groups, room.streams, room.schedules, room.store, room._requests):
             part.load(heads)

@@ -154,7 +154,7 @@ def waiting_interrupts(saver: NoLagSaver, thread: str) -> Steps[list[Interrupt]]
 
 def _questions(saver: NoLagSaver, thread: str) -> Steps[tuple[list[Interrupt], bool]]:
     """What the thread's latest checkpoint waits with, and whether it has an answer that nobody has taken."""
-    found = yield from reading.get(saver.serde, {"configurable": {"thread_id": thread, "checkpoint_ns": ""}})
+    found = yield from reading.get(saver.serde, {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}, saver.known)
     if found is None:
         return [], False
     writes = found.pending_writes or []

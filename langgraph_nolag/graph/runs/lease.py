@@ -10,6 +10,7 @@ import concurrent.futures
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -20,6 +21,7 @@ from ..saver import keys
 
 if TYPE_CHECKING:
     from ...client.link import RoomLink
+    from ...client.requests import Answer
 
 SUPERSEDED = "superseded"  # somebody else goes on with the thread, from where it is
 INTERRUPTED = "interrupted"  # somebody began anew on the thread
@@ -122,9 +124,13 @@ class ThreadLease:
 
     # --- checkpoints that are not waited for ----------------------------------------------------------------
 
-    def store(self, op: str, fields: Mapping[str, Any]) -> None:
+    def store(self, op: str, fields: Mapping[str, Any], on_stored: Callable[[Answer], None]) -> None:
         """Ask for a checkpoint to be stored, and do not wait. What needs it stored is asked for behind it, under the same lease: the room
         decides in that order, and a worker has its task when both are on disk. Never blocks.
+
+        Args:
+            op, fields: the request.
+            on_stored: told the answer, on the I/O thread.
 
         Raises:
             NoLagError: it was not asked for; or an earlier one was refused.
@@ -132,11 +138,13 @@ class ThreadLease:
         if self._failure is not None:
             raise self._failure
         self._storing = storing = self.link.request(op, timeout=None, **fields)  # as long as the tasks behind it wait
-        storing.add_done_callback(self._stored)
+        storing.add_done_callback(partial(self._stored, on_stored))
 
-    def _stored(self, storing: concurrent.futures.Future[Any]) -> None:
+    def _stored(self, on_stored: Callable[[Answer], None], storing: concurrent.futures.Future[Answer]) -> None:
         error = storing.exception()
-        if isinstance(error, NoLagError) and self.meant(error) is error:
+        if error is None:
+            on_stored(storing.result())
+        elif isinstance(error, NoLagError) and self.meant(error) is error:
             with self._lock:
                 self._failure = self._failure or error
             self._tell()

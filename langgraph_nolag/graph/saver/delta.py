@@ -56,8 +56,8 @@ def _collect(
     scans = [("record.scan", {"prefix": keys.writes(thread, ns, id), "limit": reading.SCAN}) for id, _, _ in path]
     answers = yield [*scans, ("record.read", {"keys": list(values)})]
     for (id, wanted, _), page in zip(path, answers, strict=False):
-        bodies = yield from reading.rest(keys.writes(thread, ns, id), page)
-        for write in reversed(reading.in_order(bodies)):
+        rows = yield from reading.rest(keys.writes(thread, ns, id), page)
+        for write in reversed(reading.in_order(body for _, body in rows)):
             if write.channel in wanted:
                 pending: PendingWrite = (write.task_id, write.channel, serde.loads_typed(write.value))
                 found[write.channel]["writes"].append(pending)

@@ -13,6 +13,7 @@ LangGraph's checkpoint ids (they rise with time) and of every other text without
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote
 
@@ -67,9 +68,20 @@ def value(thread_id: str, ns: str, channel: str, version: str | int | float) -> 
     return f"{values(thread_id, ns)}{segment(channel)}/{segment(str(version))}"
 
 
+def values_of(thread_id: str, ns: str, channels: Mapping[str, str | int | float]) -> list[str]:
+    """The keys of the values of these channels, with their versions."""
+    prefix = values(thread_id, ns)
+    return [f"{prefix}{segment(channel)}/{segment(str(version))}" for channel, version in channels.items()]
+
+
+def writes_of_all(thread_id: str, ns: str) -> str:
+    """Prefix of the pending writes of all checkpoints of a namespace."""
+    return f"{thread(thread_id)}w/{segment(ns)}/"
+
+
 def writes(thread_id: str, ns: str, checkpoint_id: str) -> str:
     """Prefix of the pending writes of one checkpoint."""
-    return f"{thread(thread_id)}w/{segment(ns)}/{segment(checkpoint_id)}/"
+    return f"{writes_of_all(thread_id, ns)}{segment(checkpoint_id)}/"
 
 
 def write(thread_id: str, ns: str, checkpoint_id: str, task_id: str, index: int) -> str:
@@ -88,6 +100,11 @@ def names(key: str) -> tuple[str, str, str]:
     """Thread, namespace and id that the key of a checkpoint says."""
     _, thread_id, _, ns, checkpoint_id = key.split("/")
     return text(thread_id), text(ns), text(checkpoint_id)
+
+
+def names_of_write(key: str) -> tuple[str, str, str]:
+    """The same that the key of a pending write says."""
+    return names(key.rsplit("/", 2)[0])
 
 
 def parse_checkpoint(key: str) -> tuple[str, str, str] | None:

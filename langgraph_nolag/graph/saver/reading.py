@@ -12,7 +12,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ...errors import NotDecodable
 from . import keys, upkeep
-from .latest import Guess, Latest
+from .latest import Guess, Latest, State
 from .record import Stored, StoredWrite, Typed, unpack_value
 from .steps import Request, Steps, chunks
 
@@ -23,32 +23,54 @@ Name = tuple[str, str, str]
 """Thread, namespace and id of a checkpoint."""
 
 
-def get(serde: SerializerProtocol, config: RunnableConfig, latest: Latest | None = None) -> Steps[CheckpointTuple | None]:
-    """One checkpoint. Where the latest is asked for and `latest` has guessed it, in one round trip instead of two."""
+def get(serde: SerializerProtocol, config: RunnableConfig, known: Latest) -> Steps[CheckpointTuple | None]:
+    """The checkpoint that the config names, or the latest of its thread and namespace."""
     thread, ns, checkpoint_id = address(config)
-    ahead: list[Request] = []
-    answers: Sequence[dict[str, Any]]
-    guess: Guess | None = None
     if checkpoint_id is None:
-        guess = None if latest is None else latest.guess(thread, ns)
-        if guess is not None:
-            ahead = _requests([(thread, ns, guess[0])], _value_keys([((thread, ns, guess[0]), guess[1])]))
-        [page, *answers] = yield [("record.scan", {"prefix": keys.checkpoints(thread, ns), "reverse": True, "limit": 1}), *ahead]
-        items = page["items"]
+        return (yield from _latest(serde, thread, ns, known))
+    key = keys.checkpoint(thread, ns, checkpoint_id)
+    [read] = yield [("record.read", {"keys": [key]})]
+    found = yield from _tuples(serde, [(key, Stored.unpack(body)) for body in read["bodies"] if body is not None])
+    return found[0] if found else None
+
+
+def _latest(serde: SerializerProtocol, thread: str, ns: str, known: Latest) -> Steps[CheckpointTuple | None]:
+    """In one round trip where this process stored or read it last; and nothing is sent that it still has."""
+    question: dict[str, Any] = {"prefix": keys.checkpoints(thread, ns), "reverse": True, "limit": 1}
+    answers: Sequence[dict[str, Any]] = ()
+    guess: Guess | None = None
+    if (held := known.state(thread, ns)) is not None:
+        state, since, epoch = held
+        [page] = yield [("record.scan", {**question, "since": since, "epoch": epoch})]
+        if page.get("same"):
+            known.same(thread, since, page)
+            return _tuple(serde, (thread, ns, state.id), state.stored, state.values, state.writes or ())
     else:
-        key = keys.checkpoint(thread, ns, checkpoint_id)
-        [read, *answers] = yield [("record.read", {"keys": [key]})]
-        items = [(key, body) for body in read["bodies"] if body is not None]
-    if not items:
+        guess = known.guess(thread, ns)
+        [page, *answers] = yield [("record.scan", question), *([] if guess is None else _parts((thread, ns, guess[0]), guess[1]))]
+    if not page["items"]:
         return None
-    key, stored = items[0][0], Stored.unpack(items[0][1])
-    name = keys.names(key)
-    if latest is not None and checkpoint_id is None:
-        latest.note(*name, stored.channels)
-    value_keys = _value_keys([(name, stored.channels)])
-    if guess is None or guess[0] != name[2] or guess[1] != stored.channels:
-        answers = yield _requests([name], value_keys)
-    return (yield from _built(serde, [(name, stored)], value_keys, answers))[0]
+    [(key, body)] = page["items"]
+    name, stored = keys.names(key), Stored.unpack(body)
+    if guess != (name[2], stored.channels):
+        answers = yield _parts(name, stored.channels)
+    written, *reads = answers
+    rows = yield from rest(keys.writes_of_all(thread, ns), written)
+    values = dict(zip(keys.values_of(*name[:2], stored.channels), (body for read in reads for body in read["bodies"]), strict=True))
+    writes = tuple(body for key, body in rows if keys.names_of_write(key) == name)
+    found = _tuple(serde, name, stored, values, writes)
+    ahead = frozenset(id for key, _ in rows if (id := keys.names_of_write(key)[2]) != name[2])
+    known.read(thread, ns, page, State(name[2], stored, values, writes, ahead))
+    return found
+
+
+def _parts(name: Name, channels: ChannelVersions) -> list[Request]:
+    """For what the latest checkpoint has beside its own record, and for the pending writes of those that are not stored yet."""
+    thread, ns, _ = name
+    return [
+        ("record.scan", {"prefix": keys.writes_of_all(thread, ns), "after": keys.writes(*name), "limit": SCAN}),
+        *(("record.read", {"keys": chunk}) for chunk in chunks(keys.values_of(thread, ns, channels))),
+    ]
 
 
 def next_page(serde: SerializerProtocol, listing: Listing) -> Steps[list[CheckpointTuple]]:
@@ -77,8 +99,7 @@ def _tuples(serde: SerializerProtocol, found: Sequence[tuple[str, Stored]]) -> S
 
 def _value_keys(named: Sequence[tuple[Name, ChannelVersions]]) -> list[str]:
     """The keys of all values of these checkpoints, each once."""
-    every = (keys.value(thread, ns, channel, version) for (thread, ns, _), channels in named for channel, version in channels.items())
-    return list(dict.fromkeys(every))
+    return list(dict.fromkeys(key for (thread, ns, _), channels in named for key in keys.values_of(thread, ns, channels)))
 
 
 def _requests(names: Sequence[Name], value_keys: Sequence[str]) -> list[Request]:
@@ -95,23 +116,28 @@ def _built(
     pages, reads = answers[: len(named)], answers[len(named) :]
     values = dict(zip(value_keys, (body for read in reads for body in read["bodies"]), strict=True))
     tuples = []
-    for ((thread, ns, checkpoint_id), stored), page in zip(named, pages, strict=True):
-        bodies = yield from rest(keys.writes(thread, ns, checkpoint_id), page)
-        checkpoint, metadata = _map(serde, stored.checkpoint), _map(serde, stored.metadata)
-        checkpoint["channel_values"] = {
-            channel: value(serde, values[keys.value(thread, ns, channel, version)], thread, channel)
-            for channel, version in stored.channels.items()
-        }
-        tuples.append(
-            CheckpointTuple(
-                config=config_of(thread, ns, checkpoint_id),
-                checkpoint=checkpoint,
-                metadata=metadata,
-                parent_config=config_of(thread, ns, stored.parent) if stored.parent else None,
-                pending_writes=[(write.task_id, write.channel, serde.loads_typed(write.value)) for write in in_order(bodies)],
-            )
-        )
+    for (name, stored), page in zip(named, pages, strict=True):
+        writes = yield from rest(keys.writes(*name), page)
+        tuples.append(_tuple(serde, name, stored, values, [body for _, body in writes]))
     return tuples
+
+
+def _tuple(
+    serde: SerializerProtocol, name: Name, stored: Stored, values: Mapping[str, bytes | None], writes: Iterable[bytes]
+) -> CheckpointTuple:
+    thread, ns, checkpoint_id = name
+    checkpoint, metadata = _map(serde, stored.checkpoint), _map(serde, stored.metadata)
+    checkpoint["channel_values"] = {
+        channel: value(serde, values[key], thread, channel)
+        for channel, key in zip(stored.channels, keys.values_of(thread, ns, stored.channels), strict=True)
+    }
+    return CheckpointTuple(
+        config=config_of(thread, ns, checkpoint_id),
+        checkpoint=checkpoint,
+        metadata=metadata,
+        parent_config=config_of(thread, ns, stored.parent) if stored.parent else None,
+        pending_writes=[(write.task_id, write.channel, serde.loads_typed(write.value)) for write in in_order(writes)],
+    )
 
 
 def value(serde: SerializerProtocol, body: bytes | None, thread: str, channel: str) -> Any:
@@ -128,13 +154,13 @@ def _map(serde: SerializerProtocol, typed: Typed) -> Any:
     return value
 
 
-def rest(prefix: str, page: Mapping[str, Any]) -> Steps[list[bytes]]:
-    """The bodies of a scan whose first page is here."""
+def rest(prefix: str, page: Mapping[str, Any]) -> Steps[list[tuple[str, bytes]]]:
+    """The keys and bodies of a scan whose first page is here."""
     items = list(page["items"])
     while not page["end"]:
         [page] = yield [("record.scan", {"prefix": prefix, "after": items[-1][0], "limit": SCAN})]
         items += page["items"]
-    return [body for _, body in items]
+    return [(key, body) for key, body in items]
 
 
 def in_order(bodies: Iterable[bytes]) -> list[StoredWrite]:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from ...client.link import RoomLink
+    from ...client.requests import Answer
 
 T = TypeVar("T")
 Request = tuple[str, dict[str, Any]]
 """An operation of the protocol and its fields."""
-Steps = Generator[Sequence[Request], Sequence[dict[str, Any]], T]
+Steps = Generator[Sequence[Request], Sequence["Answer"], T]
 
 MANY: Final = 1000  # items that one list of a request may hold
 TIMEOUT: Final = 30.0  # seconds for one round trip, reconnects included

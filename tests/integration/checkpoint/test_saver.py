@@ -19,6 +19,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from langgraph_nolag import LocalBroker, NoLagSaver, StaleLease, WrongThread
 from langgraph_nolag.client.io import io_thread
+from langgraph_nolag.graph._compat import NULL_TASK_ID
 
 NAMES = ["", "t", "a/b", "a|b:c", "50%", "*", "ü漢 字", ".", "%2F", "line\nbreak"]
 
@@ -261,3 +262,68 @@ async def test_the_latest_is_the_latest_whoever_stored_it(broker: LocalBroker) -
     put(other, config("t"), 3, c=4)
     assert (found := mine.get_tuple(config("t"))) is not None
     assert found.checkpoint["channel_values"] == {"c": 4}
+
+
+def test_what_this_process_knows_to_be_the_latest_is_not_sent_to_it(broker: LocalBroker) -> None:
+    """As a run of a graph reads and writes: its last checkpoint is what the next run begins with."""
+    saver = NoLagSaver(broker.room("known"))
+    where = put(saver, config("t"), 1, a=1)
+    assert saver.get_tuple(config("t")) is not None
+    for step in range(2, 5):
+        saver.put_writes(where, [("a", step)], task_id="task")
+        where = put(saver, where, step, a=step)
+        put(NoLagSaver(broker.room("known")), config("another"), step, a=step)
+    held = saver.known.state("t", "")
+    assert held is not None
+    assert held[0].id == where["configurable"]["checkpoint_id"]
+    assert saver.link.call("record.scan", prefix="checkpoint/t/", since=held[1], epoch=held[2])["same"]
+    found = saver.get_tuple(config("t"))
+    assert found is not None
+    found.checkpoint["channel_values"]["a"] = "changed by whoever got it"
+    assert plain(saver.get_tuple(config("t"))) == plain(NoLagSaver(broker.room("known")).get_tuple(config("t")))
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_is_known_is_what_there_is(broker: LocalBroker, seed: int) -> None:
+    """Several processes on one thread, some of their writes at a time: each reads what one reads that knows nothing."""
+    chance = random.Random(seed)
+    room = broker.room(f"known-{seed}")
+    savers = [NoLagSaver(room) for _ in range(3)]
+    stored: list[RunnableConfig] = [config("t"), config("t", "inner")]
+    kept: dict[str, tuple[str, int]] = {}  # the version and value of a channel, by namespace
+    held = 0
+
+    async def change(saver: NoLagSaver, number: int) -> None:
+        where = chance.choice(stored[-4:])
+        ns, id = where["configurable"]["checkpoint_ns"], where["configurable"].get("checkpoint_id")
+        made = checkpoint(number, a=number, b=number)
+        changed = dict(made["channel_versions"])
+        if ns in kept and chance.random() < 0.5:  # b is as it was
+            made["channel_versions"]["b"], made["channel_values"]["b"] = kept[ns]
+            del changed["b"]
+        kind = chance.random()
+        if kind < 0.3 and id is not None:
+            writes = [chance.choice([("a", number), ("__resume__", number), ("__interrupt__", number)])]
+            await saver.aput_writes(where, writes, task_id=chance.choice(["task", "other", NULL_TASK_ID]))
+        elif kind < 0.35:
+            later = str(uuid6(clock_seq=number + 1))
+            await saver.aput_writes(config("t", ns, later), [("a", number)], task_id="ahead")
+            made["id"] = later
+            await asyncio.gather(saver.aget_tuple(config("t", ns)), saver.aput(where, made, {"step": number}, changed))
+            stored.append(config("t", ns, later))
+        else:
+            stored.append(await saver.aput(where, made, {"step": number}, changed))
+            kept[ns] = made["channel_versions"]["b"], made["channel_values"]["b"]
+
+    for number in range(60):
+        if chance.random() < 0.04:
+            await chance.choice(savers).adelete_thread("t")
+            stored[:] = [config("t"), config("t", "inner")]
+            kept.clear()
+        await asyncio.gather(*(change(chance.choice(savers), number * 10 + n) for n in range(chance.choice([1, 1, 1, 3]))))
+        for ns in ("", "inner"):
+            expected = plain(await NoLagSaver(room).aget_tuple(config("t", ns)))
+            for saver in chance.sample(savers, 2):
+                held += saver.known.state("t", ns) is not None
+                assert plain(await saver.aget_tuple(config("t", ns))) == expected, f"{number} {ns!r}"
+    assert held > 20

@@ -12,6 +12,7 @@ from contextlib import suppress
 from itertools import count, cycle, repeat
 from typing import Any
 
+import msgpack
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
@@ -379,8 +380,19 @@ def test_a_room_loaded_from_its_rows_goes_on_alike(make_driver: Callable[..., An
         play.begin()
         play.run(after)
     assert [event.to_wire() for event in loaded.driver.log] == [event.to_wire() for event in live.driver.log]
-    assert loaded.driver.heads == live.driver.heads
+    assert without_hints(loaded.driver.heads) == without_hints(live.driver.heads)
     assert loaded.driver.records == live.driver.records
+
+
+def without_hints(heads: dict[str, bytes]) -> dict[str, Any]:
+    """When an owner's records were written last, a room says as far as it remembers; the answers that it keeps say it, too."""
+    found: dict[str, Any] = dict(heads)
+    for key in [key for key in found if key.startswith("client/")]:
+        *rest, answers = msgpack.unpackb(found[key])
+        for _, ok in answers:
+            ok.pop("before", None)
+        found[key] = [*rest, answers]
+    return found
 
 
 def copy_agent(agent: Any, driver: Any) -> Any:

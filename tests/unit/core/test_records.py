@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from nolag_broker.core import records
 from nolag_broker.core.turn import Reply, ScanAt
 
 
@@ -72,7 +75,36 @@ def test_a_lease_guards_a_write(driver: Any, planner: Any, writer: Any, refused:
 def test_a_scan_is_left_to_the_node(driver: Any, planner: Any) -> None:
     planner.ask("record.scan", prefix="checkpoint/t/", after="checkpoint/t/a", reverse=True, limit=5, bodies=False)
     (reply,) = [effect for effect in driver.effects if isinstance(effect, Reply)]
-    assert reply.ok == {"items": ScanAt("checkpoint/t/", "checkpoint/t/a", None, True, 5, False)}
+    assert reply.ok == {"items": ScanAt("checkpoint/t/", "checkpoint/t/a", None, True, 5, False), "last": 0}
+
+
+def scan(agent: Any, since: int | None = None, epoch: str = "epoch", prefix: str = "checkpoint/t/") -> tuple[bool, int]:
+    answer = agent.ask("record.scan", prefix=prefix, since=since, epoch=epoch)
+    return answer.get("same", False), answer["last"]
+
+
+def test_who_knows_what_there_was_is_told_that_it_is_the_same(driver: Any, planner: Any) -> None:
+    one = planner.ask("record.write", puts=[["checkpoint/t/a", b"1", False]])
+    two = planner.ask("record.write", puts=[["checkpoint/t/a", b"2", False], ["checkpoint/u/a", b"2", False]])
+    assert (one, two) == ({"written": 1, "before": 0, "at": 2}, {"written": 2, "before": 2, "at": 4})
+    assert [scan(planner, since) for since in (None, 2, 3, 4)] == [(False, 3), (False, 3), (True, 3), (True, 3)]
+    assert scan(planner, 4, epoch="another") == (False, 3)
+    assert planner.ask("record.scan", prefix="checkpoint/", since=4, epoch="epoch").keys() == {"items"}
+    planner.ask("record.write", deletes=["checkpoint/t/a"])
+    assert [scan(planner, since) for since in (4, 5)] == [(False, 5), (True, 5)]
+    planner.ask("record.write", delete_prefixes=["checkpoint/t/"])
+    assert [scan(planner, since) for since in (5, 6)] == [(False, 6), (True, 6)]
+
+
+def test_what_is_not_remembered_may_be_of_any_time(driver: Any, planner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "KNOWN", 2)
+    for owner in ("t", "u", "v", "w"):
+        write(planner, (f"checkpoint/{owner}/a", b"1"))
+    assert [scan(planner, since) for since in (2, 3)] == [(False, 3), (True, 3)], "it was written with sequence 2"
+    assert scan(planner, 4, prefix="checkpoint/v/") == (True, 4)
+    driver.restart()
+    planner = driver.agent("planner")
+    assert [scan(planner, since, prefix="checkpoint/v/") for since in (4, driver.room.seq)] == [(False, 5), (True, 5)]
 
 
 def test_grants_are_checked_by_owner(driver: Any, refused: Any) -> None:

@@ -77,3 +77,5 @@ class RecordScan(Command):
     reverse: Flag = False
     limit: Limit = 100
     bodies: Flag = True
+    since: Sequence | None = None
+    epoch: Name | None = None
