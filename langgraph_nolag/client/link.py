@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ..errors import Disconnected, NoLagError
 from .approvals import Approvals, Decided, FollowedApproval
-from .cause import add_parent
+from .cause import add_lease, add_parent
 from .connection import REQUEST_TIMEOUT, Connection
 from .follow import Followed, Follows, Progress, Result
 from .incoming import Incoming
@@ -135,9 +135,10 @@ class RoomLink:
         self.connection.tell(self.frame(op, fields), insist=True)
 
     def frame(self, op: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The frame of a request of this room: fields that are None are absent, and `parent` is filled in inside handlers."""
+        """The frame of a request of this room: fields that are None are absent, and `parent` and `lease` are filled in inside handlers."""
         frame = {"op": op, "room": self.room, **{name: value for name, value in fields.items() if value is not None}}
         add_parent(frame, self.room)
+        add_lease(frame, self)
         return frame
 
     def new_id(self) -> str:

@@ -36,12 +36,13 @@ class Assigned:
         dispatcher: the actor who dispatched it.
         tells: what was said to the task before it was handed out.
         lost: True once it is not ours any more: it went to another worker, or it has ended.
+        over: True once it is not to be done any more: its end was given, or it was cancelled or timed out.
     """
 
     __slots__ = (
         *("attempt", "attempt_ends", "body", "ct", "deadline", "dispatcher", "kind", "moment"),
         *("room", "seq", "task", "tells", "token", "type"),
-        *("_kept", "_kept_bytes", "_n", "_told", "finishing", "lost", "offer"),
+        *("_kept", "_kept_bytes", "_n", "_told", "finishing", "lost", "offer", "over"),
     )
 
     def __init__(self, offer: Offer, frame: Mapping[str, Any]) -> None:
@@ -61,6 +62,7 @@ class Assigned:
         self.dispatcher: str = frame["dispatcher"]
         self.tells: list[bytes] = list(frame.get("tells", ()))
         self.lost = False
+        self.over = False
         self.finishing = False  # its end was sent, and has no answer yet
         self._n = 0
         self._told = len(self.tells)
@@ -132,6 +134,7 @@ class Offer:
             fields["ct"] = ct
         if approvals:
             fields["approvals"] = [dict(approval) for approval in approvals]
+        task.over = True
         self._offers.finish(task, "task.complete", fields, on_answer)
 
     def fail(
@@ -321,6 +324,7 @@ class Offers:
             return
         task = self._held.get(frame["task"])
         if task is not None and task.token == frame["token"] and task.offer.on_cancel is not None:
+            task.over = frame.get("ended", False)
             task.offer.on_cancel(task, frame.get("reason") or "cancelled")
 
     def on_tell(self, frame: dict[str, Any]) -> None:
@@ -362,6 +366,7 @@ class Offers:
     def _finish(self, task: Assigned, op: str, fields: dict[str, Any], on_answer: OnAnswer | None) -> None:
         if task.lost or task.finishing:
             reason = StaleLease(f"task {task.task} is not ours any more")
+            task.over &= not task.lost
             if on_answer is not None:
                 on_answer(None, reason)
             elif op != "task.release":
@@ -381,6 +386,8 @@ class Offers:
                 self._send_end(task, "task.fail", _as_failure(error), on_answer, 0)
                 return
             self._forget(task)
+            if error is not None:  # it was lost, or goes to another worker
+                task.over = False
             if on_answer is not None:
                 on_answer(answer, error)
             elif error is not None and op != "task.release":

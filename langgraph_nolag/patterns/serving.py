@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..client.body import decode, encode
-from ..client.cause import cause
+from ..client.cause import begin_task
 from ..client.connection import REQUEST_TIMEOUT
 from ..client.io import hand_back, settle, settle_blocking
 from ..client.link import RoomLink, settled
@@ -285,7 +285,7 @@ class Serving:
             task.cancel()
 
     async def _run(self, assigned: Assigned, handed: HandedTask) -> None:
-        cause.set((assigned.room, assigned.seq))
+        begin_task(assigned)
         try:
             if handed.cancelled:
                 raise asyncio.CancelledError
@@ -302,7 +302,7 @@ class Serving:
     # --- sync handlers, on a thread -------------------------------------------------------------------------
 
     def _run_blocking(self, assigned: Assigned, handed: HandedTask) -> None:
-        cause.set((assigned.room, assigned.seq))
+        begin_task(assigned)
         try:
             result = self._handler(handed)
             if inspect.isawaitable(result):

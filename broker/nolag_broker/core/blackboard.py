@@ -129,6 +129,7 @@ class Blackboard:
         entry, repeated = self._expected(command)
         if repeated is not None:
             return repeated
+        self._room.tasks.check_lease(command.lease, caller)
         if entry is None and len(self._entries) >= self._room.limits.keys:
             raise Refusal("overloaded", f"the blackboard has {self._room.limits.keys} keys already")
         revision = entry.last.revision + 1 if entry is not None else 1
@@ -140,6 +141,7 @@ class Blackboard:
         entry, repeated = self._expected(command)
         if repeated is not None:
             return repeated
+        self._room.tasks.check_lease(command.lease, caller)
         if entry is None or entry.last.deleted:  # nothing to delete: nothing happened
             return _written(entry.last) if entry is not None else {"revision": 0, "seq": self._room.seq, "time": 0.0}
         revision = entry.last.revision + 1

@@ -48,8 +48,7 @@ class Records:
         for key in (*command.delete_prefixes, *command.deletes, *(put[0] for put in command.puts)):
             owner = self._allow(key)
             touched[owner] = touched.get(owner, 0)
-        if command.lease is not None:
-            room.tasks.check_lease(command.lease, caller)
+        room.tasks.check_lease(command.lease, caller)
         for prefix in command.delete_prefixes:
             room.delete_records(prefix)
         for key in command.deletes:

@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import set_config_context
 from langgraph.errors import GraphInterrupt
 
-from ...client.cause import cause
+from ...client.cause import begin_task
 from ...client.io import hand_back
 from ...client.link import RoomLink
 from ...client.offer import Assigned
@@ -137,7 +137,7 @@ class Attempt:
         call, config, seat, context = prepared
 
         def body() -> Any:
-            cause.set((self._assigned.room, self._assigned.seq))
+            begin_task(self._assigned)
             with running(context):
                 return self._body.invoke(call.input, config)
 
@@ -158,7 +158,7 @@ class Attempt:
         call, config, seat, context = prepared
 
         async def body() -> Any:
-            cause.set((self._assigned.room, self._assigned.seq))
+            begin_task(self._assigned)
             with running(context):
                 return await self._body.ainvoke(call.input, config)
 

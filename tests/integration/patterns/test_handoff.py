@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from langgraph_nolag import (
     KeyConflict,
     LocalBroker,
+    NoLagStore,
     NotAuthorized,
     NotEncodable,
     Permanent,
@@ -437,3 +439,76 @@ async def test_the_broker_calls_bad_arguments_by_name(join: Any) -> None:
         with pytest.raises(Exception, match=next(iter(bad))) as caught:
             await room.handoff.dispatch("t", **bad)
         assert caught.value.code == "bad_request"  # type: ignore[attr-defined]
+
+
+async def test_a_worker_that_lost_its_task_writes_nothing_more_in_the_room(join: Any) -> None:
+    """What it is told to stop for, its handler goes on with. The next attempt writes as it likes."""
+    desk, worker = await join("desk"), await join("worker", max_concurrency=2)
+    store, refused = NoLagStore(worker), []
+    attempts: list[int] = []
+    lost, done = asyncio.Event(), asyncio.Event()
+
+    async def handler(task: HandedTask) -> str:
+        attempts.append(task.attempt)
+        if task.attempt == attempts[0]:
+            while not lost.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await lost.wait()
+        for write in (
+            lambda: worker.blackboard.set("k", task.attempt),
+            lambda: worker.blackboard.delete("absent"),
+            lambda: worker.observe.emit("note", task.attempt),
+            lambda: worker.publish("notes", task.attempt),
+            lambda: worker.inbox.send("desk", task.attempt),
+            lambda: worker.handoff.dispatch("more", task.attempt),
+            lambda: worker.approve.request("pay", {"attempt": task.attempt}),
+            lambda: store.aput(("notes",), "k", {"attempt": task.attempt}),
+        ):
+            try:
+                await write()
+            except StaleLease:
+                refused.append(task.attempt)
+        if task.attempt == attempts[0]:
+            done.set()
+        else:
+            lost.set()
+        return "done"
+
+    async with worker.handoff.serve(handler, types=["write"]):
+        task = await desk.handoff.dispatch("write", None, attempt_timeout=0.5, max_attempts=9, retry={"initial": 0.0})
+        assert await task.result(timeout=20) == "done"
+        await asyncio.wait_for(done.wait(), 20)
+    assert refused == [attempts[0]] * 8
+    assert (await desk.blackboard.get("k")).value == attempts[-1]
+
+
+async def test_what_a_handler_still_has_to_say_when_its_task_has_ended_it_may(join: Any) -> None:
+    desk, worker = await join("desk"), await join("worker", max_concurrency=2)
+    later: list[asyncio.Task[Any]] = []
+    go_on = asyncio.Event()
+
+    async def afterwards() -> None:
+        await go_on.wait()
+        await worker.blackboard.set("returned", True)
+
+    async def handler(task: HandedTask) -> None:
+        if task.payload == "return":
+            later.append(asyncio.create_task(afterwards()))
+            return
+        await worker.blackboard.set("began", True)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await worker.blackboard.set("cancelled", True)
+
+    async with worker.handoff.serve(handler, types=["tidy"]):
+        await (await desk.handoff.dispatch("tidy", "return")).result(timeout=10)
+        go_on.set()
+        await later[0]
+        task = await desk.handoff.dispatch("tidy", "wait")
+        async for _ in desk.blackboard.watch("began"):
+            break
+        await task.cancel()
+        async for _ in desk.blackboard.watch("cancelled"):
+            break
+    assert (await desk.blackboard.get("returned")).value is True

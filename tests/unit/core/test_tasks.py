@@ -142,7 +142,7 @@ def test_a_timeout_ends_a_running_task_and_frees_its_slot(driver: Any, planner: 
     task = writer.push("task")
     driver.advance(5)
     cancel, following = writer.pushes()
-    assert cancel == {"push": "cancel", "room": "room", "task": "t1", "token": task["token"], "reason": "timed_out"}
+    assert cancel == {"push": "cancel", "room": "room", "task": "t1", "token": task["token"], "reason": "timed_out", "ended": True}
     assert following["task"] == "t2"
     with refused("task_finished") as caught:
         writer.complete(task)

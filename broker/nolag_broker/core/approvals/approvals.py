@@ -192,6 +192,7 @@ class Approvals:
     # -- asking
 
     def request(self, command: ApprovalRequest, caller: Caller) -> dict[str, Any]:
+        self._room.tasks.check_lease(command.lease, caller)
         self.check((command,))
         approval = self.open(command)
         if command.follow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from .fields import Body, Flag, Limit, Name, Names, PositiveSeconds, Sequence, Text, choice, choices, integer, refuse
+from .fields import Body, Flag, Lease, Limit, Name, Names, PositiveSeconds, Sequence, Text, choice, choices, integer, refuse
 from .reading import Command, build
 from .tasks import TaskDispatch, read_later
 
@@ -28,6 +28,7 @@ class ApprovalRequest(Command):
     task: Name | None = None
     thread: Name | None = None
     wake: Annotated[TaskDispatch, read_later] | None = None  # dispatched in the commit of the decision
+    lease: Lease | None = None
     follow: Flag = True
     parent: Sequence | None = None
 

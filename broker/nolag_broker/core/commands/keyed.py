@@ -34,6 +34,7 @@ class BlackboardSet(Command):
     expected: Sequence | None = None
     mid: Name | None = None
     parent: Sequence | None = None
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class BlackboardDelete(Command):
     key: Name
     expected: Sequence | None = None
     mid: Name | None = None
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)

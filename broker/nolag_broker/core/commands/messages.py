@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from .fields import Body, Flag, Name, Pattern, Sequence, Sequences, integer
+from .fields import Body, Flag, Lease, Name, Pattern, Sequence, Sequences, integer
 from .reading import Command
 
 
@@ -20,6 +20,7 @@ class EventEmit(Command):
     parent: Sequence | None = None
     key: Name | None = None  # a repeat happens once, as of topic.publish
     mid: Name | None = None
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class TopicPublish(Command):
     key: Name | None = None
     parent: Sequence | None = None
     mid: Name | None = None
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class InboxSend(Command):
     key: Name | None = None  # a repeat happens once, as of topic.publish
     parent: Sequence | None = None
     mid: Name | None = None
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NamedTuple
 
-from .fields import MAX_INT, Flag, integer, listed, read_bytes, read_positive_seconds, refuse
+from .fields import MAX_INT, Flag, Lease, integer, listed, read_bytes, read_positive_seconds, refuse
 from .reading import Command
 
 Path = tuple[str, ...]
@@ -111,6 +111,7 @@ class StoreWrite(Command):
     once = True
     puts: Annotated[tuple[Put, ...], listed(_read_put)] = ()
     deletes: Annotated[tuple[Delete, ...], listed(_read_delete)] = ()
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)

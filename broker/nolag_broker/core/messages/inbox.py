@@ -100,6 +100,7 @@ class Inbox:
         room.allow("publish", "inbox/" + to)
         if (seq := room.once.before("inbox", command.key, to, command.body)) is not None:
             return {"seq": seq}
+        room.tasks.check_lease(command.lease, caller)
         receivers = room.members.of_actor(to)
         if not receivers and not command.keep:
             raise Refusal("peer_not_found", f"{to!r} is not in the room; with keep the message waits for it")

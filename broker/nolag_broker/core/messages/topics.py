@@ -95,6 +95,7 @@ class Topics:
         room.allow("publish", command.type)
         if (seq := room.once.before("event", command.key, command.type, command.body)) is not None:
             return {"seq": seq}
+        room.tasks.check_lease(command.lease, caller)
         data = {"severity": command.severity}
         if command.key is not None:
             data["key"] = command.key
@@ -106,6 +107,7 @@ class Topics:
         if not command.qos:
             if command.retain or command.key is not None:
                 raise Refusal("bad_request", "retain and key need qos 1 or 2: qos 0 is never stored", detail={"field": "qos"})
+            room.tasks.check_lease(command.lease, caller)
             frame = {"topic": topic, "sender": caller.actor, "time": room.env.wall, "body": command.body}
             if command.ct is not None:
                 frame["ct"] = command.ct
@@ -113,6 +115,7 @@ class Topics:
             return {"seq": 0}
         if (seq := room.once.before("topic", command.key, topic, command.body)) is not None:
             return {"seq": seq}
+        room.tasks.check_lease(command.lease, caller)
         if command.retain and topic not in self._retained and len(self._retained) >= room.limits.retained:
             raise Refusal("overloaded", f"{room.limits.retained} topics have a retained message already")
         data: dict[str, Any] = {"qos": command.qos}

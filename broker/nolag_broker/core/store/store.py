@@ -160,6 +160,7 @@ class Store:
             self._room.emit("store.refreshed", None, {"revisions": read})
 
     def write(self, command: StoreWrite, caller: Caller) -> dict[str, Any]:
+        self._room.tasks.check_lease(command.lease, caller)
         self._check(command.puts, command.deletes)
         written = [self._put(put) for put in command.puts]
         for delete in command.deletes:

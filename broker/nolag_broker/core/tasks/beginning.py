@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ...wire.codes import Refusal
 from ..commands.tasks import TaskBegin
 from ..turn import BodyAt, Caller
-from .dispatching import INTERRUPTED, SUPERSEDED, check_terms, digest_of, facts_of, verb_on
-from .task import RUNNING, Task
+from .dispatching import check_terms, digest_of, facts_of, verb_on
+from .task import INTERRUPTED, RUNNING, SUPERSEDED, Task
 
 if TYPE_CHECKING:
     from ..room import Room

@@ -27,13 +27,11 @@ from ..turn import Caller
 from .finished import Grouped
 from .live import Live
 from .serving import push_progress, push_tell
-from .task import ENDED, FAILED, Task
+from .task import ENDED, FAILED, INTERRUPTED, SUPERSEDED, Task
 
 if TYPE_CHECKING:
     from ..room import Room
 
-SUPERSEDED = "superseded"  # another one has its slot, or its key
-INTERRUPTED = "interrupted"  # why those ended in whose place another one was dispatched
 FORGOTTEN_AT_ONCE = 1000  # ids in one event
 
 
@@ -60,8 +58,7 @@ class Dispatching:
     def dispatch(self, command: TaskDispatch, caller: Caller) -> dict[str, Any]:
         room, tasks = self._room, self._tasks
         self._allow(command.kind, command.type)
-        if command.lease is not None:
-            tasks.check_lease(command.lease, caller)
+        tasks.check_lease(command.lease, caller)
         if command.run_at is not None and command.delay:
             raise Refusal("bad_request", "a task has run_at or delay, not both", detail={"field": "run_at"})
         check_terms(command)
@@ -165,8 +162,7 @@ class Dispatching:
         return {}
 
     def forget(self, command: TaskForget, caller: Caller) -> dict[str, Any]:
-        if command.lease is not None:
-            self._tasks.check_lease(command.lease, caller)
+        self._tasks.check_lease(command.lease, caller)
         return {"forgotten": self._forget_of(command.group, command.tasks, command.keep)}
 
     def _forget_of(self, group: str | None, only: Collection[str] | None, keep: Collection[str] = ()) -> int:
@@ -201,8 +197,7 @@ class Dispatching:
                 self._room.emit("task.forgotten", name, {"tasks": ids[start : start + FORGOTTEN_AT_ONCE]})
 
     def cancel(self, command: TaskCancel, caller: Caller) -> dict[str, Any]:
-        if command.lease is not None:
-            self._tasks.check_lease(command.lease, caller)
+        self._tasks.check_lease(command.lease, caller)
         task = self._find(command.task)
         if task.state not in ENDED:
             self._tasks.cancel(task, command.reason)

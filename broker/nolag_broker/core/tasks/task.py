@@ -31,6 +31,9 @@ FORGOTTEN: Final = "forgotten"  # by the room too: nobody ever sees it
 LIVE: Final = frozenset({WAITING, DELAYED, PARKED, RUNNING})
 ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED, TIMED_OUT})
 
+SUPERSEDED: Final = "superseded"  # why it ended: another one has its slot, or its key
+INTERRUPTED: Final = "interrupted"  # why those ended in whose place another one was dispatched
+
 HEADER: Final = 41  # fields of a stored header; new ones come last, and None is what older rows have
 
 Holder = tuple[str, str]  # actor, instance

@@ -12,7 +12,7 @@ from ..turn import BodyAt, Caller
 from .live import Live
 from .matching import Offer
 from .state import TaskState
-from .task import CANCELLED, ENDED, RUNNING, WAITING, Holder, Task
+from .task import CANCELLED, ENDED, INTERRUPTED, RUNNING, SUPERSEDED, WAITING, Holder, Task
 
 if TYPE_CHECKING:
     from ..members import Member, Session
@@ -43,7 +43,9 @@ class Tasks(TaskState):
     def _tell_off(self, session: Session, task: Task, reason: str) -> None:
         """The worker is to stop: nothing of this hand-out counts any more."""
         room = self._room
-        room.push(session, {"push": "cancel", "room": room.name, "task": task.id, "token": task.token, "reason": reason})
+        frame = {"push": "cancel", "room": room.name, "task": task.id, "token": task.token, "reason": reason}
+        nobodys = task.state in ENDED and reason not in (SUPERSEDED, INTERRUPTED)
+        room.push(session, {**frame, "ended": True} if nobodys else frame)
 
     def take_away(self, task: Task, reason: str) -> None:
         """The worker that has the task is told that it has it no more."""
@@ -260,8 +262,10 @@ class Tasks(TaskState):
         task = self.by_id.get(id)
         return task if task is not None and task.token == token and task.state == RUNNING and task.holder == holder else None
 
-    def check_lease(self, lease: tuple[str, int], caller: Caller) -> None:
-        """Whether the caller holds this task under this token. Raises `Refusal` (`stale_lease`): nothing is done then."""
+    def check_lease(self, lease: tuple[str, int] | None, caller: Caller) -> None:
+        """Whether the caller holds this task under this token, if it names one. Raises `Refusal` (`stale_lease`): nothing is done then."""
+        if lease is None:
+            return
         id, token = lease
         if self.held_by((caller.actor, caller.instance), id, token) is None:
             raise Refusal("stale_lease", "the task is not held under this token any more: nothing was done", detail={"task": id})
