@@ -241,7 +241,8 @@ class RoomLink:
             slots: tasks at a time.
             specs: for tools, their descriptions.
             on_task: a task is ours, until it is completed, failed, released or lost.
-            on_cancel: the task was cancelled (with the reason); finish it in any way.
+            on_cancel: the task was cancelled (with the reason); finish it in any way, within `counts_until` where it has some. Told again
+                when that has passed.
             on_tell: something was said to the task.
             on_lost: the task is not ours any more; nothing of it counts.
         """

@@ -37,12 +37,13 @@ class Assigned:
         tells: what was said to the task before it was handed out.
         lost: True once it is not ours any more: it went to another worker, or it has ended.
         over: True once it is not to be done any more: its end was given, or it was cancelled or timed out.
+        counts_until: of a task that was cancelled, when what we do with it stops to count (seconds since 1970); None: it does not any more.
     """
 
     __slots__ = (
         *("attempt", "attempt_ends", "body", "ct", "deadline", "dispatcher", "kind", "moment"),
         *("room", "seq", "task", "tells", "token", "type"),
-        *("_kept", "_kept_bytes", "_n", "_told", "finishing", "lost", "offer", "over"),
+        *("_kept", "_kept_bytes", "_n", "_told", "counts_until", "finishing", "lost", "offer", "over"),
     )
 
     def __init__(self, offer: Offer, frame: Mapping[str, Any]) -> None:
@@ -63,6 +64,7 @@ class Assigned:
         self.tells: list[bytes] = list(frame.get("tells", ()))
         self.lost = False
         self.over = False
+        self.counts_until: float | None = None
         self.finishing = False  # its end was sent, and has no answer yet
         self._n = 0
         self._told = len(self.tells)
@@ -325,6 +327,7 @@ class Offers:
         task = self._held.get(frame["task"])
         if task is not None and task.token == frame["token"] and task.offer.on_cancel is not None:
             task.over = frame.get("ended", False)
+            task.counts_until = frame.get("until")
             task.offer.on_cancel(task, frame.get("reason") or "cancelled")
 
     def on_tell(self, frame: dict[str, Any]) -> None:

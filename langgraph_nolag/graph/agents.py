@@ -19,8 +19,9 @@ from langgraph.types import Command
 
 from ..client.rooms import open_room
 from .errors import NotSupported
+from .remote.execution import Place
 from .remote.nodes_of import Resident
-from .remote.proxy import Place, RemoteNode
+from .remote.proxy import RemoteNode
 from .rooms import room_here
 from .serde.codec import Codec
 from .serde.trust import trust_of

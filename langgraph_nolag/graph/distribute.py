@@ -35,9 +35,10 @@ from .checkpoint import NoLagSaver
 from .ctrl_c import Interruption
 from .errors import NoLagWarning, NotImportable, NotSupported
 from .remote.calling import CallingNode
+from .remote.execution import CANCEL_TIMEOUT, Place
 from .remote.key import graph_name, group_of
 from .remote.nodes_of import Resident, bodies, body_of, calls_tasks, check_names, check_whole, under
-from .remote.proxy import LocalNode, Place, RemoteNode
+from .remote.proxy import LocalNode, RemoteNode
 from .remote.run import Run
 from .runs.opening import inherited, opening
 from .saver.steps import arun as arun_steps
@@ -61,7 +62,7 @@ class Distribution:
         link: the room.
         name: `name@fingerprint`, as in the type of its tasks.
         original: the graph that was distributed.
-        codec, pools, local, whole, timeout: how its nodes are.
+        codec, pools, local, whole, timeout, cancel_timeout: how its nodes are.
     """
 
     link: RoomLink
@@ -72,6 +73,7 @@ class Distribution:
     local: Collection[str] = ()
     whole: Collection[str] = ()
     timeout: float | None = None
+    cancel_timeout: float = CANCEL_TIMEOUT
 
 
 class Distributed(Pregel[Any, Any, Any, Any]):
@@ -184,6 +186,7 @@ def distribute(
     name: str | None = None,
     allow: Iterable[type] = (),
     timeout: float | None = None,
+    cancel_timeout: float = CANCEL_TIMEOUT,
 ) -> Distributed:
     """A copy of a compiled graph whose nodes run on the room's workers.
 
@@ -203,6 +206,8 @@ def distribute(
         allow: further classes that nodes exchange, where the schemas do not name them.
         timeout: seconds that a node on a worker may take each time it runs, waiting for a worker included; then `TaskTimeout`, within 5
             seconds more if the broker is away. None: no bound, but that of the graph's `step_timeout`.
+        cancel_timeout: seconds that a node on a worker has to end when it is cancelled, by whatever; the caller waits for that, as it does
+            in one process. Then nothing that the node still does counts, and the caller goes on. 0: it does not wait.
 
     Raises:
         NotImportable: a node or a class of the state is defined where no worker can import it.
@@ -219,7 +224,7 @@ def distribute(
     check_whole(graph, whole, pools, local)
     check_importable(graph, [(path, body) for path, body in bodies(graph) if under(path, local) is None])
     distribution = Distribution(
-        open_room(room), graph_name(graph, name), graph, Codec(trust_of(graph, allow)), pools, local, whole, timeout
+        open_room(room), graph_name(graph, name), graph, Codec(trust_of(graph, allow)), pools, local, whole, timeout, cancel_timeout
     )
     changed = {name: value for name, value in (("checkpointer", checkpointer), ("store", store)) if value is not None}
     cls: Any = DistributedGraph if isinstance(graph, CompiledStateGraph) else DistributedEntrypoint
@@ -241,7 +246,8 @@ def spread(cls: type[Made], distribution: Distribution, changed: Mapping[str, An
 
     def place(path: str, timeout: float | None) -> Place:
         pool = under(path, pools)
-        return Place(distribution.link, distribution.name, path, tuple(pools[pool]) if pool is not None else (), codec, timeout)
+        capabilities = tuple(pools[pool]) if pool is not None else ()
+        return Place(distribution.link, distribution.name, path, capabilities, codec, timeout, distribution.cancel_timeout)
 
     graph = distribution.original
     attributes = {**_attributes(graph), "nodes": _nodes(graph, "", distribution, place, distribution.timeout), **changed}

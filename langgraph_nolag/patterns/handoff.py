@@ -18,7 +18,7 @@ from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
 from .schedules import Schedule
 from .serving import Handler, Serving
-from .task import Batch, Task
+from .task import Batch, Task, cancel
 from .terms import Retry, terms_to_wire
 
 
@@ -30,6 +30,7 @@ class TaskInfo:
         errors: one entry an attempt that failed: `{attempt, error: {type, message}, actor?}`.
         holder: the actor who runs it.
         parked_by: why a task in the state `parked` waits: `concurrency_key` or `rate_key`.
+        cancelling: it was cancelled, and until when whoever runs it has time to stop.
     """
 
     id: str
@@ -48,6 +49,7 @@ class TaskInfo:
     concurrency_key: str | None = None
     rate_key: str | None = None
     parked_by: str | None = None
+    cancelling: float | None = None
     errors: tuple[dict[str, Any], ...] = ()
 
 
@@ -308,9 +310,9 @@ class Handoff:
         ids = None if task_ids is None else list(task_ids)
         return int((await self._link.acall("task.purge", kind="handoff", tasks=ids))["purged"])
 
-    async def cancel(self, task_id: str, reason: str | None = None) -> str:
-        """Cancel any task by its id. Returns the state it has then."""
-        return str((await self._link.acall("task.cancel", task=task_id, reason=reason))["state"])
+    async def cancel(self, task_id: str, reason: str | None = None, *, wait: float = 0.0) -> str:
+        """Cancel any task by its id; see `Task.cancel`. Returns the state it has then."""
+        return await cancel(self._link, task_id, reason, wait)
 
     async def _results(self, stream: Stream[dict[str, Any] | Gap]) -> AsyncIterator[TaskResult]:
         ours: dict[str, bool] = {}  # tasks under way, as far as their dispatch was seen
@@ -362,6 +364,7 @@ def info_from_wire(info: Mapping[str, Any]) -> TaskInfo:
         concurrency_key=info.get("concurrency_key"),
         rate_key=info.get("rate_key"),
         parked_by=info.get("parked_by"),
+        cancelling=info.get("cancelling"),
         errors=tuple(info.get("errors", ())),
     )
 

@@ -17,7 +17,7 @@ from ..errors import BadRequest, StreamFailed, StreamNotFound, TaskTimeout
 from .plain import asked
 from .schedules import Schedule
 from .streams import IncomingStream
-from .task import value_of
+from .task import cancel, value_of
 from .threads import FORMAT, HAND_OUTS, RUN, thread_key, thread_of
 
 LONGEST_ID: Final = 512  # characters of a thread's id
@@ -114,9 +114,9 @@ class Run:
         """See `Runs.get`."""
         return await self._runs.get(self.id)
 
-    async def cancel(self, reason: str | None = None) -> str:
+    async def cancel(self, reason: str | None = None, *, wait: float = 0.0) -> str:
         """See `Runs.cancel`."""
-        return await self._runs.cancel(self.id, reason)
+        return await self._runs.cancel(self.id, reason, wait=wait)
 
 
 class Runs:
@@ -299,10 +299,14 @@ class Runs:
         finally:
             followed.close()
 
-    async def cancel(self, run_id: str, reason: str | None = None) -> str:
+    async def cancel(self, run_id: str, reason: str | None = None, *, wait: float = 0.0) -> str:
         """End a run, wherever it is: its nodes are stopped, the thread stays at its last checkpoint. Returns the state it has then; a run
-        that has ended stays as it ended."""
-        return str((await self._link.acall("task.cancel", task=run_id, reason=reason))["state"])
+        that has ended stays as it ended.
+
+        Args:
+            wait: seconds that whoever runs it has to stop its nodes and let go of the thread; see `Task.cancel`.
+        """
+        return await cancel(self._link, run_id, reason, wait)
 
     async def retry(self, run_id: str) -> str:
         """Let a failed run go on from its thread's last checkpoint, with a fresh count of attempts. Returns its state."""

@@ -38,7 +38,8 @@ class HandedTask:
         attempt_ends: when this attempt is given up (`attempt_timeout`), or None.
         moment: of the schedule that brought the task (seconds since 1970); None where it was dispatched by somebody.
         dispatcher: the actor who wants it done.
-        cancelled: True once nothing of this attempt counts any more: the task was cancelled, timed out, or went to another worker.
+        cancelled: True once no result of this attempt is wanted any more: the task was cancelled, timed out, or went to another worker.
+            Who cancelled it may have left it some seconds (`Task.cancel(wait=…)`), in which progress and effects count.
     """
 
     def __init__(self, assigned: Assigned, blocking: bool, loop: asyncio.AbstractEventLoop) -> None:
@@ -265,7 +266,7 @@ class Serving:
 
     def _on_cancel(self, assigned: Assigned, reason: str) -> None:
         handed = self._running.get(assigned)
-        if handed is not None:
+        if handed is not None and not handed.cancelled:  # told once: a handler that cleans up is left to that
             handed.cancelled = True
             if handed._on_cancelled is not None:
                 handed._on_cancelled(reason)
@@ -317,6 +318,9 @@ class Serving:
     # --- the end --------------------------------------------------------------------------------------------
 
     def _succeed(self, assigned: Assigned, handed: HandedTask, result: Any) -> None:
+        if handed.cancelled:
+            assigned.offer.release(assigned)
+            return
         try:
             body = encode(result)
         except NotEncodable as error:

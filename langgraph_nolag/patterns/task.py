@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..client.body import decode
 from ..client.follow import Followed, Result
 from ..client.latch import Latch
-from ..errors import TaskCancelled, TaskFailed, TaskTimeout
+from ..client.link import RoomLink
+from ..errors import RequestTimeout, TaskCancelled, TaskFailed, TaskTimeout
+
+CANCEL_SLACK: Final = 5.0  # seconds beyond the room's bound until nobody waits for the room to say that it has passed
+LET_GO: Final = frozenset({"handed_back", "failed"})  # what whoever ran a cancelled task says itself; the rest the room says
 
 
 class Task:
@@ -58,12 +62,27 @@ class Task:
             raise TaskTimeout(f"task {self.id} has no result after {timeout:g} s; it goes on") from None
         return value_of(end)
 
-    async def cancel(self, reason: str | None = None) -> str:
-        """Cancel it, wherever it is. Returns the state it has then; a task that has ended stays as it ended."""
-        if self._followed is None:
+    @property
+    def let_go(self) -> bool | None:
+        """Of a task that was cancelled with `wait`: True: whoever ran it has stopped. False: it did not say so in time, or is gone;
+        whatever it still does with the task is refused. None: nobody ran it, or was waited for."""
+        end = self._end.value
+        how = None if end is None or end.state != "cancelled" else (end.error or {}).get("let_go")
+        return None if how is None else how in LET_GO
+
+    async def cancel(self, reason: str | None = None, *, wait: float = 0.0) -> str:
+        """Cancel it, wherever it is. Returns the state it has then; a task that has ended stays as it ended.
+
+        Args:
+            wait: seconds that whoever runs it has to stop; this waits until then, and `let_go` says what came of it. A result that comes in
+                that time counts: then the state is `completed`. 0: it ends at once, whatever its worker still does. A worker that is
+                not connected is not waited for.
+        """
+        if self._followed is None or self._end.value is not None:
             return self.state
-        answer = await self._followed._follows.link.acall("task.cancel", task=self.id, reason=reason)
-        return str(answer["state"])
+        link = self._followed._follows.link
+        answer = await link.acall("task.cancel", task=self.id, reason=reason, wait=wait or None)
+        return str(answer["state"]) if "until" not in answer else await _state_at_end(self._end, wait)
 
     def _on_end(self, end: Result) -> None:
         if not self._keeps and end.reason is None and self._followed is not None:
@@ -114,6 +133,25 @@ class Batch:
         finally:
             for each in watches:
                 each.cancel()
+
+
+async def cancel(link: RoomLink, task: str, reason: str | None, wait: float) -> str:
+    """As `Task.cancel`, of any task."""
+    ended: Latch[Result] = Latch()
+    followed = link.follow(task, on_end=ended.set) if wait else None
+    try:
+        answer = await link.acall("task.cancel", task=task, reason=reason, wait=wait or None)
+        return str(answer["state"]) if "until" not in answer else await _state_at_end(ended, wait)
+    finally:
+        if followed is not None:
+            followed.close()
+
+
+async def _state_at_end(ended: Latch[Result], wait: float) -> str:
+    try:
+        return (await ended.wait(wait + CANCEL_SLACK)).state
+    except TimeoutError:
+        raise RequestTimeout(f"the broker is away: whether the task has ended is not known after {wait:g} s") from None
 
 
 def value_of(end: Result) -> Any:

@@ -34,13 +34,14 @@ class Violation:
 class Known:
     """A task, as far as the log has come."""
 
-    __slots__ = ("end", "holder", "key", "rate_key", "token")
+    __slots__ = ("cancelling", "end", "holder", "key", "rate_key", "token")
 
     def __init__(self, key: tuple[str, ...] | None, rate_key: str | None) -> None:
         self.key = key
         self.rate_key = rate_key
         self.token = 0
         self.holder: str | None = None
+        self.cancelling: Fact | None = None
         self.end: Fact | None = None
 
 
@@ -105,8 +106,8 @@ class LogRules:
             return
         if event.type == "task.forgotten":
             for id in data["tasks"]:
-                if (gone := self.tasks.get(id)) is not None and gone.key is not None:
-                    self._keys.pop(gone.key, None)
+                if (gone := self.tasks.get(id)) is not None:
+                    self._free(gone)
             return
         task = self.tasks.get(data["task"])
         if task is None:
@@ -117,7 +118,15 @@ class LogRules:
             return
         if task.end is not None:
             self._wrong("completion", f"{event.type} at {event.seq} of {data['task']}, which ended at {task.end.seq} ({task.end.type})")
-        if event.type == "task.claimed":
+        if task.cancelling is not None and event.type in ("task.claimed", "task.released", "task.failed", "task.cancelling"):
+            self._wrong("task", f"{event.type} at {event.seq} of {data['task']}, which was cancelled at {task.cancelling.seq}")
+        if event.type == "task.cancelling":
+            if task.holder is None or data["token"] != task.token:
+                self._wrong("token", f"{data['task']} is cancelled at {event.seq} under {data['token']}, held under {task.token}")
+            task.cancelling = event
+            if data.get("forget"):
+                self._free(task)
+        elif event.type == "task.claimed":
             if task.holder is not None:
                 self._wrong("token", f"{data['task']} is handed out at {event.seq} while {task.holder} holds it under {task.token}")
             if data["token"] <= self._token:
@@ -142,8 +151,20 @@ class LogRules:
                 self._wrong("token", f"{data['task']} is completed at {event.seq} by {who}")
             if task.holder is not None:
                 self.over[data["task"], task.token] = event.seq
+            if "let_go" in data and task.cancelling is None:
+                self._wrong("task", f"{data['task']} was let go of at {event.seq}, and nobody was asked to")
+            if data.get("let_go") == "overdue" and task.cancelling is not None and event.time < task.cancelling.data["until"] - EARLY:
+                self._wrong("task", f"the time to let go of {data['task']} ends at {event.seq}, too early")
+            if data.get("forget"):
+                self._free(task)
             task.end, task.holder = event, None
             self.ends.setdefault(data["task"], []).append(event)
+
+    def _free(self, task: Known) -> None:
+        """Its key may be used for another one."""
+        if task.key is not None:
+            self._keys.pop(task.key, None)
+            task.key = None
 
     def _dispatched(self, event: Fact, data: Any) -> None:
         if data["task"] in self.tasks:

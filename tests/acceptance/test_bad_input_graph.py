@@ -38,7 +38,7 @@ from langgraph_nolag.errors import (
     ToolNotFound,
 )
 from langgraph_nolag.graph.errors import NothingToDecide, NotImportable, NotSupported, UntrustedType
-from langgraph_nolag.graph.remote import proxy
+from langgraph_nolag.graph.remote import execution
 from langgraph_nolag.testing import eventually
 
 if str(Path(__file__).parent) not in sys.path:
@@ -195,7 +195,7 @@ async def said(caplog: pytest.LogCaptureFixture, *words: str) -> str:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    monkeypatch.setattr(proxy, "PATIENCE", 0.05)
+    monkeypatch.setattr(execution, "PATIENCE", 0.05)
     caplog.set_level(logging.WARNING, "langgraph_nolag")
     return caplog
 
@@ -301,8 +301,8 @@ async def test_a_node_that_kills_its_workers(broker: LocalBroker, thread: Any) -
 
 
 async def test_a_broker_that_stops_while_a_node_is_waited_for(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy, "ANSWER_SLACK", 0.2)
-    monkeypatch.setattr(proxy, "CANCEL_TIMEOUT", 0.2)
+    monkeypatch.setattr(execution, "ANSWER_SLACK", 0.2)
+    monkeypatch.setattr(execution, "CANCEL_SLACK", 0.2)
     broker = LocalBroker()
     async with connect(broker.url, token=broker.token("ana")) as client:
         link = (await client.join("demo")).link

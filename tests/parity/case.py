@@ -50,6 +50,23 @@ class Events:
 
 
 @dataclass(frozen=True)
+class Cancelled:
+    """Run the thread, and once bodies have said in the ledger that they began, cancel the call (`cancel`), or let its time be over
+    (`timeout`). Async only."""
+
+    input: Any
+    by: str = "cancel"
+    began: int = 1
+
+
+@dataclass(frozen=True)
+class Late:
+    """Wait until a body has said this in the ledger."""
+
+    line: str
+
+
+@dataclass(frozen=True)
 class Traced:
     """Run the thread with a tracer, and look at its tree of runs."""
 
@@ -72,6 +89,7 @@ class Case:
         config, options: of every run. An option may be a function that makes its value, anew for each side.
         attributes: of the graph, made anew for each side: a store, a cache.
         distribution: options of `distribute`.
+        ledger: whether its bodies keep one.
         remote: False where no body leaves this process, None where that does not matter.
     """
 
@@ -87,6 +105,7 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, Make] = field(default_factory=dict)
     distribution: Mapping[str, Any] = field(default_factory=dict)
+    ledger: bool = False
     remote: bool | None = True
 
 

@@ -9,7 +9,10 @@ from typing import Final
 from langgraph.pregel import Pregel
 
 ROOM: Final = "parity"
-MODULES: Final = ("values", "control", "interrupts", "subgraphs", "runtime", "streams", "policies", "agents", "history", "functional")
+MODULES: Final = (
+    *("values", "control", "interrupts", "subgraphs", "runtime", "streams", "policies"),
+    *("agents", "history", "functional", "cancellation"),
+)
 
 
 def module_of(name: str) -> ModuleType:

@@ -6,13 +6,15 @@ import asyncio
 import dataclasses
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, Final
 
 from langchain_core.tracers.base import BaseTracer
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
 from langgraph.types import Command
 
-from .case import Answers, BackTo, Case, Events, Run, Traced, Update
+from .case import Answers, BackTo, Cancelled, Case, Events, Late, Run, Traced, Update
+from .ledger import Ledger
 from .plain import Plain
 
 NOBODY: Final = str(uuid.UUID(int=0))  # LangGraph's task for what no task wrote
@@ -28,6 +30,7 @@ class Player:
         self.plain = Plain(numbered=case.ordered)
         self.seen: list[tuple[str, Any]] = []
         self.thread = {"thread_id": str(uuid.uuid4())}
+        self.ledger = Ledger(self.thread["thread_id"])
         self.options = {name: value() if callable(value) else value for name, value in case.options.items()}
 
     async def play(self) -> list[tuple[str, Any]]:
@@ -44,7 +47,8 @@ class Player:
 
     def _config(self, at: Mapping[str, Any]) -> dict[str, Any]:
         given = self.case.config
-        return {**given, "configurable": {**given.get("configurable", {}), **at}}
+        ledger = {"ledger": self.thread["thread_id"]} if self.case.ledger else {}
+        return {**given, "configurable": {**given.get("configurable", {}), **ledger, **at}}
 
     async def _step(self, step: Any, at: dict[str, Any]) -> dict[str, Any]:
         """Do it; returns where the next one starts."""
@@ -56,7 +60,12 @@ class Player:
         if isinstance(step, BackTo):
             history = await self._history(self._config(self.thread))
             return dict(next(state for state in history if step.node in state.next).config["configurable"])
-        if isinstance(step, Events):
+        if isinstance(step, Late):
+            await self.ledger.until(step.line)
+            self._say("ledger", self.ledger.lines)
+        elif isinstance(step, Cancelled):
+            await self._cancelled(step, config)
+        elif isinstance(step, Events):
             await self._events(step.input, config)
         elif isinstance(step, Traced):
             tree, listener = _Tree(), _Listener()
@@ -70,7 +79,7 @@ class Player:
             await self._stream(step if isinstance(step, Run) else Run(step), config)
         return dict(self.thread)
 
-    async def _stream(self, run: Run, config: Any) -> None:
+    async def _stream(self, run: Run, config: Any, timeout: asyncio.Timeout | None = None) -> None:
         case = self.case
         options: dict[str, Any] = {"stream_mode": list(case.modes), "subgraphs": case.subgraphs, **self.options, **run.options}
         if case.saver:
@@ -84,11 +93,23 @@ class Player:
             if self.how == "sync":
                 await asyncio.to_thread(sync)
             else:
-                async for chunk in self.graph.astream(run.input, config, **options):
-                    found.append(self._chunk(chunk))  # noqa: PERF401 - what came before an error counts
-        except Exception as error:
+                async with timeout or nullcontext():
+                    async for chunk in self.graph.astream(run.input, config, **options):
+                        found.append(self._chunk(chunk))  # noqa: PERF401 - what came before an error counts
+        except (Exception, asyncio.CancelledError) as error:
             found.append(["raised", self.plain(error)])
         self.seen.append(("stream", found if case.ordered else sorted(found, key=repr)))
+        if case.ledger:
+            self._say("ledger when it was over", self.ledger.lines if case.ordered else sorted(self.ledger.lines))
+
+    async def _cancelled(self, step: Cancelled, config: Any) -> None:
+        running = asyncio.ensure_future(self._stream(Run(step.input), config, timeout := asyncio.timeout(None)))
+        await self.ledger.until("began", step.began)
+        if step.by == "cancel":
+            running.cancel()
+        else:
+            timeout.reschedule(0.0)
+        await running
 
     def _chunk(self, chunk: Any) -> Any:
         self.plain.given_later = isinstance(chunk, tuple) and any(part in ("messages", "tools", "tasks", "debug") for part in chunk[:-1])

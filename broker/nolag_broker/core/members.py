@@ -256,6 +256,7 @@ class Members:
         member = session.member
         if member is not None and member.session is session:
             member.session = session.member = None
+            self._room.tasks.cut_off(member.holder)
             env, limits = self._room.env, self._room.limits
             self._arm(member, min(member.until - env.now, limits.disconnect_grace))
 

@@ -170,6 +170,7 @@ class Room:
         """A connection is gone. Its member stays until its lease ends."""
         self.caller, self.env = BROKER, env
         self.members.disconnected(session)
+        self.tasks.settle()
 
     def refreshed(self, caller: Caller, env: Env) -> None:
         """A connection has a newer token."""

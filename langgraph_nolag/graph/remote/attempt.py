@@ -62,7 +62,8 @@ class Attempt:
         self._tasks: CalledTasks | None = None
         self._running: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._gone: str | None = None  # why nobody waits for this attempt any more
+        self._cancelled = False
+        self._gone: str | None = None  # why nothing of this attempt counts any more
 
     def start(self, threads: concurrent.futures.ThreadPoolExecutor, loop: asyncio.AbstractEventLoop) -> None:
         """Begin, on a thread or on the loop, as the orchestrator asked."""
@@ -85,14 +86,20 @@ class Attempt:
         elif self._channel is not None:
             self._channel.told(frame)
 
-    def cancel(self, reason: str) -> None:
-        """Stop: an async body is cancelled, a sync one meets an error at its next call."""
-        self._gone = reason
-        if self._channel is not None:
-            self._channel.close(ExecutionLost(f"node {self._node!r}: {reason}"))
-        if self._tasks is not None:
-            self._tasks.cancel(reason)
-        if self._loop is not None and self._running is not None:
+    def cancel(self, reason: str, *, counts: bool = False) -> None:
+        """Stop: an async body is cancelled, once, and may clean up; a sync one goes on.
+
+        Args:
+            counts: what it does still counts, as does its answer; without it, its next call raises.
+        """
+        if not counts:
+            self._gone = reason
+            if self._channel is not None:
+                self._channel.close(ExecutionLost(f"node {self._node!r}: {reason}"))
+            if self._tasks is not None:
+                self._tasks.cancel(reason)
+        again, self._cancelled = self._cancelled, True
+        if not again and self._loop is not None and self._running is not None:
             hand_back(self._loop, self._running.cancel)
 
     # --- the body -------------------------------------------------------------------------------------------
@@ -132,6 +139,9 @@ class Attempt:
         return Attempt(self._link, self._graph, self._node, function, self._codec, task, lambda _: None, self._assigned)
 
     def _run_sync(self) -> None:
+        if self._cancelled:  # before there was a thread for it
+            self._task.offer.release(self._task)
+            return
         if (prepared := self._prepare()) is None:
             return
         call, config, seat, context = prepared
@@ -165,7 +175,7 @@ class Attempt:
         try:
             with set_config_context(config) as where:
                 self._running = asyncio.get_running_loop().create_task(body(), context=where)
-                if self._gone is not None:
+                if self._cancelled:
                     self._running.cancel()
                 outcome = Outcome("value", await self._running)
         except GraphInterrupt as interrupt:
@@ -183,10 +193,11 @@ class Attempt:
         if self._channel is not None:
             self._channel.close()
             unseen = self._channel.unseen()
-        if self._gone is not None:
-            task.offer.release(task)  # it has ended already, or is another worker's: this only lets go of it
+        if self._gone is not None or (self._cancelled and isinstance(outcome.value, asyncio.CancelledError)):
+            task.offer.release(task)  # it has ended already, or is another worker's, or was to end: this only lets go of it
             return
-        whole = Outcome(outcome.kind, outcome.value, seat.writes, None if seat.visited is None else sorted(seat.visited), unseen)
+        visited = None if seat.visited is None else sorted(seat.visited)
+        whole = Outcome(outcome.kind, outcome.value, seat.writes, visited, unseen, self._cancelled)
         try:
             body = whole.encode(self._codec, self._node)
         except NoLagError as error:

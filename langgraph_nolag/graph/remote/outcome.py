@@ -27,6 +27,7 @@ class Outcome:
         writes: to LangGraph's reserved channels (answers that interrupts took), in order.
         visited: sub-graphs that loaded their checkpoint in this replay; None outside of replays.
         unseen: frames of what the body streamed that its orchestrator may not have.
+        late: it ended so after it had been cancelled.
     """
 
     kind: Kind
@@ -34,6 +35,7 @@ class Outcome:
     writes: Sequence[Any] = ()
     visited: Sequence[str] | None = None
     unseen: Sequence[bytes] = ()
+    late: bool = False
 
     def encode(self, codec: Codec, node: str) -> bytes:
         """Raises: NotEncodable, NotImportable, UntrustedType: the node's result can't cross."""
@@ -43,14 +45,21 @@ class Outcome:
                 codec.encode(self.value, where=f"result of node {node!r}"),
                 codec.encode([list(self.writes), self.visited], where=f"answers of node {node!r}"),
                 list(self.unseen),
+                *([True] if self.late else []),
             ]
         )
 
     @classmethod
     def decode(cls, codec: Codec, data: bytes) -> Outcome:
-        kind, value, rest, unseen = codec.decode(data)
+        kind, value, rest, unseen, *late = codec.decode(data)
         writes, visited = codec.decode(rest)
-        return cls(cast(Kind, kind), codec.decode(value), writes, visited, unseen)
+        return cls(cast(Kind, kind), codec.decode(value), writes, visited, unseen, bool(late))
+
+    @staticmethod
+    def is_late(codec: Codec, data: bytes) -> bool:
+        """`late` of an encoded one, whatever its value is."""
+        _, _, _, _, *late = codec.decode(data)
+        return bool(late)
 
     def give(self) -> Any:
         """Return or raise, as the body did."""

@@ -3,376 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import functools
 import logging
 import queue
-import secrets
-import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import ensure_config, set_config_context
+from langchain_core.runnables.config import ensure_config
 
-from ...client.follow import Followed, Progress, Result
+from ...client.follow import Result
 from ...client.io import hand_back
-from ...errors import NoLagError, TaskCancelled, TaskFailed, TaskTimeout
-from .._compat import (
-    CONFIG_KEY_CHECKPOINTER,
-    CONFIG_KEY_DURABILITY,
-    CONFIG_KEY_INTERRUPTION,
-    CONFIG_KEY_REPLAY_STATE,
-    CONFIG_KEY_RESUME_MAP,
-    CONFIG_KEY_RUN,
-    CONFIG_KEY_RUNTIME,
-    CONFIG_KEY_SCRATCHPAD,
-    CONFIG_KEY_SEND,
-    CONFIG_KEY_STREAM,
-    CONFIG_KEY_TASK_ID,
-    patch_configurable,
-    visited,
-)
+from ...errors import TaskCancelled
+from .._compat import CONFIG_KEY_INTERRUPTION, CONFIG_KEY_RUN, CONFIG_KEY_TASK_ID
 from ..context import NodeContext, running
-from ..serde.codec import Codec
-from . import callbacks, channel
-from .answers import Answers, answering_threads
-from .called import ENDED, TASK
-from .envelope import ASYNC, SYNC, describe, is_leased
-from .key import identity
+from . import callbacks
+from .envelope import ASYNC, SYNC, is_leased
+from .execution import Execution, Item, Place
 from .nodes_of import StandIn
-from .outcome import Outcome
-from .run import Run
-from .unseen import HEAD, Seen
-from .waiting import why
 
 if TYPE_CHECKING:
-    from ...client.link import RoomLink
     from ..ctrl_c import Interruption
-    from ..runs.lease import ThreadLease
-    from .scheduling import ScheduledTasks
+    from .run import Run
 
 log = logging.getLogger("langgraph_nolag")
-
-HAND_OUTS: Final = 5  # lost workers until a node's task is given up
-PATIENCE: Final = 5.0  # seconds that a node waits for a worker before it says so
-DRAIN_LOOK: Final = 0.2  # seconds until a running body hears that its run is to end
-CANCEL_TIMEOUT: Final = 5.0  # seconds to hear that a cancellation was taken
-ANSWER_SLACK: Final = 5.0  # seconds beyond a node's timeout until nobody waits for the broker to say so
-
-Item = tuple[str, Any]  # "frame": attempt and frame, "call": to be answered, "task": called by the body, "end": Result, "refused": error
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a node's body runs.
-
-    Attributes:
-        link: the room.
-        graph: `name@fingerprint`.
-        node: path of the node.
-        capabilities: what a worker must have.
-        codec: of the graph.
-        timeout: seconds until the room gives up; None: never.
-    """
-
-    link: RoomLink
-    graph: str
-    node: str
-    capabilities: tuple[str, ...]
-    codec: Codec
-    timeout: float | None = None
-
-
-class Execution:
-    """One execution of a remote body, as the orchestrator sees it.
-
-    Args:
-        put: hands an item to whoever waits; called on the I/O thread.
-        blocking: whether the waiter has no event loop: then all calls are answered on threads.
-    """
-
-    def __init__(
-        self, place: Place, input: Any, config: RunnableConfig, mode: bytes, put: Callable[[Item], None], *, blocking: bool
-    ) -> None:
-        self.place = place
-        self.config = config
-        self.conf = config.get("configurable", {})
-        self._put = put
-        self._blocking = blocking
-        self.nonce = secrets.token_hex(8)
-        self.answers = Answers(place, self.conf, self.nonce)
-        this = weakref.proxy(self)  # nothing of ours holds us: what we hold, the whole run, goes when we do
-        self._seen = Seen(place.node, lambda number: this.tell(channel.SEEN + place.codec.encode(number)))
-        self._drained = getattr(self.conf.get(CONFIG_KEY_RUNTIME), "drain_requested", False)  # the body is told with its task
-        body = describe(place.codec, input, config, node=place.node, mode=mode, nonce=self.nonce)
-        self._run: Run | None = self.conf.get(CONFIG_KEY_RUN) if self.conf.get(CONFIG_KEY_CHECKPOINTER) else None
-        self._namespace = str(self.conf.get("checkpoint_ns", "")).rpartition("|")[0]
-        self._step = int((config.get("metadata") or {}).get("langgraph_step", 0))
-        self._handle: int | None = None
-        self._over = False
-        self._patience: asyncio.TimerHandle | None = None
-        self._late: asyncio.TimerHandle | None = None
-        self._lease: ThreadLease | None = None if self._run is None else self._run.lease
-        self.hand_out(body)
-
-    def hand_out(self, body: bytes) -> None:
-        """Let a worker run it."""
-        place = self.place
-        self._task = task = place.link.new_id()
-        fields: dict[str, Any] = {
-            "task": task,
-            "kind": "node",
-            "type": f"{place.graph}/{place.node}",
-            "capabilities": list(place.capabilities),
-            "max_attempts": HAND_OUTS,
-            "timeout": place.timeout,
-            "lease": None if self._lease is None else self._lease.fields(),
-            **self._identity(),
-        }
-        if self._run is not None:
-            if self.conf.get(CONFIG_KEY_DURABILITY) == "sync":
-                # Of a checkpoint that is on its way, it is known that it was stored when a task behind it has ended.
-                on_its_way = self._lease is not None and self._lease.ahead
-                fields["forget"] = self._run.stored_before(self._namespace, self._step - on_its_way)
-            self._handle = self._run.dispatched(task)
-        self.followed: Followed = place.link.dispatch(
-            fields, body, on_progress=self._on_progress, on_end=self._on_end, on_accepted=self._on_accepted, timeout=None
-        )
-        if self._lease is not None:
-            self._lease.watch(id(self), lambda error: self._put(("refused", error)))
-        if place.timeout is not None:
-            place.link.connection.io.post(self._wait_until, place.timeout + ANSWER_SLACK)
-
-    def _identity(self) -> dict[str, str]:
-        """What makes a crashed orchestrator's successor find this execution; nothing where nothing survives a crash."""
-        thread = self.conf.get("thread_id")
-        if self._run is None or thread is None:
-            return {}
-        pad, resume_map = self.conf.get(CONFIG_KEY_SCRATCHPAD), self.conf.get(CONFIG_KEY_RESUME_MAP)
-        if self._lease is not None and self._lease.stepped:
-            resume_map = None  # its answers were for the superstep at which the run began; who goes on from here may not have them
-        elif self._lease is not None and self._lease.given is not None:
-            resume_map = self._lease.given  # of it, LangGraph gets what is not stored yet; executions are known by the whole
-        answers = [] if pad is None else [*pad.resume, pad.get_null_resume(False)]
-        who = identity(
-            graph=self.place.graph,
-            node=self.place.node,
-            thread=str(thread),
-            group=self._run.group,
-            task_id=self.conf[CONFIG_KEY_TASK_ID],
-            answers=[answers, sorted(resume_map.items()) if resume_map else None],
-            codec=self.place.codec,
-        )
-        return {"key": who.key, "slot": who.slot, "group": who.group, "digest": who.digest}
-
-    @functools.cached_property
-    def tasks(self) -> ScheduledTasks:
-        """What the body calls as `@task`."""
-        from .scheduling import ScheduledTasks
-
-        return ScheduledTasks(self)
-
-    # --- on the I/O thread ----------------------------------------------------------------------------------
-
-    def _on_accepted(self, answer: dict[str, Any] | None, error: NoLagError | None) -> None:
-        if answer is None:
-            self._put(("refused", error if self._lease is None or error is None else self._lease.meant(error)))
-            return
-        self._task = answer["task"]
-        if self._run is not None and self._handle is not None:
-            self._run.moved(self._handle, self._task)
-        if answer["state"] == "waiting":
-            self._patience = self.place.link.connection.io.loop.call_later(PATIENCE, self._look)
-        self._look_for_drain()
-
-    def _look_for_drain(self) -> None:
-        """A run's control is a flag that anybody may set, and tells nobody: look at it."""
-        control = getattr(self.conf.get(CONFIG_KEY_RUNTIME), "control", None)
-        if self._over or control is None or self._drained:
-            return
-        if control.drain_requested:
-            self.tell(channel.DRAIN + self.place.codec.encode(control.drain_reason))
-        else:
-            self.place.link.connection.io.loop.call_later(DRAIN_LOOK, self._look_for_drain)
-
-    def _wait_until(self, seconds: float) -> None:
-        """The room ends what takes too long; while the room is away, we do."""
-        if not self._over:
-            self._late = self.place.link.connection.io.loop.call_later(seconds, lambda: self._put(("refused", self._timed_out())))
-
-    def _timed_out(self) -> TaskTimeout:
-        place = self.place
-        return TaskTimeout(
-            f"node {place.node!r} of {place.graph} gave no answer within {place.timeout:g} s", state="timed_out", maybe_applied=True
-        )
-
-    def _look(self) -> None:
-        """Nobody took it at once: a worker that is missing, or of another version of the graph, is worth a word."""
-        if not self._over:
-            self.place.link.request("task.get", task=self.followed.task).add_done_callback(self._looked)
-
-    def _looked(self, answered: concurrent.futures.Future[Any]) -> None:
-        if answered.exception() is None and answered.result()["task"]["state"] == "waiting":
-            self.place.link.request("presence.list").add_done_callback(self._say)
-
-    def _say(self, answered: concurrent.futures.Future[Any]) -> None:
-        place, members = self.place, [] if answered.exception() is not None else answered.result()["members"]
-        log.warning("%s", why(place.graph, place.node, place.link.room, place.capabilities, members))
-
-    def _on_progress(self, progress: Progress) -> None:
-        if progress.body is not None:
-            self.heard(progress.attempt, progress.body)
-
-    def heard(self, attempt: int, frame: bytes) -> None:
-        """A frame of the body."""
-        kind = frame[:1]
-        if kind == channel.INNER:
-            self.tasks.heard(attempt, frame)
-            return
-        if kind not in (channel.CALL, channel.BLOCKING_CALL):
-            self._put(("frame", (attempt, frame)))
-            return
-        call, reply = self.answers.sort(attempt, frame)
-        if reply is not None:
-            self.tell(reply)
-        if call is None:
-            return
-        if call[1] in (TASK, ENDED):
-            self._put(("task", call))
-        elif kind == channel.BLOCKING_CALL or self._blocking:
-            answering_threads().submit(self._carry_out, call)
-        else:
-            self._put(("call", call))
-
-    def _carry_out(self, call: tuple[int, str, bytes]) -> None:
-        self.tell(self.answers.carry_out(*call))
-
-    def tell(self, frame: bytes) -> None:
-        """To the worker that has the task now; one that gets it later asks anew."""
-        self.place.link.request("task.tell", task=self._task, body=frame, keep=False)
-
-    def _on_end(self, result: Result) -> None:
-        self._over = True
-        self._stop_timers()
-        if self._lease is not None:
-            self._lease.unwatch(id(self))
-        self._put(("end", result))
-        self._end_tasks()
-
-    def _end_tasks(self) -> None:
-        if "tasks" in vars(self):
-            self.tasks.end(TaskCancelled(f"node {self.place.node!r} has ended, and what it called with it"))
-
-    def _stop_timers(self) -> None:
-        for timer in (self._patience, self._late):
-            if timer is not None:
-                timer.cancel()
-
-    # --- where the node waits -------------------------------------------------------------------------------
-
-    def show(self, attempt: int, frame: bytes) -> Any:
-        """Do what a frame says, unless that was done, and return a callback event, if it is one, for the caller to hand on."""
-        kind = frame[:1]
-        if kind == channel.BEAT:
-            self.conf[CONFIG_KEY_RUNTIME].heartbeat()
-            return None
-        if kind == channel.DRAIN:
-            if (control := self.conf[CONFIG_KEY_RUNTIME].control) is not None:
-                control.request_drain(self.place.codec.decode(frame[1:]))
-            return None
-        if not self._seen.is_new(attempt, frame):
-            return None
-        value = self.place.codec.decode(frame[HEAD:], lax=True)
-        if kind == channel.EVENT:
-            return value
-        if kind == channel.CUSTOM:
-            with set_config_context(patch_configurable(self.config, {"checkpoint_ns": value[0]})) as context:
-                context.run(self.conf[CONFIG_KEY_RUNTIME].stream_writer, value[1])
-        elif kind == channel.STREAM and (stream := self.conf.get(CONFIG_KEY_STREAM)) is not None:
-            stream((tuple(value[0]), value[1], value[2]))
-        return None
-
-    def outcome(self, result: Result) -> Outcome:
-        """What came of the body; what it streamed and was not shown is in it.
-
-        Raises:
-            TaskFailed: no worker could finish the node, or its task could not be read by a worker.
-            TaskTimeout: the place's timeout ended it.
-            TaskCancelled: somebody else ended it: an administrator, or another run of the same thread.
-        """
-        if result.state != "completed" or result.body is None:
-            self.drop()
-            raise self._not_had(result)
-        return Outcome.decode(self.place.codec, result.body)
-
-    def unseen(self, result: Result, outcome: Outcome) -> Iterator[Any]:
-        """Show what was streamed and did not come; the callback events of that."""
-        for frame in outcome.unseen:
-            if (event := self.show(result.attempt, frame)) is not None:
-                yield event
-
-    def settle(self, outcome: Outcome) -> Any:
-        """The node's return value, or raise what it raised."""
-        vars(self).pop("tasks", None)  # they hold us
-        if outcome.writes:
-            self.conf[CONFIG_KEY_SEND](outcome.writes)
-        if outcome.visited is not None and (replaying := self.conf.get(CONFIG_KEY_REPLAY_STATE)) is not None:
-            visited(replaying).update(outcome.visited)
-        # An error is not stored: whoever tries again must find nothing. The rest is kept until it is.
-        if outcome.kind != "error" and self._run is not None and self._handle is not None:
-            self._run.read(self._handle, self._namespace, self._step)
-        else:
-            self.drop()
-        return outcome.give()
-
-    def _not_had(self, result: Result) -> BaseException:
-        if result.reason is not None:
-            return result.reason
-        error = result.error or {}
-        what = f"node {self.place.node!r}"
-        if result.state == "failed":
-            if result.body is not None and isinstance(raised := self.place.codec.decode(result.body, lax=True), BaseException):
-                return raised
-            said = error.get("message") or "its workers were lost"
-            lost = error.get("type") == "lease_expired"
-            return TaskFailed(
-                f"{what} lost {result.attempt} workers, one after the other: {said}"
-                if lost
-                else f"{what}: {said} (attempt {result.attempt})",
-                error_type=error.get("type", ""),
-                error_message=error.get("message", ""),
-                task=result.task,
-            )
-        if result.state == "timed_out":
-            return self._timed_out()
-        return TaskCancelled(f"{what} was ended from outside: {error.get('reason') or result.state}")
-
-    def drop(self) -> None:
-        """The room need not keep this task any more."""
-        if self._run is not None and self._handle is not None:
-            self._run.dropped(self._handle)
-        else:
-            self.followed.ack()
-
-    def abandon(self) -> Any:
-        """Nobody waits any more: stop the body. Returns the future of the request; None where the body is not ours to stop."""
-        self._over = True
-        self._end_tasks()
-        self.place.link.connection.io.post(self._stop_timers)
-        lease = self._lease
-        if lease is not None:
-            lease.unwatch(id(self))
-        if lease is not None and lease.lost and not lease.ends_bodies:
-            self.followed.close()
-            return None  # the body is whoever's who goes on with the thread
-        fields = None if self._run is None else self._run.fields()
-        link, reason = self.place.link, "abandoned by its orchestrator"
-        cancelled = link.request("task.cancel", task=self.followed.task, reason=reason, lease=fields)
-        self.drop()
-        self.followed.close()
-        return cancelled
 
 
 class RemoteNode(StandIn):
@@ -390,29 +45,27 @@ class RemoteNode(StandIn):
         self.place.link.connection.io.check_may_block()
         items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         execution = self._execution(input, config or ensure_config(), SYNC, items.put, blocking=True)
+        interrupted = TaskCancelled(f"node {self.place.node!r}: interrupted")
         interruption: Interruption | None = execution.conf.get(CONFIG_KEY_INTERRUPTION)
-        if interruption is not None:
-            interruption.watch(id(items), lambda: items.put(("refused", TaskCancelled(f"node {self.place.node!r}: interrupted"))))
+        if interruption is not None and threading.current_thread() is not threading.main_thread():  # that one hears of it by itself
+            interruption.watch(id(items), lambda: items.put(("refused", interrupted)))
         try:
-            while True:
-                what, item = items.get()
-                if what == "end":
-                    result: Result = item
-                    break
-                if what == "refused":
-                    raise item
-                if what == "task":
-                    execution.tasks.take(item)
-                    continue
-                event = execution.show(*item)
-                if event is not None:
-                    callbacks.replay(execution.config.get("callbacks"), event)
-        except BaseException:
-            execution.abandon()
-            raise
+            result = _until_end(execution, items)
+        except BaseException as error:
+            result, given = None, False
+            try:
+                if execution.cancel(error):
+                    result = _until_end(execution, items)  # a second Ctrl-C ends that, too
+                given = error is interrupted and result is not None and result.state == "completed"
+            finally:
+                if not given:
+                    execution.leave()
+            if not given:
+                raise
         finally:
             if interruption is not None:
                 interruption.unwatch(id(items))
+        assert result is not None
         outcome = execution.outcome(result)
         for event in execution.unseen(result, outcome):
             callbacks.replay(execution.config.get("callbacks"), event)
@@ -428,43 +81,74 @@ class RemoteNode(StandIn):
         answering: set[asyncio.Task[None]] = set()
         execution = self._execution(input, config or ensure_config(), ASYNC, put, blocking=False)
         try:
-            while True:
-                what, item = await items.get()
-                if what == "end":
-                    result: Result = item
-                    break
-                if what == "refused":
-                    raise item
-                if what == "task":
-                    execution.tasks.take(item)
-                    continue
-                if what == "call":
-                    task = asyncio.create_task(_answer(execution, item))
-                    answering.add(task)
-                    task.add_done_callback(answering.discard)
-                    continue
-                event = execution.show(*item)
-                if event is not None:
-                    await callbacks.areplay(execution.config.get("callbacks"), event)
-        except BaseException:
-            if (asked := execution.abandon()) is not None:
-                cancelled = asyncio.wrap_future(asked)
-                cancelled.add_done_callback(_unheard)
-                await asyncio.wait({cancelled}, timeout=CANCEL_TIMEOUT)
-            raise
+            result = await _auntil_end(execution, items, answering)
+        except BaseException as error:
+            result = await _undisturbed(_auntil_end(execution, items, answering)) if execution.cancel(error) else None
+            if not (isinstance(error, asyncio.CancelledError) and execution.went_on(result)):
+                execution.leave()
+                raise
         finally:
             for task in answering:
                 task.cancel()
+        assert result is not None
         outcome = execution.outcome(result)
         for event in execution.unseen(result, outcome):
             await callbacks.areplay(execution.config.get("callbacks"), event)
         return execution.settle(outcome)
 
 
-def _unheard(cancelled: asyncio.Future[Any]) -> None:
-    """That a task has ended by itself is no news, nor is it when we leave before we hear."""
-    if not cancelled.cancelled():
-        cancelled.exception()
+def _until_end(execution: Execution, items: queue.SimpleQueue[Item]) -> Result | None:
+    """Show what comes until the body ends. None: of what was cancelled nothing more is heard. Raises what the room refuses."""
+    while True:
+        what, item = items.get()
+        if what in ("end", "left"):
+            result: Result | None = item
+            return result
+        if what == "refused":
+            raise item
+        if what == "task":
+            execution.tasks.take(item)
+            continue
+        event = execution.show(*item)
+        if event is not None:
+            callbacks.replay(execution.config.get("callbacks"), event)
+
+
+async def _auntil_end(execution: Execution, items: asyncio.Queue[Item], answering: set[asyncio.Task[None]]) -> Result | None:
+    """The same, in an event loop, where calls of the body are answered, too."""
+    while True:
+        what, item = await items.get()
+        if what in ("end", "left"):
+            result: Result | None = item
+            return result
+        if what == "refused":
+            raise item
+        if what == "task":
+            execution.tasks.take(item)
+            continue
+        if what == "call":
+            task = asyncio.create_task(_answer(execution, item))
+            answering.add(task)
+            task.add_done_callback(answering.discard)
+            continue
+        event = execution.show(*item)
+        if event is not None:
+            await callbacks.areplay(execution.config.get("callbacks"), event)
+
+
+async def _undisturbed(waiting: Coroutine[Any, Any, Result | None]) -> Result | None:
+    """Await it, however often we are cancelled meanwhile: LangGraph cancels the siblings of a node that failed twice. None where it fails,
+    or is cancelled itself, as when its loop ends."""
+    task = asyncio.ensure_future(waiting)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+    if task.cancelled():
+        return None
+    if (error := task.exception()) is not None:
+        log.warning("what a cancelled node still said could not be shown", exc_info=error)
+        return None
+    return task.result()
 
 
 async def _answer(execution: Execution, call: tuple[int, str, bytes]) -> None:

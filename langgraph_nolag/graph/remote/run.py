@@ -107,6 +107,11 @@ class Run:
         if task is not None:
             self._forget([task])
 
+    def abandoned(self, handle: int) -> None:
+        """The room forgets the task by itself, as it was cancelled."""
+        with self._lock:
+            self._unread.pop(handle, None)
+
     def stored_before(self, namespace: str, step: int) -> list[str]:
         """The checkpoint that superstep `step` of this namespace begins with is on disk, and so are earlier results: tasks that the
         room is to forget with the next dispatch."""
@@ -139,6 +144,8 @@ class Run:
         if lease is not None and self._began:
             self._link.disown(lease.task)
         if lease is not None and lease.lost:
+            if self._began and lease.ends_bodies:
+                self._link.note("task.release", task=lease.task, token=lease.token)  # whoever cancelled it may wait for that
             return []
         requests: list[tuple[str, dict[str, Any]]] = []
         with self._lock:

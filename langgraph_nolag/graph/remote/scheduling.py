@@ -19,7 +19,8 @@ from .._compat import CONFIG_KEY_CALL, CONFIG_KEY_SCRATCHPAD, CallNumbers
 from . import callbacks
 from .called import RUN, VALUE
 from .channel import BLOCKING_CALL, CALL, HELLO, INNER, STOP, STREAMED, numbered
-from .proxy import Execution, Item, RemoteNode
+from .execution import Execution, Item
+from .proxy import RemoteNode
 from .unseen import number_of
 
 CALLS: Final = (CALL, BLOCKING_CALL)
@@ -243,9 +244,13 @@ class Beside(Execution):
     def drop(self) -> None:
         """The room keeps nothing."""
 
-    def abandon(self) -> None:
+    def cancel(self, error: BaseException) -> bool:
         self._over = True
         self._scheduled.stop(self)
+        return False
+
+    def leave(self) -> None:
+        """The room knows nothing of it."""
 
 
 class _BesideNode(RemoteNode):

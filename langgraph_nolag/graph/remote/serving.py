@@ -78,7 +78,7 @@ class NodeServing:
                 capabilities=capabilities,
                 slots=self._slots,
                 on_task=self._on_task,
-                on_cancel=self._stop_attempt,
+                on_cancel=self._cancel_attempt,
                 on_tell=self._on_tell,
                 on_lost=lambda task: self._stop_attempt(task, "another worker has it now"),
             )
@@ -106,6 +106,10 @@ class NodeServing:
     def _on_tell(self, task: Assigned, frame: bytes) -> None:
         if (attempt := self._attempts.get(task)) is not None:
             attempt.told(frame)
+
+    def _cancel_attempt(self, task: Assigned, reason: str) -> None:
+        if (attempt := self._attempts.get(task)) is not None:
+            attempt.cancel(reason, counts=task.counts_until is not None)
 
     def _stop_attempt(self, task: Assigned, reason: str) -> None:
         if (attempt := self._attempts.get(task)) is not None:

@@ -71,7 +71,21 @@ def worker(client: Client) -> None:
 
     client.connected.append(serve)
     client.pushed["task"] = assigned
-    client.pushed["cancel"] = lambda frame: None  # it goes on, and is refused
+
+    def cancelled(frame: dict[str, Any]) -> None:
+        """It goes on, and is refused; or it lets go while it has time, or does not."""
+        if "until" in frame and holding.get(frame["task"]) == frame["token"] and chance.random() < 0.5:
+            client.run(let_go(frame["task"], frame["token"]))
+
+    async def let_go(task: str, token: int) -> None:
+        world.hit("let go of what was cancelled")
+        try:
+            await client.ask("task.release", task=task, token=token)
+        except Refused as refused:
+            world.refused(refused, "stale_lease", "task_finished")
+        holding.pop(task, None)
+
+    client.pushed["cancel"] = cancelled
     client.pushed["expired"] = lambda frame: serve()
 
 
@@ -143,6 +157,14 @@ def dispatcher(client: Client) -> None:
                     client.ask_here("task.follow", tasks=[[ok["task"], 0]])
                 if chance.random() < 0.05:
                     await client.ask("task.cancel", task=ok["task"])
+                elif chance.random() < 0.1:
+                    await asyncio.sleep(chance.uniform(0, 0.3))
+                    await client.ask(
+                        "task.cancel",
+                        task=ok["task"],
+                        wait=chance.choice((0.1, 1.0, 5.0)),
+                        forget="key" not in options and chance.random() < 0.5,
+                    )
             except Refused as refused:
                 world.refused(refused, "key_conflict", "task_not_found")
                 following.pop(task, None)

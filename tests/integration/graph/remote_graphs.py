@@ -540,6 +540,33 @@ async def until_cancelled(state: State) -> State:
 
 
 slow = chain(until_cancelled).compile()
+
+
+async def cleans_up(state: State, runtime: Runtime) -> State:
+    """Says in a file what it came to. To clean up, it waits for another file and writes to the store."""
+    path = Path(state["file"])
+
+    def note(what: str) -> None:
+        with path.open("a") as file:
+            file.write(f"{what} {os.getpid()}\n")
+
+    note("began")
+    try:
+        await asyncio.sleep(60)
+    finally:
+        note("cancelled")
+        while not path.with_suffix(".go").exists():
+            await asyncio.sleep(0.01)
+        try:
+            await runtime.store.aput(("left",), "by", {})
+        except Exception as error:
+            note(type(error).__name__)
+        else:
+            note("stored")
+    return {}
+
+
+cleaning = chain(cleans_up).compile()
 timeout_builder = StateGraph(State)
 timeout_builder.add_node("until_cancelled", until_cancelled, timeout=1.0)
 timeout_builder.add_edge(START, "until_cancelled")
@@ -588,6 +615,11 @@ def last(state: State, name: str = "last") -> State:
 
 crashing = chain(first, long, last).compile()
 around_crashing = chain(("sub", crashing)).compile()
+beside_builder = StateGraph(State)
+for _side in ("left", "right"):
+    beside_builder.add_node(_side, long)
+    beside_builder.add_edge(START, _side)
+long_beside = beside_builder.compile()
 
 
 def take_and_wait(state: State) -> State:

@@ -121,6 +121,7 @@ steps = st.one_of(
     ),
     command("task.cancel", {"task": tasks}),
     command("task.cancel", {"which": numbers}),
+    *[command("task.cancel", {"which": numbers, "wait": some(5, 40)}, forget=st.booleans(), reason=some("enough"))] * 2,
     *[command("task.retry", {"which": numbers})] * 2,
     command("task.purge", {}, tasks=st.lists(tasks, max_size=2)),
     command("task.forget", {"group": groups}, keep=st.lists(tasks, max_size=2)),

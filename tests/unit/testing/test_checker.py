@@ -104,6 +104,8 @@ def good() -> World:
     world.done("effect.put", {"recorded": True}, seq, task="t", token=token, key="mail", body="sent")
     world.done("effect.get", {"found": True, "body": "sent"}, seq, task="t", token=token, key="mail")
     world.complete(token, "result")
+    world.event("task.cancelling", "draft", task="t1", token=world.task("t1"), until=0.0)
+    world.event("task.cancelled", "draft", task="t1", let_go="overdue")
     world.refused("task.complete", "stale_lease", task="t", token=token - 2, body="late")
     world.history.observed("p", "task.result", {"state": "completed", "body": "result"}, task="t")
     seq = world.event("note", body="n", key="k1")
@@ -198,7 +200,7 @@ def completed_by_somebody_else(world: World) -> None:
 
 
 def written_under_a_lease_that_was_over(world: World) -> None:
-    (claimed, _) = [event for event in world.log if event.type == "task.claimed"]
+    claimed = next(event for event in world.log if event.type == "task.claimed")
     seq = world.event("record.written", "r/o", count=1)
     world.done("record.write", {"written": 1}, seq, puts=[["r/o/1", "x", False]], lease=["t", claimed.data["token"]])
 
@@ -373,6 +375,26 @@ def message_of_somebody_else(world: World) -> None:
     world.history.observed("c", "inbox.message", {"seq": message.seq, "sender": "a", "body": "hello"}, to="c")
 
 
+def cancelling(world: World, token: int | None = None, until: float = 0.0) -> int:
+    held = world.task("t2")
+    world.event("task.cancelling", "draft", task="t2", token=token or held, until=until)
+    return held
+
+
+def cancelled_and_handed_out_again(world: World) -> None:
+    world.event("task.released", "draft", task="t2", token=cancelling(world), reason="handed_back", attempts=0)
+
+
+def cancelled_before_its_time_was_over(world: World) -> None:
+    cancelling(world, until=world.log[-1].time + 5)
+    world.event("task.cancelled", "draft", task="t2", let_go="overdue")
+
+
+def let_go_of_what_was_not_cancelled(world: World) -> None:
+    world.task("t2")
+    world.event("task.cancelled", "draft", task="t2", let_go="handed_back")
+
+
 @pytest.mark.parametrize(
     ("fault", "rule"),
     [
@@ -393,6 +415,10 @@ def message_of_somebody_else(world: World) -> None:
         (effect_with_another_result, "result"),
         (effect_that_is_not_found, "stale"),
         (handed_out_twice, "token"),
+        (lambda world: cancelling(world, token=1), "token"),
+        (cancelled_and_handed_out_again, "task"),
+        (cancelled_before_its_time_was_over, "task"),
+        (let_go_of_what_was_not_cancelled, "task"),
         (another_result, "result"),
         (stale_read, "stale"),
         (read_of_what_was_deleted, "stale"),

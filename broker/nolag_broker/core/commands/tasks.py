@@ -147,6 +147,8 @@ class TaskCancel(Command):
     task: Name
     reason: Text | None = None
     lease: Lease | None = None
+    wait: Seconds = 0.0  # that a worker has to let go of it
+    forget: Flag = False  # nothing of it is kept
 
 
 @dataclass(slots=True)

@@ -41,7 +41,7 @@ class Beginning:
         if command.task in tasks.by_id or (command.resent and tasks.finished.find(command.task) is not None):
             raise Refusal("stale_lease", "this task is not held by whoever began it any more", detail={"task": command.task})
         # A call that is for who is there ends when it is given back and nobody is.
-        if command.take and (going_on := [task for task in begun if not task.require_live]):
+        if command.take and (going_on := [task for task in begun if not task.require_live and task.cancelling is None]):
             task = going_on[-1]
             older = [other for other in begun if other is not task]
             tasks.take_away(task, SUPERSEDED)

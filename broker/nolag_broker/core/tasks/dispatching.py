@@ -200,8 +200,8 @@ class Dispatching:
         self._tasks.check_lease(command.lease, caller)
         task = self._find(command.task)
         if task.state not in ENDED:
-            self._tasks.cancel(task, command.reason)
-        return {"state": task.state}
+            self._tasks.cancel(task, command.reason, wait=command.wait, forget=command.forget)
+        return {"state": task.state} if task.cancelling is None else {"state": task.state, "until": task.cancelling.until}
 
     def tell(self, command: TaskTell, caller: Caller) -> dict[str, Any]:
         task = self._find(command.task)

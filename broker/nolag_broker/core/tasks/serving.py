@@ -70,9 +70,11 @@ class Serving:
                 live.offer, offer.used = offer, offer.used + 1
                 for n in range(len(live.tells)):
                     push_tell(self._room, offer.session, task, live, n)
+                if task.cancelling is not None:
+                    tasks.ask_to_let_go(task, offer.session)
             elif task.offer_number != offer.number:
                 continue
-            elif offer.profile.admits(task):
+            elif task.cancelling is None and offer.profile.admits(task):
                 live.offer, offer.used = offer, offer.used + 1
                 tasks.push_task(task, offer)
             else:
@@ -105,7 +107,7 @@ class Serving:
     def fail(self, command: TaskFail, caller: Caller) -> dict[str, Any]:
         tasks, env = self._tasks, self._room.env
         task = tasks.holding(command.task, (caller.actor, caller.instance), command.token)
-        if command.retry and task.used + 1 < task.max_attempts:
+        if task.goes_back and (command.retry or task.cancelling is not None):
             delay = task.backoff(env.random()) if command.delay is None else command.delay
             due = env.wall + delay if delay else None
             tasks.release(task, "failed", task.used + 1, command.error, due, command.body, command.ct)

@@ -15,7 +15,7 @@ from .effects import effects_of
 from .finished import Finished
 from .lanes import Lane
 from .standing import Standing
-from .task import CANCELLED, COMPLETED, FAILED, FORGOTTEN, RUNNING, TIMED_OUT, WAITING, Holder, Task
+from .task import CANCELLED, COMPLETED, FAILED, FORGOTTEN, RUNNING, TIMED_OUT, WAITING, Cancelling, Holder, Task
 
 if TYPE_CHECKING:
     from ..room import Room
@@ -37,6 +37,7 @@ class TaskState(Standing):
             "task.dispatched": self.apply_dispatched,
             "task.claimed": self.apply_claimed,
             "task.released": self.apply_released,
+            "task.cancelling": self.apply_cancelling,
             "task.completed": lambda event: self._apply_ended(event, COMPLETED),
             "task.failed": lambda event: self._apply_ended(event, FAILED),
             "task.cancelled": lambda event: self._apply_ended(event, CANCELLED),
@@ -96,9 +97,20 @@ class TaskState(Standing):
         self._queue_or_delay(task)
         self._room.touch(task)
 
+    def apply_cancelling(self, event: Event) -> None:
+        data = event.data
+        task = self.by_id[data["task"]]
+        task.cancelling = Cancelling(data["until"], data.get("reason"), data.get("forget", False))
+        if task.cancelling.forget and task.idempotency_key is not None:  # whoever comes with the key begins anew
+            del self.by_key[task.kind, task.type, task.idempotency_key]
+            task.idempotency_key = None
+        self._await_cancelled(task)
+        self._room.touch(task)
+
     def _apply_ended(self, event: Event, state: str) -> None:
         data = event.data
         task = self.by_id[data["task"]]
+        kept = not (data.get("forget") or (task.cancelling is not None and task.cancelling.forget))
         actor = ""
         if (lane := self._lanes.get(task.concurrency_key or "")) is not None:
             lane.leave(task)
@@ -123,6 +135,8 @@ class TaskState(Standing):
             task.errors.append((task.attempt, error, actor))
             if actor:
                 task.used += 1
+        if state == CANCELLED:
+            task.error = {name: data[name] for name in ("reason", "let_go") if name in data} or None
         del self.by_state[task.state][task.id]
         task.state = state
         task.ended = event.time
@@ -137,8 +151,9 @@ class TaskState(Standing):
         else:
             self._drop_effects(task)
             self._leave(task)
-            finished.add(task)
-        if task.group is not None and (task.idempotency_key is not None or task.dead):
+            if kept:
+                finished.add(task)
+        if kept and task.group is not None and (task.idempotency_key is not None or task.dead):
             finished.group(task)
         self._room.touch(task)
 
@@ -262,10 +277,15 @@ class TaskState(Standing):
         held[task.id] = task
         if task.attempt_ends is not None:
             task.attempt_timer = self._room.wall.at(task.attempt_ends, self._attempt_timed_out, task, task.seq)
+        self._await_cancelled(task)
         if task.concurrency_key is not None:
             lane = self._lanes[task.concurrency_key]
             lane.running += 1
             self._let_through(lane.line)
+
+    def _await_cancelled(self, task: Task) -> None:
+        if task.cancelling is not None:
+            task.cancel_timer = self._room.wall.at(task.cancelling.until, self._cancel_overdue, task, task.seq)
 
     def _stop(self, task: Task) -> Holder:
         """The task does not run any more."""
@@ -278,6 +298,9 @@ class TaskState(Standing):
         if task.attempt_timer is not None:
             self._room.wall.cancel(task.attempt_timer)
             task.attempt_timer = task.attempt_ends = None
+        if task.cancelling is not None:
+            self._room.wall.cancel(task.cancel_timer)
+            task.cancel_timer = task.cancelling = None
         if task.concurrency_key is not None:
             lane = self._lanes[task.concurrency_key]
             lane.running -= 1
@@ -292,6 +315,10 @@ class TaskState(Standing):
 
     def _attempt_timed_out(self, task: Task) -> None:
         """As `_timed_out`: of the attempt that runs."""
+        raise NotImplementedError
+
+    def _cancel_overdue(self, task: Task) -> None:
+        """As `_timed_out`: of the time that the holder of a cancelled task has."""
         raise NotImplementedError
 
 

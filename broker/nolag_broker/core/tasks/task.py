@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack
 
@@ -34,9 +34,17 @@ ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED, TIMED_OUT})
 SUPERSEDED: Final = "superseded"  # why it ended: another one has its slot, or its key
 INTERRUPTED: Final = "interrupted"  # why those ended in whose place another one was dispatched
 
-HEADER: Final = 41  # fields of a stored header; new ones come last, and None is what older rows have
+HEADER: Final = 42  # fields of a stored header; new ones come last, and None is what older rows have
 
 Holder = tuple[str, str]  # actor, instance
+
+
+class Cancelling(NamedTuple):
+    """It was cancelled, and its holder has time to let go of it."""
+
+    until: float
+    reason: str | None
+    forget: bool  # nothing of it is kept once it has ended
 
 
 class Task(Entity):
@@ -48,6 +56,8 @@ class Task(Entity):
         "attempt_timeout",
         "attempt_timer",
         "body_seq",  # of the event that carries the result or the error's body; 0: there is none
+        "cancel_timer",
+        "cancelling",
         "capabilities",
         "concurrency_key",
         "concurrency_limit",
@@ -128,6 +138,7 @@ class Task(Entity):
         self.attempt_timeout: float | None = get("attempt_timeout")
         self.attempt_ends: float | None = None
         self.effects = 0
+        self.cancelling: Cancelling | None = None
         self.state = WAITING
         self.attempt = self.used = self.token = self.offer_number = 0
         self.holder: Holder | None = None
@@ -143,6 +154,7 @@ class Task(Entity):
         self.due_timer: Timer | None = None
         self.end_timer: Timer | None = None
         self.attempt_timer: Timer | None = None
+        self.cancel_timer: Timer | None = None
 
     def __repr__(self) -> str:
         return f"Task({self.id!r}, {self.state})"
@@ -156,6 +168,11 @@ class Task(Entity):
     @property
     def key(self) -> str:
         return "task/" + self.id
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether its hand-out may fail and the task does not: another one may follow, or it was cancelled."""
+        return self.used + 1 < self.max_attempts or self.cancelling is not None
 
     @property
     def dead(self) -> bool:
@@ -211,6 +228,7 @@ class Task(Entity):
                 self.rate_limit,
                 None if self.payload_seq == self.seq else self.payload_seq,
                 self.moment,
+                self.cancelling,
             )
         )
         return values
@@ -226,6 +244,7 @@ class Task(Entity):
         limit: int | None
         rate_limit: list[Any] | None
         payload_seq: int | None
+        cancelling: list[Any] | None
         values: list[Any] = msgpack.unpackb(header)
         if len(values) < HEADER:
             values += [None] * (HEADER - len(values))  # written by a broker that did not know the last ones
@@ -271,6 +290,7 @@ class Task(Entity):
             rate_limit,
             payload_seq,
             self.moment,
+            cancelling,
         ) = values
         self.stored = False
         self.effects = effects or 0
@@ -281,7 +301,9 @@ class Task(Entity):
         self.retry = RETRY if retry is None else (retry[0], retry[1], retry[2], retry[3])
         self.holder = None if holder is None else (holder[0], holder[1])
         self.errors = [(attempt, error, actor) for attempt, error, actor in errors]
+        self.cancelling = None if cancelling is None else Cancelling(cancelling[0], cancelling[1], cancelling[2])
         self.lane = self.rate = self.queue = self.live = self.due_timer = self.end_timer = self.attempt_timer = None
+        self.cancel_timer = None
         return self
 
     def backoff(self, random: float) -> float:
@@ -309,6 +331,8 @@ class Task(Entity):
             info["holder"] = self.holder[0]
         if self.state == PARKED:
             info["parked_by"] = "concurrency_key" if self.rate is None else "rate_key"
+        if self.cancelling is not None:
+            info["cancelling"] = self.cancelling.until
         optional = {
             "key": self.idempotency_key,
             "group": self.group,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LOST: Final = {"type": "lease_expired", "message": "the worker fell silent for longer than its lease"}
 SLOW: Final = {"type": "attempt_timeout", "message": "the attempt took longer than it may"}
 NOBODY: Final[Holder] = ("", "")
+OVERDUE: Final = "overdue"  # it did not let go in time
+LET_GO: Final = frozenset({"handed_back", "failed"})  # it said so itself
 UNSERVED: Final = {"type": "tool_not_found", "message": "the last worker that serves this tool left"}
 
 
@@ -33,19 +35,25 @@ class Tasks(TaskState):
         live = task.live
         if live is not None and (offer := live.offer) is not None:
             self._tell_off(offer.session, task, SLOW["type"])
-        if task.used + 1 < task.max_attempts:
+        if task.goes_back:
             env = self._room.env
             delay = task.backoff(env.random())
             self.release(task, SLOW["type"], task.used + 1, SLOW, env.wall + delay if delay else None)
         else:
             self.end(task, "task.failed", {"task": task.id, "error": SLOW, "dead": task.kind != "tool"})
 
-    def _tell_off(self, session: Session, task: Task, reason: str) -> None:
-        """The worker is to stop: nothing of this hand-out counts any more."""
+    def _cancel_overdue(self, task: Task) -> None:
+        self._let_go(task, OVERDUE)
+
+    def _tell_off(self, session: Session, task: Task, reason: str, until: float | None = None) -> None:
+        """The worker is to stop: nothing of this hand-out counts any more, or will after `until`."""
         room = self._room
-        frame = {"push": "cancel", "room": room.name, "task": task.id, "token": task.token, "reason": reason}
-        nobodys = task.state in ENDED and reason not in (SUPERSEDED, INTERRUPTED)
-        room.push(session, {**frame, "ended": True} if nobodys else frame)
+        frame: dict[str, Any] = {"push": "cancel", "room": room.name, "task": task.id, "token": task.token, "reason": reason}
+        if until is not None:
+            frame["until"] = until
+        elif task.state in ENDED and reason not in (SUPERSEDED, INTERRUPTED) and "let_go" not in (task.error or ()):
+            frame["ended"] = True
+        room.push(session, frame)
 
     def take_away(self, task: Task, reason: str) -> None:
         """The worker that has the task is told that it has it no more."""
@@ -54,8 +62,14 @@ class Tasks(TaskState):
 
     def _leave_holder(self, task: Task) -> Session | None:
         """The task leaves its worker. Returns the connection to tell, if there is one."""
-        if (offer := self.vacate(task)) is not None:
-            return offer.session
+        session = self._holder_at(task)
+        self.vacate(task)
+        return session
+
+    def _holder_at(self, task: Task) -> Session | None:
+        """The connection of whoever holds the task, if there is one."""
+        if (live := task.live) is not None and live.offer is not None:
+            return live.offer.session
         if task.state != RUNNING or task.offer_number:
             return None
         member = self._room.members.by_holder.get(task.holder or NOBODY)  # it holds the task without an offer
@@ -79,12 +93,45 @@ class Tasks(TaskState):
                     room.push(session, frame)
         room.streams.task_ended(task)
 
-    def cancel(self, task: Task, reason: str | None) -> None:
-        """The task ends without a result; its worker is told why."""
-        data = {"task": task.id}
+    def cancel(self, task: Task, reason: str | None, *, wait: float = 0.0, forget: bool = False) -> None:
+        """The task ends without a result; its worker is told why. With `wait`, a worker that is there has so many seconds to let go of it
+        first: until then its hand-out counts, and may still complete the task. With `forget`, nothing of it is kept then."""
+        session = self._holder_at(task) if wait else None
+        data: dict[str, Any] = {"task": task.id}
         if reason is not None:
             data["reason"] = reason
-        self.end(task, "task.cancelled", data, notify=reason or CANCELLED)
+        if forget:
+            data["forget"] = True
+        if task.cancelling is not None:
+            if not wait:
+                self._let_go(task, reason or CANCELLED)
+        elif session is None:
+            self.end(task, "task.cancelled", data, notify=reason or CANCELLED)
+        else:
+            data["token"], data["until"] = task.token, self._room.env.wall + wait
+            self._room.emit("task.cancelling", task.type, data, parent=task.token)
+            self.ask_to_let_go(task, session)
+
+    def ask_to_let_go(self, task: Task, session: Session) -> None:
+        """Tell the worker of a task that is being cancelled."""
+        cancelling = task.cancelling
+        assert cancelling is not None
+        self._tell_off(session, task, cancelling.reason or CANCELLED, cancelling.until)
+
+    def _let_go(self, task: Task, how: str) -> None:
+        """The cancelled task ends: its hand-out is over, or counts no more from here on."""
+        cancelling = task.cancelling
+        assert cancelling is not None
+        data: dict[str, Any] = {"task": task.id, "let_go": how}
+        if cancelling.reason is not None:
+            data["reason"] = cancelling.reason
+        self.end(task, "task.cancelled", data, notify=None if how in LET_GO else how)
+
+    def cut_off(self, holder: Holder) -> None:
+        """The worker's connection is gone: nobody hears any more whether it lets go of what was cancelled."""
+        for task in list(self.held.get(holder, {}).values()):
+            if task.cancelling is not None:
+                self._let_go(task, "disconnected")
 
     def release(
         self,
@@ -96,7 +143,10 @@ class Tasks(TaskState):
         body: bytes | None = None,
         ct: str | None = None,
     ) -> None:
-        """The hand-out ended without a result; the task goes back."""
+        """The hand-out ended without a result; the task goes back, unless it was cancelled."""
+        if task.cancelling is not None:
+            self._let_go(task, reason)
+            return
         self.vacate(task)
         data: dict[str, Any] = {"task": task.id, "token": task.token, "reason": reason, "attempts": attempts}
         if error is not None:
@@ -112,7 +162,7 @@ class Tasks(TaskState):
         for task in list(self.held.get(holder, {}).values()):
             if not lost:
                 self.release(task, "handed_back", task.used)
-            elif task.used + 1 < task.max_attempts:
+            elif task.goes_back:
                 self.release(task, "lease_expired", task.used + 1, LOST)
             else:
                 self.end(task, "task.failed", {"task": task.id, "error": LOST, "dead": task.kind != "tool"})

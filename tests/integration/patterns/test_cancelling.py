@@ -1,0 +1,124 @@
+"""A cancellation that waits until whoever runs the task has let go of it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from langgraph_nolag import TaskCancelled, connect
+from langgraph_nolag.errors import TaskFinished
+from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.testing import eventually
+
+from .conftest import Restarting
+
+
+async def test_what_a_handler_does_to_clean_up_counts_and_is_waited_for(join: Any) -> None:
+    room = await join("worker")
+    began, cleaned = asyncio.Event(), []
+
+    async def handler(task: HandedTask) -> str:
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await task.progress("cleans up")
+            cleaned.append(await task.effect("undo", lambda: "undone"))
+        return "not wanted any more"
+
+    said: list[Any] = []
+    async with room.handoff.serve(handler):
+        task = await room.handoff.dispatch("draft", on_progress=said.append)
+        await began.wait()
+        assert task.let_go is None
+        assert await task.cancel("enough", wait=20) == "cancelled"
+        assert (cleaned, said, task.let_go) == (["undone"], ["cleans up"], True)
+        with pytest.raises(TaskCancelled, match="enough"):
+            await task.result()
+        assert await task.cancel(wait=20) == "cancelled"
+
+
+async def test_what_comes_after_the_time_is_refused(join: Any) -> None:
+    desk, worker = await join("desk"), await join("worker")
+    began, go_on = threading.Event(), threading.Event()
+    late: list[Any] = []
+
+    def handler(task: HandedTask) -> str:
+        began.set()
+        go_on.wait(20)
+        try:
+            task.effect("charge", lambda: late.append("charged"))
+        except TaskFinished as error:
+            late.append(error.code)
+        return "late"
+
+    async with worker.handoff.serve(handler):
+        task = await desk.handoff.dispatch("draft")
+        await asyncio.to_thread(began.wait, 20)
+        assert (await desk.handoff.get(task.id)).cancelling is None
+        assert await worker.handoff.cancel(task.id, wait=0.3) == "cancelled"
+        assert await task.cancel(wait=20) == "cancelled"
+        assert task.let_go is False
+        go_on.set()
+        await eventually(lambda: late)
+    assert late == ["task_finished"]
+
+
+async def test_a_task_that_nobody_runs_is_not_waited_for(join: Any) -> None:
+    task = await (await join("desk")).handoff.dispatch("draft")
+    assert await asyncio.wait_for(task.cancel(wait=60), 10) == "cancelled"
+    assert task.let_go is None
+
+
+async def test_nor_is_a_worker_whose_connection_is_gone(join: Any, proxy: Any, broker: Any, stack: AsyncExitStack) -> None:
+    desk, began = await join("desk"), asyncio.Event()
+    away = await stack.enter_async_context(connect(proxy.url, token=broker.token("away")))
+    ends: list[bool] = []
+
+    async def handler(task: HandedTask) -> None:
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ends.append(task.cancelled)
+            proxy.refuses = True
+            proxy.cut()
+            await asyncio.sleep(0.2)
+
+    async with (await away.join("demo")).handoff.serve(handler):
+        task = await desk.handoff.dispatch("draft")
+        await began.wait()
+        assert await asyncio.wait_for(task.cancel(wait=60), 10) == "cancelled"
+        assert (ends, task.let_go) == ([True], False)
+        proxy.refuses = False
+
+
+@pytest.mark.parametrize("cleans_up", [True, False])
+async def test_over_a_restart_of_the_broker(durable: Restarting, stack: AsyncExitStack, cleans_up: bool) -> None:
+    clients = [await stack.enter_async_context(connect(durable.url, token=lambda: durable.token("ana"))) for _ in "ab"]
+    desk, worker = [await client.join("demo") for client in clients]
+    began, cleaning, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def handler(task: HandedTask) -> None:
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cleaning.set()
+            await go_on.wait()
+
+    async with worker.handoff.serve(handler):
+        task = await desk.handoff.dispatch("draft")
+        await asyncio.wait_for(began.wait(), 10)
+        cancelled = asyncio.create_task(task.cancel(wait=30 if cleans_up else 1.5))
+        await asyncio.wait_for(cleaning.wait(), 10)
+        await durable.restart()
+        if cleans_up:
+            go_on.set()
+        assert await asyncio.wait_for(cancelled, 20) == "cancelled"
+        assert task.let_go is cleans_up
+        go_on.set()
