@@ -59,6 +59,7 @@ class Room:
         "topics",
         "once",
         "retention",
+        "records",
         "cursors",
         "groups",
         "streams",
@@ -217,7 +218,7 @@ class Room:
         self._behind.clear()
         self._wanted.clear()
         del self.members, self.tasks, self.tools, self.blackboard, self.store, self.approvals, self.inbox, self.topics, self.once
-        del self.retention, self.cursors, self.groups, self.streams, self.schedules, self._requests, self._wanted
+        del self.retention, self.records, self.cursors, self.groups, self.streams, self.schedules, self._requests, self._wanted
 
     @property
     def behind(self) -> int:
