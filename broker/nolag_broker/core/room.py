@@ -12,6 +12,7 @@ from typing import Any
 from ..wire.codes import Refusal
 from .approvals.approvals import Approvals
 from .blackboard import Blackboard
+from .commands.keyed import RecordScan
 from .commands.reading import Command
 from .entity import Entity
 from .event import Event
@@ -83,6 +84,7 @@ class Room:
 
         # what changed since the last `take`
         self._turn = Turn(0)
+        self._standing: list[Reply] = []
         self._unlogged: dict[Entity, None] = {}
         self._behind: dict[Entity, None] = {}  # logged, and not written since
         self._folded = 0  # the rows are the fold of the log up to here
@@ -160,7 +162,9 @@ class Room:
                 ok = self._operations[type(command)](command, caller)
                 if command.once and request is not None:
                     requests.remember(caller, request, ok)
-            if request is not None:
+            if type(command) is RecordScan and "same" in ok and request is not None:
+                self._standing.append(Reply(caller.session, request, ok, seq=command.since))
+            elif request is not None:
                 effects.insert(mark, Reply(caller.session, request, ok, seq=self.seq))
         except Refusal as refusal:
             if request is not None:
@@ -235,6 +239,11 @@ class Room:
             self._folded, turn.caught_up = self.seq, True
         self._turn = Turn(self.seq)
         return turn
+
+    def take_standing(self) -> list[Reply]:
+        """Answers that say nothing but that what somebody was told before still stands: they wait for no commit."""
+        standing, self._standing = self._standing, []
+        return standing
 
     def apply(self, event: Event) -> None:
         """Fold one event. `decide` uses it and so does replay: folding the whole log gives the same heads."""

@@ -321,6 +321,8 @@ class Node:
 
     def _decided(self, hosted: HostedRoom) -> None:
         """Say at once what needs no writing and follows nothing unwritten; the rest is for the next commit."""
+        assert hosted.room is not None
+        self._speaker.say_standing(hosted, hosted.room.take_standing())
         self._alarms.set(hosted)
         if hosted.in_flight is None and hosted.turn is None:
             turn = hosted.collect()

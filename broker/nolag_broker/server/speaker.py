@@ -39,6 +39,12 @@ class Speaker:
         if len(hosted.unsaid) == 1:  # otherwise an earlier turn waits for bodies, and this one behind it
             self._go_on(hosted, {})
 
+    def say_standing(self, hosted: HostedRoom, replies: list[Reply]) -> None:
+        """Say what waits for nothing that is decided, or still to be said."""
+        for reply in replies:
+            if (send := self.sinks.get(reply.session)) is not None:
+                send(self._encoder.encode({"id": reply.id, "ok": reply.ok, "seq": reply.seq, "epoch": hosted.feed.epoch}))
+
     def _go_on(self, hosted: HostedRoom, fetched: dict[Any, Any], fetched_for: int | None = None) -> None:
         """Carry out what waits, as far as its bodies are here. `fetched_for` is the effect that they were fetched for first."""
         while hosted.unsaid:

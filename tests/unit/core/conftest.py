@@ -74,7 +74,7 @@ class Driver:
                 self.pushed.setdefault(effect.session, []).append(self.resolve(effect.frame))
             elif isinstance(effect, Ephemeral):
                 self.ephemeral.append(effect)
-        self.effects = turn.effects
+        self.effects = [*self.room.take_standing(), *turn.effects]
         return turn
 
     def store(self, turn: Turn) -> None:
