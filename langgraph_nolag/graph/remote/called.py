@@ -30,6 +30,7 @@ from ...client.io import settle_blocking
 from .._compat import is_async_callable, matching_policy, task_runnable
 from ..errors import ExecutionLost
 from ..serde.codec import Codec
+from ..serde.failures import REMOTE
 from .callbacks import run_of
 from .channel import INNER, Channel, numbered
 from .outcome import Outcome
@@ -132,7 +133,7 @@ class CalledTasks:
                 what, value, *more = await self._channel.acall(ENDED, call.number, facts, more[0], outcome, matched)
             self._settle(call, value, None)
         except Exception as error:
-            self._settle(call, None, error)
+            self._settle(call, None, call.function.itself(error))
 
     def _settle(self, call: _Call, value: Any, error: BaseException | None) -> None:
         self._open.pop(call.number, None)
@@ -186,6 +187,16 @@ class _Function(Runnable[Any, Any]):
         self._runnable = task_runnable(function)
         self._input = input
         self.error: Exception | None = None  # of the last try
+
+    def itself(self, answered: Exception) -> Exception:
+        """The very exception that the function raised, where that is what the call raises, with what LangGraph has noted."""
+        mine = self.error
+        if mine is None or type(mine) is not type(answered):
+            return answered
+        for note in getattr(answered, "__notes__", ()):
+            if note not in getattr(mine, "__notes__", ()) and not note.startswith(REMOTE):
+                mine.add_note(note)
+        return mine
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         self.error = None

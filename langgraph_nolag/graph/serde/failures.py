@@ -13,6 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from ..errors import RemoteNodeError
 from .trust import Trust
 
+REMOTE: Final = "Remote traceback"  # how the note begins that says where an exception came from
 MAX_TRACEBACK: Final = 32_768  # characters; its end says most
 _WHERE: Final = f"process {os.getpid()} on {socket.gethostname()}"
 
@@ -56,7 +57,7 @@ def rebuild(facts: dict[str, Any], trust: Trust) -> BaseException:
     error = _instance(facts, trust)
     for note in facts["notes"]:
         error.add_note(str(note))
-    error.add_note(f"Remote traceback ({facts['where']}):\n{facts['traceback']}")
+    error.add_note(f"{REMOTE} ({facts['where']}):\n{facts['traceback']}")
     if isinstance(facts["cause"], BaseException):
         error.__cause__ = facts["cause"]
     return error
