@@ -34,7 +34,7 @@ from nolag_broker.wire.blobs import INLINE
 
 from ..client.rooms import open_room
 from ..errors import NotEncodable
-from ._compat import CONFIG_KEY_RUN, NULL_TASK_ID
+from ._compat import CONFIG_KEY_RUN, INTERRUPT, NULL_TASK_ID
 from .runs.lease import ThreadLease, fencing
 from .saver import delta, keys, reading, upkeep
 from .saver.latest import Latest
@@ -276,8 +276,10 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         deletes = [keys.write(thread, *where, NULL_TASK_ID, WRITES_IDX_MAP[RESUME]) for where in _with_ancestors(config)] if taken else []
         if (lease := self._lease_of(config)) is not None:
             puts += lease.marks(root=not ns, applies=task_id == NULL_TASK_ID, steps=False)
+        asks = lease is not None and any(channel == INTERRUPT for channel, _ in writes)
+        behind = config["configurable"][CONFIG_KEY_RUN].forget_question(task_id) if asks else []
         for chunk in chunks(puts):
-            [answer] = yield [self._write(chunk, deletes, lease)]
+            answer, *_ = yield [self._write(chunk, deletes, lease), *behind]
             self.known.put_writes(thread, answer, [(ns, checkpoint_id), *(_with_ancestors(config) if taken else ())])
 
     def _dumped(self, channel: str, value: Any) -> tuple[str, bytes]:

@@ -322,7 +322,9 @@ class Execution:
         if outcome.visited is not None and (replaying := self.conf.get(CONFIG_KEY_REPLAY_STATE)) is not None:
             visited(replaying).update(outcome.visited)
         # An error is not stored: whoever tries again must find nothing. The rest is kept until it is.
-        if outcome.kind != "error" and self._run is not None and self._handle is not None:
+        if outcome.kind == "interrupt" and self._run is not None and self._handle is not None:
+            self._run.asked(self._handle, self.conf[CONFIG_KEY_TASK_ID])
+        elif outcome.kind != "error" and self._run is not None and self._handle is not None:
             self._run.read(self._handle, self._namespace, self._step)
         else:
             self.drop()

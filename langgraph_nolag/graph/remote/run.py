@@ -49,6 +49,7 @@ class Run:
         self._handles = itertools.count()
         self._unread: dict[int, str] = {}  # dispatched; LangGraph does not have the result yet
         self._read: dict[str, list[tuple[int, str]]] = {}  # by namespace: superstep and task of results that it has
+        self._questions: dict[str, list[str]] = {}  # by LangGraph's task: tasks that ended with a question, which it has
         self._dispatched = False
 
     def begin(self, lease: ThreadLease) -> None:
@@ -99,6 +100,18 @@ class Run:
         """LangGraph was given the result; it is not on disk yet."""
         with self._lock:
             self._read.setdefault(namespace, []).append((step, self._unread.pop(handle)))
+
+    def asked(self, handle: int, task_id: str) -> None:
+        """LangGraph was given the question with which a node ended; it is not on disk yet."""
+        with self._lock:
+            self._questions.setdefault(task_id, []).append(self._unread.pop(handle))
+
+    def forget_question(self, task_id: str) -> list[tuple[str, dict[str, Any]]]:
+        """What goes with the commit in which LangGraph stores the question of its task. From then on it may be answered, with the very
+        words that an earlier one was answered with: an answer must not find the question again."""
+        with self._lock:
+            tasks = self._questions.pop(task_id, None)
+        return [] if tasks is None else [("task.forget", {"group": self.group, "tasks": tasks, "lease": self.fields()})]
 
     def dropped(self, handle: int) -> None:
         """The result is of no use to anybody any more (an error or an interrupt that was consumed, a cancellation)."""

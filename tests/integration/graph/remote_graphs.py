@@ -632,6 +632,17 @@ def take_and_wait(state: State) -> State:
 answered_and_killed = chain(take_and_wait).compile()
 
 
+def ask_one(state: State) -> State:
+    return {"log": [interrupt("one?")]}
+
+
+def ask_two(state: State) -> State:
+    return {"log": [interrupt("two?")]}
+
+
+asking_twice = chain(("sub", chain(ask_one, ask_two).compile())).compile()
+
+
 @task
 def noted(file: str, name: str) -> str:
     return last({"file": file}, name)["log"][0]

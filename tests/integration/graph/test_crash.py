@@ -20,6 +20,7 @@ from langgraph.types import Command
 from remote_processes import HERE, WorkerProcess
 
 from langgraph_nolag import LocalBroker, NoLagSaver, distribute, open_room
+from langgraph_nolag.graph.remote.run import Run
 
 
 def wait_until(true: Callable[[], bool], what: str) -> None:
@@ -277,6 +278,21 @@ def test_an_interrupt_is_forgotten_once_it_is_stored(broker: LocalBroker, thread
     page = open_room(room).call("log.read", after=since, limit=1000, types="**", bodies=False)
     types = [event["type"] for event in page["events"] if event["type"] in ("task.forgotten", "record.written")]
     assert types == ["record.written"] * (len(types) - 1) + ["task.forgotten"]
+
+
+@pytest.mark.usefixtures("workers")
+@pytest.mark.parametrize("whole", [(), ("sub",)])
+def test_the_same_answer_again_is_for_the_next_question(
+    broker: LocalBroker, thread: Any, monkeypatch: pytest.MonkeyPatch, whole: tuple[str, ...]
+) -> None:
+    """The orchestrator dies when the next question is stored. Answered in the same words, it must not be found as it was asked."""
+    room = broker.room("graphs")
+    graph = distribute(graphs.asking_twice, room, name="asking_twice", checkpointer=NoLagSaver(room), whole=whole)
+    graph.invoke({"x": 1}, thread, durability="sync")
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "_ending", lambda _: [])  # all that an orchestrator does behind its last checkpoint
+        graph.invoke(Command(resume="yes"), thread, durability="sync")
+    assert graph.invoke(Command(resume="yes"), thread, durability="sync")["log"] == ["yes", "yes"]
 
 
 def test_an_answer_that_a_killed_worker_had_taken_is_not_asked_for_again(
