@@ -24,6 +24,7 @@ from ._compat import is_entrypoint
 from .agents import KIND, ServedAgent
 from .distribute import Distributed
 from .errors import NotSupported
+from .remote.execution import CANCEL_TIMEOUT
 from .remote.key import graph_name
 from .remote.nodes_of import bodies, check_names, under, wholes
 from .remote.serving import Body, NodeServing
@@ -98,6 +99,8 @@ class Worker:
         pools: Mapping[str, Sequence[str]] | None = None,
         local: Collection[str] = (),
         whole: Collection[str] = (),
+        timeout: float | None = None,
+        cancel_timeout: float = CANCEL_TIMEOUT,
         store: BaseStore | None = None,
     ) -> CompiledStateGraph[Any, Any, Any, Any]:
         """Serve a graph's nodes, for whoever distributes this version of it.
@@ -110,7 +113,7 @@ class Worker:
             nodes: only these nodes or sub-graphs; None: all.
             name, allow: as given to `distribute`.
             resume: whether it runs the graph.
-            pools, local, whole, store: as for `distribute`, for runs that nobody distributed.
+            pools, local, whole, timeout, cancel_timeout, store: as for `distribute`, for runs that nobody distributed.
 
         Raises:
             NotSupported: `resume=True`, and the graph has a checkpointer that is not the room's.
@@ -130,7 +133,8 @@ class Worker:
                     raise ValueError(f"two graphs are called {called}: give them a name= here and in distribute()")
                 self._bodies[key] = Body(called, path, runnable, codec)
         if resume:
-            orchestrated = Orchestrated(graph, called, pools=pools, local=local, whole=whole, store=store, allow=tuple(allow))
+            given: dict[str, Any] = {"pools": pools, "local": local, "whole": whole, "timeout": timeout, "cancel_timeout": cancel_timeout}
+            orchestrated = Orchestrated(graph, called, store=store, allow=tuple(allow), **given)
             self._graphs = [*(known for known in self._graphs if known.called != called), orchestrated]
         return graph
 

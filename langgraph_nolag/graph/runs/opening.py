@@ -64,6 +64,7 @@ def _opening(
         pools=distribution.pools,
         local=list(distribution.local),
         whole=list(distribution.whole),
+        timeouts=[distribution.timeout, distribution.cancel_timeout],
     )
     take = input is None and conf.get("checkpoint_id") is None
     begun = yield from begin(distribution.link, distribution.codec, saver, request, take=take)

@@ -22,6 +22,7 @@ from .._compat import CONFIG_KEY_RUN
 from ..checkpoint import NoLagSaver
 from ..distribute import Distributed, distribute
 from ..errors import NothingToRun, NotSupported
+from ..remote.execution import CANCEL_TIMEOUT
 from ..remote.run import Run
 from ..saver import keys
 from ..saver.steps import Steps, arun
@@ -44,7 +45,7 @@ class Orchestrated:
     Args:
         graph: as it is compiled.
         called: `name@fingerprint`.
-        pools, local, whole: as for `distribute`, for runs that do not say themselves.
+        pools, local, whole, timeout, cancel_timeout: as for `distribute`, for runs that do not say themselves.
         store: instead of the graph's own.
 
     Raises:
@@ -59,6 +60,8 @@ class Orchestrated:
         pools: Mapping[str, Sequence[str]] | None = None,
         local: Collection[str] = (),
         whole: Collection[str] = (),
+        timeout: float | None = None,
+        cancel_timeout: float = CANCEL_TIMEOUT,
         store: BaseStore | None = None,
         allow: Sequence[type] = (),
     ) -> None:
@@ -72,6 +75,7 @@ class Orchestrated:
         self.called = called
         self.name = called.partition("@")[0]
         self._pools, self._local, self._whole, self._store, self._allow = dict(pools or {}), list(local), list(whole), store, tuple(allow)
+        self._timeouts = timeout, cancel_timeout
         self._serde = saver.serde if isinstance(saver, NoLagSaver) else None
         self._made: dict[str, Distributed] = {}
 
@@ -80,7 +84,8 @@ class Orchestrated:
         pools = self._pools if request.pools is None else request.pools
         local = self._local if request.local is None else request.local
         whole = self._whole if request.whole is None else request.whole
-        key = repr((sorted(pools.items()), sorted(local), sorted(whole)))
+        timeout, cancel_timeout = self._timeouts if request.timeouts is None else request.timeouts
+        key = repr((sorted(pools.items()), sorted(local), sorted(whole), timeout, cancel_timeout))
         if (made := self._made.get(key)) is None:
             saver = NoLagSaver(link, serde=self._serde)
             made = distribute(
@@ -93,6 +98,8 @@ class Orchestrated:
                 store=self._store,
                 name=self.name,
                 allow=self._allow,
+                timeout=timeout,
+                cancel_timeout=CANCEL_TIMEOUT if cancel_timeout is None else cancel_timeout,
             )
             self._made[key] = made
         return made

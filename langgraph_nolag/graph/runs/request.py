@@ -38,6 +38,7 @@ class Request:
         options: further arguments of `stream` that are plain (`durability`, `interrupt_before`, …).
         modes, subgraphs: what its stream shows.
         pools, local, whole: as given to `distribute`; None: as the worker has it.
+        timeouts: `timeout` and `cancel_timeout`, likewise.
         look: it only goes on where something was decided or has not ended.
     """
 
@@ -52,6 +53,7 @@ class Request:
     pools: Mapping[str, Sequence[str]] | None = None
     local: Sequence[str] | None = None
     whole: Sequence[str] | None = None
+    timeouts: Sequence[float | None] | None = None
     look: bool = False
 
     def pack(self, codec: Codec) -> bytes:
@@ -71,6 +73,7 @@ class Request:
             "pools": None if self.pools is None else {node: list(pool) for node, pool in self.pools.items()},
             "local": None if self.local is None else list(self.local),
             "whole": None if self.whole is None else list(self.whole),
+            "timeouts": None if self.timeouts is None else list(self.timeouts),
             "look": self.look,
         }
 
@@ -80,7 +83,7 @@ class Request:
         facts = decode(body)
         if not isinstance(facts, dict) or facts.get("v") != FORMAT or not isinstance(facts.get("graph"), str):
             raise NotDecodable(f"not a run, or one in a format that this version of langgraph-nolag does not read ({FORMAT})")
-        names = ("graph", "thread", "options", "modes", "subgraphs", "pools", "local", "whole", "look")
+        names = ("graph", "thread", "options", "modes", "subgraphs", "pools", "local", "whole", "timeouts", "look")
         common = {name: facts[name] for name in names if name in facts}
         if facts.get("form") == EXACT:
             exact = {name: codec.decode(facts[name]) for name in ("input", "config", "context")}

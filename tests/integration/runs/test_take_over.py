@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 from langgraph.types import Command
+from runs_graphs import GRAPHS
 from runs_helpers import Start, config, ran, wait_until
 
-from langgraph_nolag import wait_decisions
+from langgraph_nolag import NoLagSaver, distribute, wait_decisions
 from langgraph_nolag.client.link import RoomLink
+from langgraph_nolag.graph.runs.orchestrator import Orchestrated
+from langgraph_nolag.graph.runs.request import Request
 from langgraph_nolag.patterns.threads import thread_key
 
 pytestmark = pytest.mark.usefixtures("nodes")
@@ -51,6 +54,22 @@ def test_a_worker_goes_on_with_a_run_that_was_killed_in_a_body(
     has_ended(link, thread)
     assert graph("chain").get_state(config(thread)).values["log"] == ["first", "long", "last"]
     assert ran(file) == ["first", "long", "last"]
+
+
+def test_who_takes_a_run_up_keeps_to_its_bounds(link: RoomLink, thread: str, tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    file.with_suffix(".go").touch()
+    chain = GRAPHS["chain"]
+    remote = distribute(chain, link, name="chain", checkpointer=NoLagSaver(link), timeout=77.0, cancel_timeout=7.0)
+    remote.invoke({"file": str(file)}, config(thread), durability="sync")
+    [began] = [
+        event
+        for event in link.call("log.read", types="task.dispatched", subject=remote.distribution.name, limit=1000)["events"]
+        if event["data"].get("concurrency_key") == thread_key(thread)
+    ]
+    request = Request.unpack(remote.distribution.codec, began["body"])
+    taken_up = Orchestrated(chain, remote.distribution.name).on(link, request).distribution
+    assert (taken_up.timeout, taken_up.cancel_timeout) == (77.0, 7.0)
 
 
 @pytest.mark.parametrize("heir", ["worker", "orchestrator"])

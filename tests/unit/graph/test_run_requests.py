@@ -29,7 +29,16 @@ def test_a_request_comes_back_as_it_was() -> None:
     config: Any = {"tags": ["x"], "recursion_limit": 7, "configurable": {"user": "ana", "checkpoint_id": "c1"}}
     command = Command(resume={"a": 1}, goto=[Send("n", {"x": (1, 2)})])
     asked = Request(
-        "g@1", "t", command, config, context=HumanMessage("hi"), modes=["values"], pools={"n": ["gpu"]}, local=["m"], whole=["s"]
+        "g@1",
+        "t",
+        command,
+        config,
+        context=HumanMessage("hi"),
+        modes=["values"],
+        pools={"n": ["gpu"]},
+        local=["m"],
+        whole=["s"],
+        timeouts=[9.0, 2.0],
     )
     assert Request.unpack(CODEC, asked.pack(CODEC)) == asked
     onward = Request.unpack(CODEC, asked.onward().pack(CODEC))
