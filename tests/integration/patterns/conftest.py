@@ -118,12 +118,11 @@ class Restarting:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._port = 0
-        self.lease = 3.0
         self.broker: LocalBroker | None = None
         self.start()
 
     def start(self) -> None:
-        self.broker = LocalBroker(self._path, port=self._port, lease=self.lease)
+        self.broker = LocalBroker(self._path, port=self._port, lease=3.0)
         self._port = int(self.broker.url.rpartition(":")[2])
 
     def stop(self) -> None:
