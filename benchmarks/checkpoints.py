@@ -26,11 +26,13 @@ class Load:
     title: str
     size: int  # bytes of the one channel that is new in every checkpoint
     threads: int  # of LangGraph, each one checkpoint after the other
+    apart: bool = False  # read back by a saver that stored nothing, as another process's is
 
 
 LOADS = {
     "one": Load("5 KB, one thread", 5 << 10, 1),
     "many": Load("5 KB, 20 threads", 5 << 10, 20),
+    "apart": Load("5 KB, 20 threads, read by another saver", 5 << 10, 20, apart=True),
     "large": Load("100 KB, 20 threads", 100 << 10, 20),
 }
 
@@ -67,24 +69,24 @@ def measure(keys: list[str], rounds: int, seconds: float, folder: Path, say: Cal
 
 
 async def _turn(key: str, address: str, seconds: float) -> list[tuple[str, Stored]]:
-    async with SAVERS[key].saver(address) as saver:
-        return [(name, await _load(saver, load, seconds)) for name, load in LOADS.items()]
+    async with SAVERS[key].saver(address) as saver, SAVERS[key].saver(address) as other:
+        return [(name, await _load(saver, other if load.apart else saver, load, seconds)) for name, load in LOADS.items()]
 
 
-async def _load(saver: BaseCheckpointSaver[Any], load: Load, seconds: float) -> Stored:
-    await _threads(saver, load, seconds / 5)  # warms up
+async def _load(saver: BaseCheckpointSaver[Any], reader: BaseCheckpointSaver[Any], load: Load, seconds: float) -> Stored:
+    await _threads(saver, reader, load, seconds / 5)  # warms up
     start = time.perf_counter()
-    taken = sorted(await _threads(saver, load, seconds))
+    taken = sorted(await _threads(saver, reader, load, seconds))
     return Stored(len(taken) / (time.perf_counter() - start), statistics.median(taken) * 1000, taken[int(len(taken) * 0.99)] * 1000)
 
 
-async def _threads(saver: BaseCheckpointSaver[Any], load: Load, seconds: float) -> list[float]:
+async def _threads(saver: BaseCheckpointSaver[Any], reader: BaseCheckpointSaver[Any], load: Load, seconds: float) -> list[float]:
     until = time.perf_counter() + seconds
-    each = await asyncio.gather(*(_thread(saver, load.size, until) for _ in range(load.threads)))
+    each = await asyncio.gather(*(_thread(saver, reader, load.size, until) for _ in range(load.threads)))
     return [taken for thread in each for taken in thread]
 
 
-async def _thread(saver: BaseCheckpointSaver[Any], size: int, until: float) -> list[float]:
+async def _thread(saver: BaseCheckpointSaver[Any], reader: BaseCheckpointSaver[Any], size: int, until: float) -> list[float]:
     """One checkpoint after the other of a thread; seconds of each."""
     named: Any = {"configurable": {"thread_id": uuid.uuid4().hex, "checkpoint_ns": ""}}
     text = base64.b64encode(os.urandom(size)).decode()[:size]  # nothing that could be compressed
@@ -98,7 +100,7 @@ async def _thread(saver: BaseCheckpointSaver[Any], size: int, until: float) -> l
         checkpoint["channel_values"] = {"state": value}
         checkpoint["channel_versions"] = {"state": version}
         config = await saver.aput(config, checkpoint, {"source": "loop", "step": step, "parents": {}}, {"state": version})
-        read = await saver.aget_tuple(named)
+        read = await reader.aget_tuple(named)
         taken.append(time.perf_counter() - start)
         if read is None or read.checkpoint["channel_values"] != {"state": value}:
             raise AssertionError("what was read is not what was stored")

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
 from ...errors import BadRequest
 
 KIND: Final = "checkpoint"
+PREFIXES: Final = 1000  # of each kind, kept: a thread is written and read many times in a row
 LONGEST_THREAD: Final = 512  # characters of a thread's id as a segment; keys have no more
 _EMPTY: Final = "%"  # an escape is never a lone percent sign
 _SPECIAL: Final = re.compile(r"[%/*]")
@@ -48,6 +50,7 @@ def thread(thread_id: str) -> str:
     return f"{KIND}/{owner}/"
 
 
+@lru_cache(PREFIXES)
 def checkpoints(thread_id: str, ns: str | None = None) -> str:
     """Prefix of the checkpoints of one namespace, or of all of them."""
     prefix = f"{thread(thread_id)}c/"
@@ -58,6 +61,7 @@ def checkpoint(thread_id: str, ns: str, checkpoint_id: str) -> str:
     return checkpoints(thread_id, ns) + segment(checkpoint_id)
 
 
+@lru_cache(PREFIXES)
 def values(thread_id: str, ns: str | None = None) -> str:
     """Prefix of the channel values of one namespace, or of all of them."""
     prefix = f"{thread(thread_id)}v/"
@@ -74,6 +78,7 @@ def values_of(thread_id: str, ns: str, channels: Mapping[str, str | int | float]
     return [f"{prefix}{segment(channel)}/{segment(str(version))}" for channel, version in channels.items()]
 
 
+@lru_cache(PREFIXES)
 def writes_of_all(thread_id: str, ns: str) -> str:
     """Prefix of the pending writes of all checkpoints of a namespace."""
     return f"{thread(thread_id)}w/{segment(ns)}/"

@@ -26,28 +26,30 @@ Guess = tuple[str, ChannelVersions]
 """The id of a checkpoint, and the channels that have a value in it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class State:
-    """All that the latest checkpoint of a namespace is made of.
+    """All that the latest checkpoint of a namespace is made of. Not changed once made (`frozen` would triple what making costs).
 
     Attributes:
         id: the checkpoint's.
         stored: its record.
-        values: the records of its channels' values, by their keys.
+        values: the records of its channels' values, by their keys, in the order of `stored.channels`.
         writes: the records of its pending writes; None: not known.
         ahead: ids of later checkpoints, not stored yet, that have pending writes.
     """
 
     id: str
     stored: Stored
-    values: Mapping[str, bytes]
+    values: dict[str, bytes]
     writes: tuple[bytes, ...] | None
     ahead: frozenset[str]
+    size: int = field(init=False, compare=False)
 
-    @property
-    def size(self) -> int:
-        records = (*self.values.values(), *(self.writes or ()), self.stored.checkpoint[1], self.stored.metadata[1])
-        return sum(map(len, records))
+    def __post_init__(self) -> None:
+        stored = self.stored
+        self.size = (
+            sum(map(len, self.values.values())) + len(stored.checkpoint[1]) + len(stored.metadata[1]) + sum(map(len, self.writes or ()))
+        )
 
     def followed_by(self, id: str, stored: Stored, keys: Iterable[str], values: Mapping[str, bytes]) -> State | None:
         """The state once this process has stored a checkpoint, with these new values; None: not all of it is known."""
@@ -56,7 +58,8 @@ class State:
         every = {key: value for key in keys if (value := values.get(key) or self.values.get(key)) is not None}
         if id == self.id or len(every) < len(stored.channels):
             return None
-        return State(id, stored, every, None if id in self.ahead else (), frozenset(other for other in self.ahead if other > id))
+        ahead = self.ahead
+        return State(id, stored, every, None if id in ahead else (), frozenset(other for other in ahead if other > id) if ahead else ahead)
 
 
 @dataclass(slots=True)

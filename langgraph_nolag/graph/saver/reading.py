@@ -44,7 +44,7 @@ def _latest(serde: SerializerProtocol, thread: str, ns: str, known: Latest) -> S
         [page] = yield [("record.scan", {**question, "since": since, "epoch": epoch})]
         if page.get("same"):
             known.same(thread, since, page)
-            return _tuple(serde, (thread, ns, state.id), state.stored, state.values, state.writes or ())
+            return _tuple(serde, (thread, ns, state.id), state.stored, state.values.values(), state.writes or ())
     else:
         guess = known.guess(thread, ns)
         [page, *answers] = yield [("record.scan", question), *([] if guess is None else _parts((thread, ns, guess[0]), guess[1]))]
@@ -58,7 +58,7 @@ def _latest(serde: SerializerProtocol, thread: str, ns: str, known: Latest) -> S
     rows = yield from rest(keys.writes_of_all(thread, ns), written)
     values = dict(zip(keys.values_of(*name[:2], stored.channels), (body for read in reads for body in read["bodies"]), strict=True))
     writes = tuple(body for key, body in rows if keys.names_of_write(key) == name)
-    found = _tuple(serde, name, stored, values, writes)
+    found = _tuple(serde, name, stored, values.values(), writes)
     ahead = frozenset(id for key, _ in rows if (id := keys.names_of_write(key)[2]) != name[2])
     known.read(thread, ns, page, State(name[2], stored, values, writes, ahead))
     return found
@@ -118,18 +118,18 @@ def _built(
     tuples = []
     for (name, stored), page in zip(named, pages, strict=True):
         writes = yield from rest(keys.writes(*name), page)
-        tuples.append(_tuple(serde, name, stored, values, [body for _, body in writes]))
+        bodies = [values[key] for key in keys.values_of(*name[:2], stored.channels)]
+        tuples.append(_tuple(serde, name, stored, bodies, [body for _, body in writes]))
     return tuples
 
 
 def _tuple(
-    serde: SerializerProtocol, name: Name, stored: Stored, values: Mapping[str, bytes | None], writes: Iterable[bytes]
+    serde: SerializerProtocol, name: Name, stored: Stored, values: Iterable[bytes | None], writes: Iterable[bytes]
 ) -> CheckpointTuple:
     thread, ns, checkpoint_id = name
     checkpoint, metadata = _map(serde, stored.checkpoint), _map(serde, stored.metadata)
     checkpoint["channel_values"] = {
-        channel: value(serde, values[key], thread, channel)
-        for channel, key in zip(stored.channels, keys.values_of(thread, ns, stored.channels), strict=True)
+        channel: value(serde, body, thread, channel) for channel, body in zip(stored.channels, values, strict=True)
     }
     return CheckpointTuple(
         config=config_of(thread, ns, checkpoint_id),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypedDict
 
 import pydantic
+import pytest
 from langchain_core.messages import AnyMessage, HumanMessage
 from langgraph.graph import END, START, StateGraph, add_messages
 from langgraph.types import Command, Send, interrupt
 
-from langgraph_nolag import LocalBroker, NoLagSaver
+from langgraph_nolag import LocalBroker, NoLagSaver, RunFenced, distribute
 
 
 @dataclasses.dataclass
@@ -79,3 +82,30 @@ async def test_async_graph(broker: LocalBroker) -> None:
     (waiting,) = (await graph.aget_state(config, subgraphs=True)).interrupts
     assert await graph.ainvoke(Command(resume={waiting.id: "this"}), config) == WANTED
     assert (await graph.aget_state(config)).next == ()
+
+
+def test_a_graph_that_leaves_nothing_to_workers_has_the_lease_of_its_threads(broker: LocalBroker) -> None:
+    """Of two processes on one thread, the one that invoked it last has it, although every node runs where it was invoked."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def plan(state: Question) -> Question:
+        started.set()
+        assert state["answer"] != "slow" or go_on.wait(20)
+        return {"answer": state["answer"] + "!"}
+
+    def compiled() -> Any:
+        builder = StateGraph(Question)
+        builder.add_node("plan", plan)
+        builder.add_edge(START, "plan")
+        return distribute(builder.compile(checkpointer=NoLagSaver(broker.room("local"))), broker.room("local"), local=["plan"])
+
+    config: Any = {"configurable": {"thread_id": "t"}}
+    with ThreadPoolExecutor() as pool:
+        older = pool.submit(compiled().invoke, {"answer": "slow"}, config, durability="sync")
+        assert started.wait(20)
+        newer = compiled()
+        assert newer.invoke({"answer": "quick"}, config, durability="sync") == {"answer": "quick!"}
+        go_on.set()
+        with pytest.raises(RunFenced):
+            older.result(20)
+    assert newer.get_state(config).values == {"answer": "quick!"}
