@@ -24,7 +24,7 @@ def table(trials: Results, seed: int) -> str:
 
 def write(page: Path, trials: Results, seed: int) -> None:
     """Put the results into the section, in place of the former ones of the same rows; rows that were not run stay."""
-    text = page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8") if page.exists() else "# Reliability\n"
     before, found, rest = text.partition(BEGIN)
     section, _, after = rest.partition(END) if found else ("", "", "\n")
     lines = {int(number): line for line, number in re.findall(r"^(\| (\d+) \|.*)$", section, re.MULTILINE)}
