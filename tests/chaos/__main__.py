@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--rows", default="", help="numbers with commas between them; none: all")
     parser.add_argument("--scale", type=float, default=1.0, help="a factor for every count")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
-    parser.add_argument("--report", type=Path, help="where the results are written down; full counts: docs/reliability.md, if nothing is named")
+    parser.add_argument("--report", type=Path, help="where the results are written down; of full counts: docs/reliability.md")
     options = parser.parse_args()
     logging.getLogger("langgraph_nolag").setLevel(logging.ERROR)  # a broker that is away is what this is about
     rows = [ROWS[int(number)] for number in options.rows.split(",")] if options.rows else list(ROWS.values())
