@@ -10,12 +10,12 @@ from typing import Any
 
 def other_keys() -> None:
     """Executions are not known again."""
-    from langgraph_nolag.graph.remote import key, proxy
+    from langgraph_nolag.graph.remote import execution, key
 
     def other(**facts: Any) -> key.Identity:
         return dataclasses.replace(key.identity(**facts), key=secrets.token_hex(20))
 
-    vars(proxy).update(identity=other)
+    vars(execution).update(identity=other)
 
 
 def no_input() -> None:
