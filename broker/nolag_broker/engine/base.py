@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -81,8 +81,9 @@ class Engine(BlobStore, Protocol):
     async def create(self, room: str, epoch: str) -> None:
         """Durable when it returns; nothing happens when the room is there."""
 
-    async def commit(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None]:
-        """Store turns of several rooms (each room at most once), in one transaction where the engine can.
+    def commit(self, turns: Sequence[tuple[str, Turn]]) -> Awaitable[list[SequenceConflict | None]]:
+        """Store turns of several rooms (each room at most once), in one transaction where the engine can; begun when this is called, where
+        it can, and not when it is awaited.
 
         Returns, for each turn, None or why it was not stored. A turn that is `caught_up` moves `folded` to its end.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -82,10 +82,10 @@ class SqliteEngine:
     async def create(self, room: str, epoch: str) -> None:
         await self._thread.do(lambda tables: tables.create(room, epoch))
 
-    async def commit(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None]:
+    def commit(self, turns: Sequence[tuple[str, Turn]]) -> Awaitable[list[SequenceConflict | None]]:
         # Encoded here: events share one packer with the rest of the event loop.
         rows = [(room, turn, batches(turn.events, BATCH_BYTES)) for room, turn in turns]
-        return await self._thread.do(lambda tables: tables.commit(rows))
+        return self._thread.do(lambda tables: tables.commit(rows))
 
     async def events(self, room: str, after: int, limit: int, max_bytes: int = 1 << 20) -> list[Event]:
         return await self._thread.read(lambda tables: tables.reads.events(room, after, limit, max_bytes))

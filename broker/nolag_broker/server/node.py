@@ -10,7 +10,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from ..core.commands.reading import Command
@@ -39,6 +39,9 @@ OVERHEAD: Final = 512  # bytes that a request counts beside its message: many sm
 
 CHANCE: Final = random.Random()  # noqa: S311 - for pauses; not the program's own, in which an embedded broker runs
 AT_ONCE: Final = 256  # commands of a room decided in one turn: the first are being stored while the next are decided
+
+
+Turns = list[tuple[HostedRoom, Turn]]
 
 
 class Node:
@@ -363,47 +366,66 @@ class Node:
 
     def _commit_soon(self) -> None:
         if self._committing is None:
-            if self._changed:
+            if self._changed and not self._failed:
                 self._committing = self.spawn(self._commit())
             else:
                 self._relieve()
 
     async def _commit(self) -> None:
-        """Commit after commit, as long as there is something to store."""
-        while self._changed and not self._failed:
-            changed, self._changed = self._changed, {}
-            self._relieve()
-            writing: list[tuple[str, Turn]] = []
-            for hosted in changed.values():
-                if hosted.room is None:
-                    continue
-                try:
-                    turn, hosted.turn = hosted.collect(rows=self.behind.due(hosted)), None
-                except Exception as error:
-                    self._broke(hosted, error)
-                    continue
-                if hosted.inbox:
-                    self._wake(hosted)  # it may wait for this: see `_decide`
-                if turn.writes:
-                    hosted.in_flight = turn
-                    writing.append((hosted.name, turn))
-                else:
-                    self._speaker.say(hosted, turn)
-            if not writing:
-                continue
-            conflicts = await self.engine.commit(writing)
-            for (name, turn), conflict in zip(writing, conflicts, strict=True):
-                hosted = changed[name]
-                if hosted.room is None:  # thrown away meanwhile, and everybody told
-                    continue
-                if conflict is None:
-                    hosted.in_flight = None
-                    self.behind.stored(hosted, turn)
-                    self._speaker.say(hosted, turn)
-                else:
-                    self._lost(hosted, conflict)
+        """Commit after commit, as long as there is something to store. What one has to say is said while the next one is written."""
+        writing, saying = self._collect()
+        while writing:
+            committing = self.engine.commit([(hosted.name, turn) for hosted, turn in writing])
+            self._say(saying)
+            stored = self._stored(writing, await committing)
+            writing, unwritten = self._collect()
+            saying = stored + unwritten
+        self._say(saying)
         self._committing = None
+        self._commit_soon()  # what was said may have asked for more
+
+    def _collect(self) -> tuple[Turns, Turns]:
+        """What is to be written now, and what was decided that is not to be."""
+        if self._failed:
+            return [], []
+        changed, self._changed = self._changed, {}
         self._relieve()
+        writing: Turns = []
+        unwritten: Turns = []
+        for hosted in changed.values():
+            if hosted.room is None:
+                continue
+            try:
+                turn, hosted.turn = hosted.collect(rows=self.behind.due(hosted)), None
+            except Exception as error:
+                self._broke(hosted, error)
+                continue
+            if hosted.inbox:
+                self._wake(hosted)  # it may wait for this: see `_decide`
+            if turn.writes:
+                hosted.in_flight = turn
+                writing.append((hosted, turn))
+            else:
+                unwritten.append((hosted, turn))
+        return writing, unwritten
+
+    def _stored(self, written: Turns, conflicts: Sequence[SequenceConflict | None]) -> Turns:
+        """Those that the engine has stored."""
+        stored: Turns = []
+        for (hosted, turn), conflict in zip(written, conflicts, strict=True):
+            if hosted.room is None:  # thrown away meanwhile, and everybody told
+                continue
+            if conflict is None:
+                hosted.in_flight = None
+                self.behind.stored(hosted, turn)
+                stored.append((hosted, turn))
+            else:
+                self._lost(hosted, conflict)
+        return stored
+
+    def _say(self, turns: Turns) -> None:
+        for hosted, turn in turns:
+            self._speaker.say(hosted, turn)
 
     def _relieve(self) -> None:
         if self._ready and not self._failed:
