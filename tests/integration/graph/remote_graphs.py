@@ -21,9 +21,10 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.config import get_store, get_stream_writer
 from langgraph.errors import NodeError
-from langgraph.func import task
+from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, MessagesState, StateGraph, add_messages
 from langgraph.prebuilt import InjectedState, ToolRuntime
+from langgraph.pregel import Pregel
 from langgraph.runtime import Runtime
 from langgraph.types import CachePolicy, Command, RetryPolicy, Send, TimeoutPolicy, interrupt
 from pydantic import BaseModel, Field
@@ -663,6 +664,11 @@ def calls_tasks(state: State) -> State:
 crashing_tasks = chain(calls_tasks).compile()
 
 
+@entrypoint()
+def crashing_flow(state: State) -> State:
+    return calls_tasks(state)
+
+
 def keeps_asking(state: State, runtime: Runtime) -> State:
     """Uses the orchestrator's store all the time, until a file says that it may end."""
     path = Path(state["file"])
@@ -699,7 +705,5 @@ asking_back_in_a_task = chain(calls_what_keeps_asking).compile()
 
 
 GRAPHS = {
-    name: value
-    for name, value in list(globals().items())
-    if type(value).__name__ == "CompiledStateGraph" and name not in ("inner_graph", "counter_graph")
+    name: value for name, value in list(globals().items()) if isinstance(value, Pregel) and name not in ("inner_graph", "counter_graph")
 }

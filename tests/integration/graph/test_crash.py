@@ -63,19 +63,20 @@ def finish(process: subprocess.Popen[str]) -> list[Any]:
 
 @pytest.mark.usefixtures("workers")
 @pytest.mark.parametrize("finished", [False, True], ids=["while it runs", "when it is done"])
-def test_next_orchestrator_attaches(broker: LocalBroker, orchestrator: Start, tmp_path: Path, finished: bool) -> None:
+@pytest.mark.parametrize("name", ["crashing", pytest.param("crashing_flow", marks=pytest.mark.slow)])
+def test_next_orchestrator_attaches(broker: LocalBroker, orchestrator: Start, tmp_path: Path, name: str, finished: bool) -> None:
     file, thread = tmp_path / "runs", uuid.uuid4().hex
     link = open_room(broker.room("graphs"))
-    killed = orchestrator("crashing", thread, {"file": str(file)})
+    killed = orchestrator(name, thread, {"file": str(file)})
     wait_until(lambda: ran(file) == ["first", "long"], "the node runs")
     killed.kill()
     killed.wait(10)
     if finished:
         file.with_suffix(".go").touch()
         wait_until(lambda: not link.call("task.list", states=["running"], kind="node")["tasks"], "the node is done")
-        heir = orchestrator("crashing", thread, None)
+        heir = orchestrator(name, thread, None)
     else:
-        heir = orchestrator("crashing", thread, None)
+        heir = orchestrator(name, thread, None)
         assert heir.stdout is not None
         assert heir.stdout.readline() == "invoking\n"
         file.with_suffix(".go").touch()
@@ -149,11 +150,12 @@ def test_killed_worker_is_replaced(broker: LocalBroker, new_worker: Callable[...
 def test_what_had_finished_on_a_killed_worker_does_not_run_again(
     broker: LocalBroker, new_worker: Callable[..., WorkerProcess], tmp_path: Path
 ) -> None:
-    """In a sub-graph that it ran whole, and of the tasks that a body called."""
+    """In a sub-graph that it ran whole, and of the tasks that a body called, or an entrypoint."""
     room = broker.room("graphs")
     graphs_of = {
         "around_crashing": distribute(graphs.around_crashing, room, name="around_crashing", whole=["sub"], pools={"sub": ["doomed"]}),
         "crashing_tasks": distribute(graphs.crashing_tasks, room, name="crashing_tasks", pools={"calls_tasks": ["doomed"]}),
+        "crashing_flow": distribute(graphs.crashing_flow, room, name="crashing_flow", pools={"crashing_flow": ["doomed"]}),
     }
     files = {name: tmp_path / name for name in graphs_of}
     seen: dict[str, list[Any]] = {name: [] for name in graphs_of}
@@ -174,9 +176,10 @@ def test_what_had_finished_on_a_killed_worker_does_not_run_again(
         file.with_suffix(".go").touch()
     for each in running:
         each.join(30)
-    assert [chunks[-1][1]["log"] for chunks in seen.values()] == [["first", "long", "last"]] * 2
-    assert [chunk for mode, chunk in seen["crashing_tasks"] if mode == "custom"] == ["begins", "begins", "ends"]
-    assert [ran(file) for file in files.values()] == [["first", "long", "long", "last"]] * 2
+    assert [chunks[-1][1]["log"] for chunks in seen.values()] == [["first", "long", "last"]] * 3
+    for name in ("crashing_tasks", "crashing_flow"):
+        assert [chunk for mode, chunk in seen[name] if mode == "custom"] == ["begins", "begins", "ends"]
+    assert [ran(file) for file in files.values()] == [["first", "long", "long", "last"]] * 3
 
 
 def test_broker_restart_while_a_node_asks(tmp_path: Path) -> None:
