@@ -313,7 +313,7 @@ def terms_of(command: TaskDispatch) -> dict[str, Any]:
     }
     if command.attempt_timeout is not None:
         terms["attempt_timeout"] = command.attempt_timeout
-    if command.retry is not RETRY:
+    if command.retry != RETRY:
         terms["retry"] = command.retry
     if command.concurrency_key is not None:
         terms["concurrency_key"] = command.concurrency_key

@@ -197,7 +197,7 @@ class Task(Entity):
                 self.digest,
                 self.priority,
                 self.max_attempts,
-                None if self.retry is RETRY else self.retry,
+                None if self.retry == RETRY else self.retry,
                 self.dispatcher,
                 self.created,
                 self.due,
