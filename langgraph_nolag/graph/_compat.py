@@ -268,8 +268,8 @@ def wants_stream_events(handlers: Sequence[Any]) -> int:
     return 1 if any(isinstance(handler, _StreamingCallbackHandler) for handler in handlers) else 0
 
 
-class _TokenMarker:
-    """What makes models stream: the protocol is recognised by its methods."""
+class _TokenMarker(_StreamingCallbackHandler[Any]):
+    """What makes models stream, and the nodes of a graph."""
 
     def tap_output_aiter(self, run_id: Any, output: Any) -> Any:
         return output

@@ -7,7 +7,8 @@ placeholder as their parent, and an orchestrator that attaches after a crash put
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -48,6 +49,8 @@ GRAPH_EVENTS: Final = ("on_interrupt", "on_resume")
 """LangGraph's own events, for its own kind of handler."""
 STREAMED: Final = "streamed"
 """Not a callback: what a twin of one of LangGraph's own handlers says (`twins.py`)."""
+TAPPED: Final = "tapped"
+"""Not a callback either: a chunk that a run streams, for handlers that listen to that (`astream_events`)."""
 
 OF_A_RUN: Final = ("tags", "inheritable_tags", "metadata", "inheritable_metadata")
 """What a callback manager knows of the run that it is of."""
@@ -76,7 +79,45 @@ for _event in IGNORED_BY:
     setattr(Forwarder, _event, _forwarding(_event))
 
 
-_FORWARDERS: Final = tuple(type(f"Forwarder{kind}", (Forwarder, *streaming_markers(kind)), {}) for kind in range(3))
+class Tapper(Forwarder):
+    """Sends away too what runs stream, chunk by chunk: for handlers that ask for it."""
+
+    async def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for chunk in output:
+            self._emit([TAPPED, [run_id, chunk], {}])
+            yield chunk
+
+    def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
+        for chunk in output:
+            self._emit([TAPPED, [run_id, chunk], {}])
+            yield chunk
+
+
+_FORWARDERS: Final = (Forwarder, *(type(f"Tapper{kind}", (Tapper, *streaming_markers(kind)), {}) for kind in (1, 2)))
+
+
+class Taps:
+    """On the orchestrator: what runs on the worker stream, through the handlers that ask for it, as if they ran here."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[int, UUID], tuple[deque[Any], AsyncIterator[Any]]] = {}
+
+    async def show(self, handlers: Sequence[BaseCallbackHandler], run_id: UUID, chunk: Any) -> None:
+        for handler in handlers:
+            if wants_stream_events([handler]):
+                tap: Any = handler
+                key = id(handler), run_id
+                if key not in self._open:
+                    chunks: deque[Any] = deque()
+                    self._open[key] = chunks, aiter(tap.tap_output_aiter(run_id, _taken(chunks)))
+                chunks, through = self._open[key]
+                chunks.append(chunk)
+                await anext(through)
+
+
+async def _taken(chunks: deque[Any]) -> AsyncIterator[Any]:
+    while True:
+        yield chunks.popleft()
 
 
 class GraphForwarder(GraphCallbackHandler):
@@ -175,12 +216,14 @@ def replay(callbacks: Any, event: Sequence[Any]) -> None:
         handle_event(_others(callbacks), name, IGNORED_BY[name], *args, **_adopted(kwargs, callbacks))
 
 
-async def areplay(callbacks: Any, event: Sequence[Any]) -> None:
+async def areplay(callbacks: Any, event: Sequence[Any], taps: Taps) -> None:
     """The same, in an event loop."""
     name, args, kwargs = event
     if name == STREAMED:
         deliver(handlers_of(callbacks), *args)
     elif name in GRAPH_EVENTS:
         await ahandle_event(_of_graphs(callbacks), name, None, *args)
+    elif name == TAPPED:
+        await taps.show(_others(callbacks), *args)
     elif name in IGNORED_BY:
         await ahandle_event(_others(callbacks), name, IGNORED_BY[name], *args, **_adopted(kwargs, callbacks))

@@ -32,7 +32,7 @@ from .._compat import (
     visited,
 )
 from ..serde.codec import Codec
-from . import channel
+from . import callbacks, channel
 from .answers import Answers, answering_threads
 from .called import ENDED, TASK
 from .envelope import describe
@@ -100,6 +100,7 @@ class Execution:
         self._put = put
         self._blocking = blocking
         self.nonce = secrets.token_hex(8)
+        self.taps = callbacks.Taps()
         self.answers = Answers(place, self.conf, self.nonce)
         this = weakref.proxy(self)  # nothing of ours holds us: what we hold, the whole run, goes when we do
         self._seen = Seen(place.node, lambda number: this.tell(channel.SEEN + place.codec.encode(number)))

@@ -93,7 +93,7 @@ class RemoteNode(StandIn):
         assert result is not None
         outcome = execution.outcome(result)
         for event in execution.unseen(result, outcome):
-            await callbacks.areplay(execution.config.get("callbacks"), event)
+            await callbacks.areplay(execution.config.get("callbacks"), event, execution.taps)
         return execution.settle(outcome)
 
 
@@ -133,7 +133,7 @@ async def _auntil_end(execution: Execution, items: asyncio.Queue[Item], answerin
             continue
         event = execution.show(*item)
         if event is not None:
-            await callbacks.areplay(execution.config.get("callbacks"), event)
+            await callbacks.areplay(execution.config.get("callbacks"), event, execution.taps)
 
 
 async def _undisturbed(waiting: Coroutine[Any, Any, Result | None]) -> Result | None:

@@ -10,7 +10,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
-from ..case import ASYNC, Answers, BackTo, Run, Traced, case
+from ..case import ASYNC, Answers, BackTo, Events, Run, Traced, case
 from .build import State, chain
 
 
@@ -193,6 +193,8 @@ CASES = [
     case("a called graph that is listened to", called_asks, Traced({"x": 1}), Traced(Command(resume="R"))),
     case("a body that awaits a graph", acalling, {"x": 1}, how=ASYNC),
     case("a body that streams a graph", streaming, {"x": 1}),
+    case("events of a body that awaits a graph", acalling, Events({"x": 1}), how=ASYNC),
+    case("events of a body that streams a graph", streaming, Events({"x": 1}), how=ASYNC),
     case("a called graph that asks", called_asks, {"x": 1}, Command(resume="R")),
     case("an awaited graph that asks", acalled_asks, {"x": 1}, Command(resume="R"), how=ASYNC),
     case("a called graph that remembers", remembering, {"x": 1}, {"x": 1}, {"x": 1}),
@@ -215,6 +217,7 @@ CASES += [
     case("whole async sub-graph", anested, {"x": 1}, how=ASYNC, **WHOLE),
     case("whole sub-graph that asks", asking, {"x": 1}, Command(resume="R"), **WHOLE),
     case("whole sub-graph that is listened to", asking, Traced({"x": 1}), Traced(Command(resume="R")), **WHOLE),
+    case("events of a whole sub-graph", anested, Events({"x": 1}), how=ASYNC, **WHOLE),
     case("whole sub-graph with a breakpoint", stopping, {"x": 1}, None, **WHOLE),
     case("whole sub-graph that remembers", remembering_node, {"x": 1}, {"x": 1}, **WHOLE),
     case("whole sub-graph without a saver", nested, {"x": 1}, saver=False, **WHOLE),
