@@ -426,3 +426,15 @@ async def test_a_long_scan_goes_on_where_records_are_filed_meanwhile(tmp_path: P
     assert dict(await scanning) == expected
     assert dict(await engine.scan("r", ScanAt("k/", limit=2000))) == expected
     await engine.close()
+
+
+async def test_however_much_comes_little_is_not_filed(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.create("r", "e")
+    for number in range(20):
+        assert await engine.commit([("r", Turn(0, records={f"k/{number}/{n}": b"x" for n in range(500)}))]) == [None]
+    await engine.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "rooms.db")) as file:
+        (loose,) = file.execute("SELECT count(*) FROM record WHERE id NOT IN (SELECT at FROM kv WHERE at IS NOT NULL)").fetchone()
+    assert loose < 2 * appended.MANY
