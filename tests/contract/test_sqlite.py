@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from nolag_broker.core.event import Event
 from nolag_broker.core.turn import ScanAt, Turn
 from nolag_broker.engine import appended
