@@ -5,6 +5,7 @@
 #   make test    the tests, in a few minutes. JOBS=2 processes at a time
 #   make oldest  the parity tests with the oldest releases of LangGraph and LangChain that are supported; `make test` has the newest
 #   make check   lint, types, import contracts, and the long tests
+#   make compiled  the broker with its core compiled (mypyc), as a wheel in build/wheel, and the broker's tests on it: some minutes, and a C compiler
 #   make chaos   kills, pauses and damages real processes: an hour or more. ROWS=1,5 some of the faults, SCALE=0.1 a part of the counts
 #   make simulate  the broker's server under faults from seeds, on a clock that skips the waiting. SEEDS=10000 FROM=0 which
 #   make bench   figures beside NATS JetStream, Celery, MCP and other checkpointers, in some minutes. FINISHED=1000000 how many tasks are finished for one of them
@@ -18,7 +19,9 @@ OUT ?= build/briefing.md
 
 OLDEST := .venv-oldest
 
-.PHONY: setup demo test oldest lint check chaos simulate bench constraints clean
+COMPILED := build/compiled
+
+.PHONY: setup demo test oldest lint check compiled chaos simulate bench constraints clean
 
 setup: $(VENV)/.ready
 
@@ -64,6 +67,17 @@ check: lint
 	$(BIN)/python -m pytest -m slow
 	FOLD_EXAMPLES=150 $(BIN)/python -m pytest tests/unit/core/test_fold.py
 
+# The compiled broker goes before the sources, for the processes that a test starts too.
+compiled: $(COMPILED)
+	PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -m pytest -m "not slow" tests/unit/core tests/unit/server tests/contract tests/integration/server \
+	  tests/simulation/test_simulation.py --numprocesses $(or $(JOBS),2) --dist loadfile
+
+$(COMPILED): $(VENV)/.ready broker/compile.py $(shell find broker/nolag_broker -name '*.py' -o -name '*.sql')
+	rm -rf $@ build/wheel
+	HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --build-constraint constraints.txt --wheel-dir build/wheel .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ build/wheel/*.whl
+	$(BIN)/python -c 'import sys; sys.path.insert(0, "$@"); from nolag_broker.server.operations import COMPILED; sys.exit(not COMPILED)'
+
 chaos: setup
 	@PYTHONPATH=tests $(BIN)/python -m chaos --rows "$(ROWS)" --scale "$(or $(SCALE),1)" $(if $(SEED),--seed $(SEED))
 
@@ -71,7 +85,9 @@ chaos: setup
 simulate: setup
 	@PYTHONHASHSEED=0 $(BIN)/python -m langgraph_nolag.testing.simulation --from $(or $(FROM),0) --seeds $(or $(SEEDS),10000)
 
+# Without a C compiler the compiled broker is left out.
 bench: $(VENV)/.bench
+	-$(MAKE) $(COMPILED)
 	@$(BIN)/python -m benchmarks.run $(if $(FINISHED),--finished $(FINISHED))
 
 # The newest versions that pyproject.toml admits, written down: run it, run the tests, commit.
@@ -79,8 +95,8 @@ constraints:
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
 	build/constraints/bin/python -m pip install --quiet --upgrade pip
-	build/constraints/bin/python -m pip install --quiet --editable '.[demo,fast]' --group dev --group bench hatchling
-	{ sed '/^[^#]/,$$d' constraints.txt; build/constraints/bin/python -m pip freeze --all --exclude-editable --exclude setuptools | grep '=='; } > build/constraints.txt
+	build/constraints/bin/python -m pip install --quiet --editable '.[demo,fast]' --group dev --group bench --upgrade hatchling setuptools
+	{ sed '/^[^#]/,$$d' constraints.txt; build/constraints/bin/python -m pip freeze --all --exclude-editable | grep '=='; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
 clean:

@@ -26,7 +26,7 @@ from .handshake import welcome
 from .inside import Inside
 from .logs import get_logger, to_stderr
 from .node import Node
-from .operations import SERVER, load_revocations
+from .operations import COMPILED, SERVER, load_revocations
 from .private import write_private
 from .retention import Retention
 from .sessions import Sessions
@@ -150,6 +150,7 @@ class Broker:
         return {
             "status": "ok",
             "server": SERVER,
+            "compiled": COMPILED,
             "durability": self._engine.durability,
             "rooms": context.node.room_count,
             "connections": len(context.sessions),

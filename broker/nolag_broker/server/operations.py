@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import __version__
+from ..core import room
 from ..core.turn import ScanAt
 from ..engine.base import Engine
 from ..wire.codec import pack, unpack
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Operation = Callable[["Session", "int | None", dict[str, Any]], None]
 SERVER: Final = f"nolag-broker/{__version__}"
+COMPILED: Final = not room.__file__.endswith(".py")  # see CONTRIBUTING.md
 REVOCATION: Final = "revocation"  # the kind of a revocation's record
 
 
@@ -90,6 +92,7 @@ async def info(session: Session, frame: dict[str, Any]) -> dict[str, Any]:
     durability = context.node.engine.durability
     return {
         "version": __version__,
+        "compiled": COMPILED,
         "engine": context.settings.engine,
         "durability": durability,
         "rooms": len(rooms),

@@ -19,6 +19,7 @@ from nolag_broker.core.turn import Turn
 from nolag_broker.engine.base import SequenceConflict, StorageFailed
 from nolag_broker.server.auth import EVERYTHING
 from nolag_broker.server.errors import CannotStart
+from nolag_broker.server.operations import COMPILED
 from nolag_broker.server.session import Session
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ async def test_health(broker: Harness) -> None:
     status, body = await asyncio.to_thread(get, broker.broker.url + "/healthz")
     health = json.loads(body)
     assert (status, health["status"], health["rooms"], health["connections"], health["durability"]) == (200, "ok", 1, 1, "process")
+    assert health["compiled"] is COMPILED
 
 
 async def test_a_connection_too_many_is_told_so(start: Start) -> None:
