@@ -11,6 +11,7 @@ from .nolag_tools import NoLagTool
 
 CONTENDERS: dict[str, Contender] = {
     "nolag": NoLag(),
+    "nolag_compiled": NoLag("langgraph-nolag, its broker compiled", compiled=True),
     "nats": Nats("NATS JetStream, default", "fsync every 2 minutes", None),
     "nats_sync": Nats("NATS JetStream, sync always", "fsync before every acknowledgement", "always"),
     "celery": Celery(),

@@ -13,13 +13,20 @@ from typing import Any
 
 from .base import Contender, RoundTrip, Server, process, wait_for_line
 
+COMPILED = Path("build/compiled").resolve()
+
 
 class NoLag(Contender):
-    name = "langgraph-nolag"
+    """`compiled`: with the broker that `make compiled` makes."""
+
     durability = "fsync before every acknowledgement"
 
+    def __init__(self, name: str = "langgraph-nolag", compiled: bool = False) -> None:
+        self.name = name
+        self._compiled = compiled
+
     def missing(self) -> str | None:
-        return None
+        return "compiled broker (`make compiled`)" if self._compiled and not COMPILED.exists() else None
 
     def version(self) -> str:
         return f"langgraph-nolag[fast] {version('langgraph-nolag')}, uvloop {version('uvloop')}"
@@ -28,7 +35,7 @@ class NoLag(Contender):
     def server(self, folder: Path) -> Iterator[Server]:
         log = folder / "broker.log"
         command = [sys.executable, "-m", "nolag_broker", "--port", "0", "--path", str(folder / "data")]
-        with process(command, log) as child:
+        with process(command, log, **({"PYTHONPATH": str(COMPILED)} if self._compiled else {})) as child:
             wait_for_line("listening on", child, log)
             # clients get all they need from the file that the broker leaves for its own machine
             yield Server(str(folder / "data" / "credentials.json"), child.pid)

@@ -19,7 +19,7 @@ class NoLagTool(NoLag):
     shapes = ("sequential", "in_flight")
 
     def __init__(self, name: str, *, proxy: bool) -> None:
-        self.name = name
+        super().__init__(name)
         self._proxy = proxy
 
     async def work(self, address: str, ready: Callable[[], None]) -> None:
