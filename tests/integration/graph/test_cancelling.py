@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,15 @@ async def test_a_cancelled_node_runs_anew_when_its_thread_goes_on(broker: LocalB
         await again
 
 
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """What a shell starts in the background is born deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.parametrize(("name", "nodes"), [("crashing", 2), ("long_beside", 2)])
 def test_ctrl_c_waits_for_what_runs_on_threads(broker: LocalBroker, tmp_path: Path, name: str, nodes: int) -> None:
     """They are not disturbed: as in one process, what they do is waited for. A second Ctrl-C ends that."""
