@@ -65,7 +65,7 @@ lint: setup
 
 check: lint
 	$(BIN)/python -m pytest -m slow
-	FOLD_EXAMPLES=150 $(BIN)/python -m pytest tests/unit/core/test_fold.py
+	FOLD_EXAMPLES=300 $(BIN)/python -m pytest tests/unit/core/test_fold.py
 
 # The compiled broker goes before the sources, for the processes that a test starts too.
 compiled: $(COMPILED)
