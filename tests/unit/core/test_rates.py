@@ -62,6 +62,25 @@ def test_a_clock_that_is_set_keeps_nobody_waiting_for_more_than_two_spans(driver
     assert driver.types().count("task.claimed") == 9
 
 
+def test_a_task_that_a_wrong_clock_let_go_on_is_not_handed_out_by_the_right_one(driver: Any, planner: Any) -> None:
+    """On a clock that is set back, what was handed out lies more than a span ahead, and does not count."""
+    worker = driver.worker("writer", "draft")
+    planner.dispatch("a", rate_key="k", rate_limit=[1, 10])
+    worker.complete(worker.push("task"))
+    planner.dispatch("of no rate")
+    busy = worker.push("task")
+    driver.wall -= 60
+    planner.dispatch("b", rate_key="k", rate_limit=[1, 10])
+    assert planner.state("b") == "waiting"
+    driver.wall += 60
+    worker.complete(busy)
+    assert (worker.pushes("task"), planner.state("b")) == ([], "parked")
+    driver.advance(9.9, worker)
+    assert worker.pushes("task") == []
+    driver.advance(0.2, worker)
+    assert worker.push("task")["task"] == "b"
+
+
 def test_every_attempt_counts(driver: Any, planner: Any) -> None:
     worker = driver.worker("writer", "draft")
     planner.dispatch("t", rate_key="k", rate_limit=[2, 10], retry={"initial": 0})

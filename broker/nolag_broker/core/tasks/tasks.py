@@ -190,7 +190,12 @@ class Tasks(TaskState):
             live.restart()
         return live
 
-    def hand_out(self, task: Task, offer: Offer) -> None:
+    def _hand_out(self, task: Task, offer: Offer) -> None:
+        """The offer has the task from now on, unless the wall clock was set since its rate key let it go on, and would not now: then it
+        stands back in its line."""
+        if (line := task.rate) is not None and not line.of.free(self._room.env.wall):
+            self._free_rate(task)
+            return
         live = self.claim(task, offer.member, offer.number)
         live.offer = offer
         self.market.occupy(offer)
@@ -275,7 +280,7 @@ class Tasks(TaskState):
                     market.add(task)
             for free in freed:
                 while free.used < free.slots and (best := market.best(free.profile)) is not None:
-                    self.hand_out(best, self._preferred(best) or free)
+                    self._hand_out(best, self._preferred(best) or free)
                 for task in self._ready:  # the next one of its concurrency key: it stands beside the others for the next slot
                     market.add(task)
                     ready[task] = None
@@ -284,7 +289,7 @@ class Tasks(TaskState):
                 if task.queue is None if freed else task.state != WAITING or task in self._ready:
                     continue  # handed out, or its rate was used up by one before it
                 if (offer := self._preferred(task) or market.find(task)) is not None:
-                    self.hand_out(task, offer)
+                    self._hand_out(task, offer)
                 elif not freed:
                     market.add(task)
 
