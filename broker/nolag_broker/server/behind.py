@@ -1,6 +1,6 @@
 """Which rooms' rows are behind their logs, and when they are written: with a commit, once a second, or sooner when a lot has come.
 
-A crash in between costs nothing but the time to fold the log's tail over the rows (`catch_up`), which the bounds keep short.
+A crash in between costs nothing but the time to fold the log's tail over the rows (`opening.py`), which the bounds keep short.
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from ..core.limits import Limits
-from ..core.room import Room
-from ..core.turn import Env, Turn
-from ..engine.base import Engine, RoomImage
+from ..core.turn import Turn
 from .hosted import HostedRoom
 
 EVERY: Final = 1.0  # seconds
 EVENTS: Final = 8192  # a room's log is ahead of its rows; to fold so many takes a third of a second
 BYTES: Final = 8 << 20
-PAGE: Final = 1024  # events read at once
 
 
 class Behind:
@@ -99,16 +95,3 @@ class Behind:
         for hosted in rooms:
             hosted.catch_up = True
         self._write(rooms)
-
-
-async def catch_up(engine: Engine, image: RoomImage, env: Env, limits: Limits) -> RoomImage:
-    """Fold what the log holds beyond the rows, and write the rows."""
-    room = Room.recover(image.name, image.epoch, image.folded, image.heads, env, limits)
-    while room.seq < image.sequence:
-        room.replay(await engine.events(image.name, room.seq, PAGE))
-    (conflict,) = await engine.commit([(image.name, room.take(rows=True))])
-    if conflict is not None:
-        raise conflict
-    written = await engine.load(image.name)
-    assert written is not None
-    return written

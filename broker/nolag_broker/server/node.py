@@ -19,10 +19,9 @@ from ..core.room import Room
 from ..core.turn import BROKER, Caller, Env, Turn
 from ..engine.base import Engine, SequenceConflict, StorageFailed
 from ..settings import Settings
-from ..wire.codec import pack
 from ..wire.codes import Refusal
 from .alarms import Alarms
-from .behind import Behind, catch_up
+from .behind import Behind
 from .bodies import BodyCache, Encoder
 from .broken import Broken
 from .calendar import CALENDAR
@@ -30,6 +29,7 @@ from .errors import storage_failed
 from .fanout import Feed
 from .hosted import Call, HostedRoom, Work
 from .logs import get_logger, trace
+from .opening import open_room
 from .speaker import Speaker
 
 log = get_logger("node")
@@ -117,7 +117,7 @@ class Node:
         if refusal is not None:
             _, caller, request, _ = work
             if request is not None:
-                self._answer(caller.session, request, refusal)
+                self._speaker.refuse(caller.session, request, refusal)
             if self._refusing is None:
                 self._on_absent(name, {caller.session})
             return
@@ -200,24 +200,21 @@ class Node:
     # -- opening a room
 
     async def _open(self, hosted: HostedRoom) -> None:
-        image = await self.engine.load(hosted.name)
-        if image is None:
-            if not any(may_open for _, _, _, may_open in hosted.inbox):
-                self._close(hosted, Refusal("room_not_found", f"there is no room {hosted.name!r}, and this token can't open one"))
-                return
-            await self.engine.create(hosted.name, secrets.token_hex(8))
-            image = await self.engine.load(hosted.name)
-            assert image is not None
+        def may_create() -> bool:
+            return any(may_open for _, _, _, may_open in hosted.inbox)
+
         try:
-            if image.folded < image.sequence:
-                image = await catch_up(self.engine, image, self._env(), self._limits)
-            hosted.room = Room.recover(image.name, image.epoch, image.sequence, image.heads, self._env(), self._limits)
+            opened = await open_room(self.engine, hosted.name, self._env, self._limits, may_create)
         except (StorageFailed, SequenceConflict):
             raise
         except Exception as error:
             self._report("a room can't be loaded; it is tried again later", hosted, error)
             self._close(hosted, self._broken.rest(hosted.name, error))
             return
+        if opened is None:
+            self._close(hosted, Refusal("room_not_found", f"there is no room {hosted.name!r}, and this token can't open one"))
+            return
+        hosted.room, image = opened
         hosted.feed.epoch, hosted.feed.through, hosted.feed.first = image.epoch, image.sequence, image.first_sequence
         self._wake(hosted)
 
@@ -466,11 +463,12 @@ class Node:
         suspected = {(caller.session, request) for _, caller, request, _ in hosted.inbox[:suspects]}
         defect, again = Refusal("internal", f"a defect in the broker: {type(error).__name__}", maybe_applied=True), _loaded_again()
         for asker in hosted.waiting():
-            self._answer(*asker, defect if asker in suspected else again)
+            self._speaker.refuse(*asker, defect if asker in suspected else again)
         self._throw_away(hosted)
         self._broken.add(hosted.name, error)
 
     def _report(self, what: str, hosted: HostedRoom, error: Exception) -> None:
+        """The broker lives on with it; a simulation does not."""
         log.error(what, room=hosted.name, trace=trace(error))
 
     def _throw_away(self, hosted: HostedRoom) -> None:
@@ -486,12 +484,8 @@ class Node:
 
     def _refuse(self, hosted: HostedRoom, refusal: Refusal) -> None:
         for session, request in hosted.waiting():
-            self._answer(session, request, refusal)
+            self._speaker.refuse(session, request, refusal)
         hosted.inbox = []
-
-    def _answer(self, session: str, request: int, refusal: Refusal) -> None:
-        if (send := self.sinks.get(session)) is not None:
-            send(pack({"id": request, "err": refusal.to_wire()}))
 
     def _fail(self, error: BaseException) -> None:
         """Fail-stop: everybody who waits is told, nothing more is accepted, and the broker is stopped."""
@@ -506,7 +500,7 @@ class Node:
         for hosted in list(self._rooms.values()):
             self._refuse(hosted, self._refusing)
             for session, request in hosted.unanswered():
-                self._answer(session, request, self._refusing)
+                self._speaker.refuse(session, request, self._refusing)
         self._relieve()
         self._on_failure(error)
 

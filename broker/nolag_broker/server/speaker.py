@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..core.turn import Acknowledged, Effect, Ephemeral, Push, Reply, ScanAt, Then, Turn
+from ..wire.codec import pack
 from ..wire.codes import Refusal
 from .bodies import FETCH_BYTES, SCAN_BYTES, BodyCache, Encoder, NotHere
 from .hosted import HostedRoom, Said
@@ -84,10 +85,15 @@ class Speaker:
         fetched = await self._encoder.fetch(hosted.name, _frames(hosted, said))
         self._go_on(hosted, fetched, said.next)
 
+    def refuse(self, session: str, request: int, refusal: Refusal) -> None:
+        """Say why a request has no answer, if anybody is there to hear it."""
+        if (send := self.sinks.get(session)) is not None:
+            send(pack({"id": request, "err": refusal.to_wire()}))
+
     def _refuse(self, effect: Effect, refusal: Refusal) -> None:
         """Say instead of an effect why it can't be said."""
-        if isinstance(effect, Reply | Then) and effect.id is not None and (send := self.sinks.get(effect.session)) is not None:
-            send(self._encoder.encode({"id": effect.id, "err": refusal.to_wire()}))
+        if isinstance(effect, Reply | Then) and effect.id is not None:
+            self.refuse(effect.session, effect.id, refusal)
         else:
             log.error("a push is lost", reason=refusal.message, effect=type(effect).__name__)
 
