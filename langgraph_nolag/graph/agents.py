@@ -19,8 +19,8 @@ from langgraph.types import Command
 
 from ..client.rooms import open_room
 from .errors import NotSupported
-from .remote.execution import Place
 from .remote.nodes_of import Resident
+from .remote.place import Place
 from .remote.proxy import RemoteNode
 from .rooms import room_here
 from .serde.codec import Codec

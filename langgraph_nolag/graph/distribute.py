@@ -35,9 +35,9 @@ from .checkpoint import NoLagSaver
 from .ctrl_c import Interruption
 from .errors import NoLagWarning, NotImportable, NotSupported
 from .remote.calling import CallingNode
-from .remote.execution import CANCEL_TIMEOUT, Place
 from .remote.key import graph_name, group_of
 from .remote.nodes_of import Resident, bodies, body_of, calls_tasks, check_names, check_whole, under
+from .remote.place import CANCEL_TIMEOUT, Place
 from .remote.proxy import LocalNode, RemoteNode
 from .remote.run import Run
 from .runs.opening import inherited, opening

@@ -24,9 +24,9 @@ from ._compat import is_entrypoint
 from .agents import KIND, ServedAgent
 from .distribute import Distributed
 from .errors import NotSupported
-from .remote.execution import CANCEL_TIMEOUT
 from .remote.key import graph_name
 from .remote.nodes_of import bodies, check_names, under, wholes
+from .remote.place import CANCEL_TIMEOUT
 from .remote.serving import Body, NodeServing
 from .remote.waiting import served
 from .runs.orchestrator import Orchestrated, Orchestrator

@@ -16,7 +16,7 @@ from .._compat import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_READ, CONFIG_KEY_RUN, 
 from .channel import ANSWER, HELLO
 
 if TYPE_CHECKING:
-    from .execution import Place
+    from .place import Place
 
 ITEM_METHODS = frozenset(("read_item", "write_item"))  # of a store that compares and sets
 SAVER_METHODS = frozenset(("get_tuple", "list", "put", "put_writes", "get_delta_channel_history"))

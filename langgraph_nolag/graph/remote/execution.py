@@ -9,7 +9,6 @@ import logging
 import secrets
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.runnables import RunnableConfig
@@ -31,19 +30,18 @@ from .._compat import (
     patch_configurable,
     visited,
 )
-from ..serde.codec import Codec
 from . import callbacks, channel
 from .answers import Answers, answering_threads
 from .called import ENDED, TASK
 from .envelope import describe
 from .key import identity
 from .outcome import Outcome
+from .place import Place
 from .run import Run
 from .unseen import HEAD, Seen
 from .waiting import why
 
 if TYPE_CHECKING:
-    from ...client.link import RoomLink
     from ..runs.lease import ThreadLease
     from .scheduling import ScheduledTasks
 
@@ -52,35 +50,11 @@ log = logging.getLogger("langgraph_nolag")
 HAND_OUTS: Final = 5  # lost workers until a node's task is given up
 PATIENCE: Final = 5.0  # seconds that a node waits for a worker before it says so
 DRAIN_LOOK: Final = 0.2  # seconds until a running body hears that its run is to end
-CANCEL_TIMEOUT: Final = 5.0  # seconds that a cancelled node has to end on its worker, where nobody says otherwise
 CANCEL_SLACK: Final = 5.0  # seconds that the broker has to say that a cancellation was taken, and what came of it
 ANSWER_SLACK: Final = 5.0  # seconds beyond a node's timeout until nobody waits for the broker to say so
 
 Item = tuple[str, Any]  # "frame": attempt and frame, "call": to be answered, "task": called by the body, "end": Result, "refused": error,
 # "left": nothing more is heard of what was cancelled
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a node's body runs.
-
-    Attributes:
-        link: the room.
-        graph: `name@fingerprint`.
-        node: path of the node.
-        capabilities: what a worker must have.
-        codec: of the graph.
-        timeout: seconds until the room gives up; None: never.
-        cancel_timeout: seconds that it has to end where it is cancelled.
-    """
-
-    link: RoomLink
-    graph: str
-    node: str
-    capabilities: tuple[str, ...]
-    codec: Codec
-    timeout: float | None = None
-    cancel_timeout: float = CANCEL_TIMEOUT
 
 
 class Execution:

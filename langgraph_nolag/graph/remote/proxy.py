@@ -20,8 +20,9 @@ from .._compat import CONFIG_KEY_INTERRUPTION, CONFIG_KEY_RUN, CONFIG_KEY_TASK_I
 from ..context import NodeContext, running
 from . import callbacks
 from .envelope import ASYNC, SYNC, is_leased
-from .execution import Execution, Item, Place
+from .execution import Execution, Item
 from .nodes_of import StandIn
+from .place import Place
 
 if TYPE_CHECKING:
     from ..ctrl_c import Interruption

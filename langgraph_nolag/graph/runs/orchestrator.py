@@ -22,7 +22,7 @@ from .._compat import CONFIG_KEY_RUN
 from ..checkpoint import NoLagSaver
 from ..distribute import Distributed, distribute
 from ..errors import NothingToRun, NotSupported
-from ..remote.execution import CANCEL_TIMEOUT
+from ..remote.place import CANCEL_TIMEOUT
 from ..remote.run import Run
 from ..saver import keys
 from ..saver.steps import Steps, arun
