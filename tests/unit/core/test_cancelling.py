@@ -22,6 +22,16 @@ def end(planner: Any) -> tuple[str, Any]:
     return result["state"], result.get("error")
 
 
+def restart(driver: Any, planner: Any, writer: Any) -> None:
+    """The broker's; both are back, and the planner follows the task."""
+    driver.restart()
+    for agent in (planner, writer):
+        agent.pushes()
+        agent.connect()
+        agent.ask("room.join")
+    planner.ask("task.follow", tasks=[["t1", 0]])
+
+
 def test_the_worker_is_asked_and_the_task_goes_on(driver: Any, planner: Any, writer: Any, task: Any) -> None:
     until = driver.wall + 5
     assert planner.cancelled == {"state": "running", "until": until}
@@ -145,12 +155,7 @@ def test_its_own_times_go_on(driver: Any, planner: Any, writer: Any) -> None:
 @pytest.mark.parametrize("returns", [True, False])
 def test_over_a_restart_of_the_broker(driver: Any, planner: Any, writer: Any, task: Any, returns: bool) -> None:
     driver.advance(1, writer)
-    driver.restart()
-    for agent in (planner, writer):
-        agent.pushes()
-        agent.connect()
-        agent.ask("room.join")
-    planner.ask("task.follow", tasks=[["t1", 0]])
+    restart(driver, planner, writer)
     assert planner.ask("task.cancel", task="t1", wait=5, resent=True)["until"] == pytest.approx(driver.wall + 4)
     if returns:
         assert writer.serve("draft", holding=[["t1", task["token"]]]) == []
@@ -163,12 +168,7 @@ def test_over_a_restart_of_the_broker(driver: Any, planner: Any, writer: Any, ta
 
 
 def test_a_worker_that_returns_without_it_has_let_go(driver: Any, planner: Any, writer: Any, task: Any) -> None:
-    driver.restart()
-    for agent in (planner, writer):
-        agent.pushes()
-        agent.connect()
-        agent.ask("room.join")
-    planner.ask("task.follow", tasks=[["t1", 0]])
+    restart(driver, planner, writer)
     writer.serve("draft")
     assert end(planner)[1]["let_go"] == "handed_back"
     assert writer.pushes() == []
