@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from langgraph_nolag import TaskCancelled, connect
+from langgraph_nolag.client.body import encode
 from langgraph_nolag.errors import TaskFinished
 from langgraph_nolag.patterns.serving import HandedTask
 from langgraph_nolag.testing import eventually
@@ -40,6 +41,22 @@ async def test_what_a_handler_does_to_clean_up_counts_and_is_waited_for(join: An
         with pytest.raises(TaskCancelled, match="enough"):
             await task.result()
         assert await task.cancel(wait=20) == "cancelled"
+
+
+async def test_a_result_that_comes_in_time_counts(join: Any) -> None:
+    """It was on its way, or the worker gives it all the same."""
+    desk, worker = await join("desk"), await join("worker")
+    began = threading.Semaphore(0)
+    offer = worker.link.serve(
+        types=["draft"], on_task=lambda task: began.release(), on_cancel=lambda task, reason: task.offer.complete(task, encode("done"))
+    )
+    task, other = [await desk.handoff.dispatch("draft") for _ in "ab"]
+    assert await asyncio.to_thread(began.acquire, timeout=20)
+    assert await task.cancel(wait=20) == "completed"
+    assert (await task.result(10), task.let_go) == ("done", None)
+    assert await asyncio.to_thread(began.acquire, timeout=20)
+    assert await desk.handoff.cancel(other.id, wait=20) == "completed"
+    await asyncio.wrap_future(offer.close())
 
 
 async def test_what_comes_after_the_time_is_refused(join: Any) -> None:

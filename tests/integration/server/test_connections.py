@@ -502,7 +502,8 @@ async def test_credentials_are_there_while_it_runs(start: Start) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
     assert credentials["url"] == broker.broker.url
     client = await broker.client(token=credentials["token"])
-    assert (await client.call("broker.info", None))["engine"] == "sqlite"
+    info = await client.call("broker.info", None)
+    assert (info["engine"], info["compiled"]) == ("sqlite", COMPILED)
     assert client.welcome["actor"] == "admin"
     await broker.broker.stop()
     assert not file.exists()
