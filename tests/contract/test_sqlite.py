@@ -21,9 +21,10 @@ from nolag_broker.core.turn import ScanAt, Turn
 from nolag_broker.engine import appended
 from nolag_broker.engine.base import DatabaseInUse, DatabaseTooNew, StorageFailed
 from nolag_broker.engine.memory import MemoryEngine
+from nolag_broker.engine.reading import finish
 from nolag_broker.engine.sqlite import SqliteEngine
 from nolag_broker.engine.statements import read_sql
-from nolag_broker.engine.tables import SCHEMAS, VERSION
+from nolag_broker.engine.tables import SCHEMAS, VERSION, Tables
 from nolag_broker.engine.trimming import SEQUENCE_BITS
 
 CHILD = """
@@ -427,6 +428,23 @@ async def test_a_long_scan_goes_on_where_records_are_filed_meanwhile(tmp_path: P
     assert dict(await scanning) == expected
     assert dict(await engine.scan("r", ScanAt("k/", limit=2000))) == expected
     await engine.close()
+
+
+def test_a_sweep_leaves_nothing_that_is_filed_meanwhile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(appended, "MANY", 4)
+    monkeypatch.setattr(appended, "AT_ONCE", 1)
+    tables = Tables(tmp_path / "rooms.db")
+    tables.create("r", "e")
+    tables.commit([("r", Turn(0, records={f"old/b/{n:04}": b"x" for n in range(600)}, caught_up=True), [])])
+    tables.commit([("r", Turn(0, records={"old/a": b"x", "z/1": b"", "z/2": b""}), [])])
+    sweeping = tables.sweep("r", "old/")
+    for _ in range(2):
+        next(sweeping)
+    tables.commit([("r", Turn(0, records={"z/3": b""}), [])])  # files what comes first
+    for _ in sweeping:
+        pass
+    assert [key for key, _ in finish(tables.reads.scan("r", ScanAt(""), 1 << 20))] == ["z/1", "z/2", "z/3"]
+    tables.close()
 
 
 async def test_however_much_comes_little_is_not_filed(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ def sweep(sql: sqlite3.Connection, appended: Appended, room: int, prefix: str) -
     """See `Engine.sweep`. Reads that are under way need not begin again: they are not about what goes."""
     low, high = prefix, prefix_end(prefix)
     assert high is not None
+    appended.drop(room, appended.between(room, prefix, high))  # first: filed meanwhile, they might come to lie where this has been
     while low != high:
         yield
         rest = sql.execute(SQL["nth_key"], (room, low, high, GO_AT_ONCE)).fetchone()
         end: str = high if rest is None else rest[0]
         sql.execute(SQL["delete_range"], (room, low, end))
         low = end
-    appended.drop(room, appended.between(room, prefix, high))
