@@ -99,18 +99,21 @@ class CalledTasks:
     ) -> Any:
         """What LangGraph calls when a task is called. Returns a future: of the running event loop where there is one."""
         policies = list(retry_policy or ())
-        facts = {
-            **_described(function),
-            "input": self._codec.encode(input, lax=True),
-            "retry": [list(policy[:-1]) for policy in policies],
-            "cache": None if cache_policy is None else [cache_policy.key_func(*input[0], **input[1]), cache_policy.ttl],
-            "timeout": None if timeout is None else dataclasses.asdict(timeout),
-            "run": run_of(callbacks),
-        }
+        facts = self._codec.encode(
+            {
+                **_described(function),
+                "input": self._codec.encode(input, lax=True),
+                "retry": [list(policy[:-1]) for policy in policies],
+                "cache": None if cache_policy is None else [cache_policy.key_func(*input[0], **input[1]), cache_policy.ttl],
+                "timeout": None if timeout is None else dataclasses.asdict(timeout),
+                "run": run_of(callbacks),
+            },
+            lax=True,
+        )
         with self._lock:  # calls are known by their order
             call = _Call(next(self._numbers), _Function(function, input), facts, policies)
             self._open[call.number] = call
-            asked = self._channel.ask(TASK, call.number, self._codec.encode(facts, lax=True))
+            asked = self._channel.ask(TASK, call.number, call.facts)
         call.following = self._io.submit(self._follow(call, asked))
         try:
             inside = asyncio.current_task() is not None
@@ -123,14 +126,13 @@ class CalledTasks:
         try:
             what, value, *more = await asked
             while what == RUN:
-                call.task = _Handed(self, self._task, call.number, value)
-                call.attempt = self._make(call.function, call.task)
+                handed = _Handed(self, self._task, call.number, value)
+                call.attempt = self._make(call.function, handed)
                 call.attempt.start(task_threads(), self._loop)  # type: ignore[arg-type]
-                outcome = await asyncio.wrap_future(call.task.outcome)
+                outcome = await asyncio.wrap_future(handed.outcome)
                 call.attempt = None
                 matched = None if call.function.error is None else matching_policy(call.policies, call.function.error)
-                facts = self._codec.encode(call.facts, lax=True)
-                what, value, *more = await self._channel.acall(ENDED, call.number, facts, more[0], outcome, matched)
+                what, value, *more = await self._channel.acall(ENDED, call.number, call.facts, more[0], outcome, matched)
             self._settle(call, value, None)
         except Exception as error:
             self._settle(call, None, call.function.itself(error))
@@ -143,7 +145,7 @@ class CalledTasks:
         """Another orchestrator: its loop is to know of the functions that run."""
         for call in list(self._open.values()):
             if call.attempt is not None:
-                asked = self._channel.ask(TASK, call.number, self._codec.encode(call.facts, lax=True))
+                asked = self._channel.ask(TASK, call.number, call.facts)
                 asyncio.ensure_future(asked).add_done_callback(_unheard)
 
     def told(self, frame: bytes) -> None:
@@ -169,7 +171,7 @@ class CalledTasks:
 class _Call:
     """One call of a task."""
 
-    def __init__(self, number: int, function: _Function, facts: dict[str, Any], policies: Sequence[Any]) -> None:
+    def __init__(self, number: int, function: _Function, facts: bytes, policies: Sequence[Any]) -> None:
         self.number = number
         self.function = function
         self.facts = facts
@@ -177,7 +179,6 @@ class _Call:
         self.future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         self.following: concurrent.futures.Future[None] | None = None
         self.attempt: Attempt | None = None
-        self.task: _Handed | None = None
 
 
 class _Function(Runnable[Any, Any]):
