@@ -45,8 +45,12 @@ class Courier:
         """
         self._calls.append((call, args))
         if not self._awake or self._loop.is_closed():  # it may have closed before it looked
-            self._awake = True
-            self._loop.call_soon_threadsafe(self._deliver)
+            try:
+                self._awake = True
+                self._loop.call_soon_threadsafe(self._deliver)
+            except BaseException:  # a Ctrl-C in between, too: else nobody would wake it ever again
+                self._awake = False
+                raise
 
     @property
     def idle(self) -> bool:

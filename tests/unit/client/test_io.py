@@ -82,6 +82,21 @@ async def test_a_courier_wakes_its_loop_once_for_many_calls() -> None:
     assert (seen[-1], wakes) == (100, 2)
 
 
+async def test_whoever_is_interrupted_while_posting_stops_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    loop, seen = asyncio.get_running_loop(), list[int]()
+    courier = Courier(loop)
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "call_soon_threadsafe", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            courier.post(seen.append, 1)
+    courier.post(seen.append, 2)
+    await asyncio.sleep(0)
+    assert seen == [1, 2]
+
+
 async def test_a_call_that_fails_does_not_stop_those_behind_it(caplog: pytest.LogCaptureFixture) -> None:
     courier, seen = Courier(asyncio.get_running_loop()), []
     courier.post(lambda: 1 / 0)
