@@ -116,6 +116,29 @@ def settle_blocking(future: concurrent.futures.Future[Any], value: Any, error: B
     return True
 
 
+async def settled(future: concurrent.futures.Future[Any]) -> Any:
+    """Await, from any loop, a future that the I/O thread settles."""
+    loop = asyncio.get_running_loop()
+    mine: asyncio.Future[Any] = loop.create_future()
+
+    def on_done(done: concurrent.futures.Future[Any]) -> None:
+        hand_back(loop, _copy, mine, done)
+
+    future.add_done_callback(on_done)
+    return await mine
+
+
+def _copy(mine: asyncio.Future[Any], done: concurrent.futures.Future[Any]) -> None:
+    if mine.done():
+        return
+    if done.cancelled():
+        mine.cancel()
+    elif (error := done.exception()) is not None:
+        mine.set_exception(error)
+    else:
+        mine.set_result(done.result())
+
+
 class IoThread:
     """The thread and its loop. One a process: see `io_thread`."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import itertools
 import logging
@@ -15,7 +14,7 @@ from .cause import add_lease, add_parent
 from .connection import REQUEST_TIMEOUT, Connection
 from .follow import Followed, Follows, Progress, Result
 from .incoming import Incoming
-from .io import hand_back, settle_blocking
+from .io import settle_blocking
 from .offer import Assigned, Offer, Offers
 from .outgoing import Outgoing, OutgoingStreams
 from .requests import Answer, OnAnswer
@@ -463,26 +462,3 @@ class RoomLink:
     def _let_go(self) -> None:
         self.leave()
         self.on_ended(Disconnected(f"room {self.room} was left", detail={"closed": True}))
-
-
-async def settled(future: concurrent.futures.Future[Any]) -> Any:
-    """Await, from any loop, a future that the I/O thread settles."""
-    loop = asyncio.get_running_loop()
-    mine: asyncio.Future[Any] = loop.create_future()
-
-    def on_done(done: concurrent.futures.Future[Any]) -> None:
-        hand_back(loop, _copy, mine, done)
-
-    future.add_done_callback(on_done)
-    return await mine
-
-
-def _copy(mine: asyncio.Future[Any], done: concurrent.futures.Future[Any]) -> None:
-    if mine.done():
-        return
-    if done.cancelled():
-        mine.cancel()
-    elif (error := done.exception()) is not None:
-        mine.set_exception(error)
-    else:
-        mine.set_result(done.result())

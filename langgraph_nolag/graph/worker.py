@@ -15,7 +15,8 @@ from langgraph.store.base import BaseStore
 
 from ..client.connection import Connection
 from ..client.credentials import Token, parse_address, resolve
-from ..client.link import RoomLink, settled
+from ..client.io import settled
+from ..client.link import RoomLink
 from ..client.rooms import RoomHandle
 from ..errors import Refused
 from ..patterns.serving import Serving

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from ..client.connection import REQUEST_TIMEOUT, Connection
 from ..client.credentials import Token, actor_of, resolve
-from ..client.link import RoomLink, settled
+from ..client.io import settled
+from ..client.link import RoomLink
 from ..client.tokens import minting
 from ..errors import NoLagError, RequestTimeout
 from .room import Room

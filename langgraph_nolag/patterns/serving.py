@@ -15,8 +15,8 @@ from typing import Any, Self
 from ..client.body import decode, encode
 from ..client.cause import begin_task
 from ..client.connection import REQUEST_TIMEOUT
-from ..client.io import hand_back, settle, settle_blocking
-from ..client.link import RoomLink, settled
+from ..client.io import hand_back, settle, settle_blocking, settled
+from ..client.link import RoomLink
 from ..client.offer import Assigned, Offer
 from ..errors import NotDecodable, NotEncodable, Permanent, RequestTimeout
 from .effect import Ledger

@@ -11,7 +11,8 @@ from typing import Any, Final, Self
 from ..client.body import encode, read
 from ..client.feed import Feed
 from ..client.incoming import Incoming
-from ..client.link import RoomLink, settled
+from ..client.io import settled
+from ..client.link import RoomLink
 from ..client.outgoing import Outgoing
 from ..client.stream import LIMIT, Stream, log_stream
 from ..client.subscription import Gap

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..client.body import encode
-from ..client.link import settled
+from ..client.io import settled
 from ..client.offer import Assigned
 from ..client.outgoing import Outgoing
 from .streams import WritableStream, failure

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from ...client.body import encode
-from ...client.link import settled
+from ...client.io import settled
 from ...errors import NoLagError, RequestTimeout
 from ..errors import RunFenced
 from ..runs.lease import fencing
