@@ -8,7 +8,7 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .run import Run
 
 log = logging.getLogger("langgraph_nolag")
+
+OVER: Final = ("end", "left", "refused")  # the items behind which none is taken
 
 
 class RemoteNode(StandIn):
@@ -100,41 +102,37 @@ class RemoteNode(StandIn):
 
 def _until_end(execution: Execution, items: queue.SimpleQueue[Item]) -> Result | None:
     """Show what comes until the body ends. None: of what was cancelled nothing more is heard. Raises what the room refuses."""
-    while True:
-        what, item = items.get()
-        if what in ("end", "left"):
-            result: Result | None = item
-            return result
-        if what == "refused":
-            raise item
-        if what == "task":
-            execution.tasks.take(item)
-            continue
-        event = execution.show(*item)
-        if event is not None:
+    while (item := items.get())[0] not in OVER:
+        if (event := _taken(execution, *item)) is not None:
             callbacks.replay(execution.config.get("callbacks"), event)
+    return _over(*item)
 
 
 async def _auntil_end(execution: Execution, items: asyncio.Queue[Item], answering: set[asyncio.Task[None]]) -> Result | None:
     """The same, in an event loop, where calls of the body are answered, too."""
-    while True:
-        what, item = await items.get()
-        if what in ("end", "left"):
-            result: Result | None = item
-            return result
-        if what == "refused":
-            raise item
-        if what == "task":
-            execution.tasks.take(item)
-            continue
-        if what == "call":
-            task = asyncio.create_task(_answer(execution, item))
+    while (item := await items.get())[0] not in OVER:
+        if item[0] == "call":
+            task = asyncio.create_task(_answer(execution, item[1]))
             answering.add(task)
             task.add_done_callback(answering.discard)
-            continue
-        event = execution.show(*item)
-        if event is not None:
+        elif (event := _taken(execution, *item)) is not None:
             await callbacks.areplay(execution.config.get("callbacks"), event, execution.taps)
+    return _over(*item)
+
+
+def _taken(execution: Execution, what: str, item: Any) -> Any:
+    """Do what an item says that is not the last one; a callback event, if it is one, is for the caller to hand on."""
+    if what == "task":
+        execution.tasks.take(item)
+        return None
+    return execution.show(*item)
+
+
+def _over(what: str, item: Any) -> Result | None:
+    if what == "refused":
+        raise item
+    result: Result | None = item
+    return result
 
 
 async def _undisturbed(waiting: Coroutine[Any, Any, Result | None]) -> Result | None:
