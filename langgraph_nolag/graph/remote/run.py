@@ -58,19 +58,18 @@ class Run:
 
     def stored(self) -> None:
         """Wait until the run's checkpoints are stored. Raises why one is not."""
-        if (storing := self._storing()) is not None:
+        if self.lease is not None and (storing := self.lease.storing) is not None:
             with self._in_time():
                 storing.result(STORE_TIMEOUT)
+            self.lease.check()
 
     async def astored(self) -> None:
         """The same, in an event loop."""
-        if (storing := self._storing()) is not None:
+        if self.lease is not None and (storing := self.lease.storing) is not None:
             with self._in_time():
                 async with asyncio.timeout(STORE_TIMEOUT):
                     await settled(storing)
-
-    def _storing(self) -> concurrent.futures.Future[Any] | None:
-        return None if self.lease is None else self.lease.storing
+            self.lease.check()
 
     @contextmanager
     def _in_time(self) -> Iterator[None]:

@@ -135,8 +135,7 @@ class ThreadLease:
         Raises:
             NoLagError: it was not asked for; or an earlier one was refused.
         """
-        if self._failure is not None:
-            raise self._failure
+        self.check()
         self._storing = storing = self.link.request(op, timeout=None, **fields)  # as long as the tasks behind it wait
         storing.add_done_callback(partial(self._stored, on_stored))
 
@@ -151,8 +150,13 @@ class ThreadLease:
 
     @property
     def storing(self) -> concurrent.futures.Future[Any] | None:
-        """Holds when everything is stored, or why it is not; None: everything is."""
+        """Done when nothing is on its way any more: see `check` then. None: nothing is."""
         return self._storing
+
+    def check(self) -> None:
+        """Raises why a checkpoint is not stored, which may be another than the last."""
+        if self._failure is not None:
+            raise self._failure
 
     # --- what a checkpoint says beside itself ---------------------------------------------------------------
 

@@ -3,18 +3,21 @@ order does not see to it."""
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import remote_graphs as graphs
+from langgraph.cache.memory import InMemoryCache
 
 from langgraph_nolag import LocalBroker, NoLagSaver, distribute
 from langgraph_nolag.client.connection import Connection
 from langgraph_nolag.errors import NotAuthorized
 
 Frame = dict[str, Any]
+A_WHILE = 0.3  # seconds
+REFUSED = {"code": "not_authorized", "message": "no more", "retryable": False, "maybe_applied": False, "detail": {}}
 
 
 class Answers:
@@ -22,13 +25,14 @@ class Answers:
 
     Attributes:
         ahead: of so many checkpoints the answers come only when a task was sent behind them.
-        hold: so many answers wait until they are let through.
+        hold: the next answer waits a while, and those behind it.
         change: makes another answer of one.
         told: how many came.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.ahead = self.hold = self.told = 0
+        self.ahead = self.told = 0
+        self.hold = False
         self.change: Callable[[Frame], Frame] = lambda frame: frame
         self._alone: set[int] = set()
         self._held: list[tuple[Connection, Frame]] = []
@@ -41,9 +45,11 @@ class Answers:
                 answers._answer(self, frame)
             elif frame["id"] in answers._alone:
                 answers._held.append((self, frame))
-            elif answers.hold:
-                answers.hold -= 1
+            elif answers.hold or answers._held:
                 answers._held.append((self, frame))
+                if answers.hold:
+                    answers.hold = False
+                    asyncio.get_running_loop().call_later(A_WHILE, answers.let_through)
             else:
                 answers._tell(self, frame)
 
@@ -116,19 +122,16 @@ async def test_a_body_in_this_process_begins_when_its_checkpoint_is_stored(
     graph = remote(broker, local=["double"])
     monkeypatch.setattr(graph.nodes["double"].bound.body, "func", double)
     monkeypatch.setattr(graph.nodes["double"].bound.body, "afunc", None)
-    late = threading.Timer(0.3, lambda: graph.distribution.link.connection.io.post(answers.let_through))
 
-    def hold(frame: Frame) -> Frame:  # the one of the node before it, for a while
+    def hold(frame: Frame) -> Frame:  # the one of the node before it
         if answers.told == 2:
-            answers.hold = 1
-            late.start()
+            answers.hold = True
         return frame
 
     answers.change = hold
     assert (await _invoke(how, graph, thread))["x"] == 4
-    late.join()
     assert told == [3]
-    assert answers.hold == 0
+    assert not answers.hold
 
 
 @pytest.mark.usefixtures("workers")
@@ -136,8 +139,7 @@ async def test_a_body_in_this_process_begins_when_its_checkpoint_is_stored(
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 async def test_a_checkpoint_that_is_refused_ends_the_run(broker: LocalBroker, thread: Any, answers: Answers, how: str, number: int) -> None:
     graph = remote(broker)
-    refused = {"code": "not_authorized", "message": "no more", "retryable": False, "maybe_applied": False, "detail": {}}
-    answers.change = lambda frame: {"id": frame["id"], "err": refused} if answers.told == number else frame
+    answers.change = lambda frame: {"id": frame["id"], "err": REFUSED} if answers.told == number else frame
     with pytest.raises(NotAuthorized, match="no more"):
         await _invoke(how, graph, thread)
     answers.change = lambda frame: frame
@@ -145,17 +147,30 @@ async def test_a_checkpoint_that_is_refused_ends_the_run(broker: LocalBroker, th
 
 
 @pytest.mark.usefixtures("workers")
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("number", [1, 2, 3])
+async def test_any_of_several_that_is_refused_ends_the_run(
+    broker: LocalBroker, thread: Any, answers: Answers, how: str, number: int
+) -> None:
+    """The result of the node is known: no body stands between the checkpoints, all are on their way at the end."""
+    room = broker.room("graphs")
+    graph = distribute(graphs.cached, room, name="cached", checkpointer=NoLagSaver(room)).copy({"cache": InMemoryCache()})
+    await _invoke(how, graph, {"configurable": {"thread_id": "another"}})
+    answers.told, answers.hold = 0, True
+    answers.change = lambda frame: {"id": frame["id"], "err": REFUSED} if answers.told == number else frame
+    with pytest.raises(NotAuthorized, match="no more"):
+        await _invoke(how, graph, thread)
+
+
+@pytest.mark.usefixtures("workers")
 async def test_a_run_is_over_when_its_last_checkpoint_is_stored(broker: LocalBroker, thread: Any, answers: Answers) -> None:
     graph = remote(broker)
-    late = threading.Timer(0.3, lambda: graph.distribution.link.connection.io.post(answers.let_through))
 
     def hold(frame: Frame) -> Frame:
         if answers.told == 3:
-            answers.hold = 1
-            late.start()
+            answers.hold = True
         return frame
 
     answers.change = hold
     assert (await graph.ainvoke({"x": 1}, thread, durability="sync"))["x"] == 4
-    late.join()
     assert answers.told == 4
