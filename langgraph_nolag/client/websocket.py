@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import State
+
+from nolag_broker.wire.fragments import Fragments
 
 if TYPE_CHECKING:
     from websockets.protocol import Event
@@ -25,19 +27,16 @@ class WebSocket(ClientConnection):
     on_message: Callable[[bytes], None] | None = None
     on_writable: Callable[[], None] | None = None
     held = False
-    _parts: list[bytes] | None = None  # of a message that comes in fragments, as a proxy may cut it
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._fragments = Fragments()
 
     def process_event(self, event: Event) -> None:
         if self.on_message is None or not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
             super().process_event(event)
-        elif event.fin and self._parts is None:
-            self.on_message(bytes(event.data))
-        else:
-            parts = self._parts = self._parts or []
-            parts.append(bytes(event.data))
-            if event.fin:
-                self._parts = None
-                self.on_message(b"".join(parts))
+        elif (message := self._fragments.whole(bytes(event.data), event.fin)) is not None:
+            self.on_message(message)
 
     def write(self, message: bytes) -> None:
         """Write one message; nothing happens on a connection that is closing."""

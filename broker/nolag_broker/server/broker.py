@@ -20,6 +20,7 @@ from ..engine.sqlite import SqliteEngine
 from ..settings import Settings
 from .auth import EVERYTHING, KEY_FILE, Authority, Revocations, load_key, new_key
 from .blobs import Blobs
+from .connection import Connection
 from .context import Context
 from .errors import CannotStart
 from .handshake import welcome
@@ -33,7 +34,6 @@ from .sessions import Sessions
 from .transport import CLOSE_TIMEOUT, Transport, is_loopback
 from .unloading import Unloading
 from .waking import wake_rooms, watch_the_clock
-from .writer import Connection
 
 log = get_logger("broker")
 

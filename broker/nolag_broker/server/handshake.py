@@ -11,11 +11,11 @@ from ..core.commands.fields import read_name
 from ..settings import Settings
 from ..wire.codec import DIALECT, pack, unpack
 from ..wire.codes import Closes, Refusal
+from .connection import Connection
 from .context import Context
 from .logs import get_logger
 from .operations import SERVER
 from .session import Session
-from .writer import Connection
 
 log = get_logger("session")
 
@@ -24,11 +24,11 @@ async def welcome(context: Context, connection: Connection) -> Session | None:
     """Wait for the auth frame and answer it. None: the connection was refused, or is gone."""
     try:
         async with asyncio.timeout(context.settings.auth_timeout):
-            message = await connection.recv(decode=False)
+            message = await connection.inlet.first()
     except TimeoutError:
         await connection.close(Closes.AUTH_TIMEOUT.code, Closes.AUTH_TIMEOUT.reason)
         return None
-    except ConnectionClosed:
+    if message is None:
         return None
     try:
         session = _judge(context, connection, message)

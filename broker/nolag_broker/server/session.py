@@ -7,8 +7,6 @@ import secrets
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from websockets.exceptions import ConnectionClosed
-
 from ..core.commands import COMMANDS, parse
 from ..core.turn import Caller
 from ..engine.base import StorageFailed
@@ -18,6 +16,7 @@ from ..wire.codes import Close, Closes, Refusal
 from ..wire.topics import check_name
 from .auth import SYSTEM, Identity
 from .blobs import BLOB_OPERATIONS
+from .connection import Connection
 from .errors import storage_failed
 from .fanout import Subscription
 from .log_ops import LOG_OPERATIONS
@@ -25,7 +24,7 @@ from .logs import get_logger, trace
 from .operations import OPERATIONS
 from .sharing import Seat
 from .store_ops import STORE_OPERATIONS
-from .writer import Connection, Writer
+from .writer import Writer
 
 if TYPE_CHECKING:
     from .context import Context
@@ -78,16 +77,11 @@ class Session:
         self.context.sessions.add(self)
         self.last_heard = self._loop.time()
         connection.on_heartbeat = self._beat
+        connection.inlet.open(self._take)
         try:
-            while self._closing is None:
-                self.receive(await connection.recv(decode=False))
-                if node.overloaded:
-                    await node.relief()
-        except ConnectionClosed:
-            pass
-        except Refusal as refusal:
-            log.info("bad frame", actor=self.actor, reason=refusal.message)
-            self.close(Closes.BAD_FRAME)
+            await connection.wait_closed()
+            while not connection.inlet.empty:  # what it still said before that
+                await self._relieved()
         finally:
             self.end()
             if self._closing is not None:
@@ -104,6 +98,26 @@ class Session:
         self.rooms = set()
 
     # -- what it asks
+
+    def _take(self, message: bytes) -> None:
+        """A message came."""
+        if self._closing is not None:
+            return
+        try:
+            self.receive(message)
+        except Refusal as refusal:
+            log.info("bad frame", actor=self.actor, reason=refusal.message)
+            self.close(Closes.BAD_FRAME)
+        except Exception as error:
+            log.error("a message broke the session", actor=self.actor, trace=trace(error))
+            self.give_up()
+        if self.context.node.overloaded:
+            self._connection.inlet.hold()
+            self.context.node.spawn(self._relieved())
+
+    async def _relieved(self) -> None:
+        await self.context.node.relief()
+        self._connection.inlet.go_on()
 
     def receive(self, message: bytes) -> None:
         """Handle one WebSocket message. Raises `Refusal` (`bad_frame`) when it is not of this protocol."""

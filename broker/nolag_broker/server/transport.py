@@ -15,13 +15,12 @@ from websockets.http11 import Request, Response
 
 from ..settings import Settings
 from ..wire.codes import Closes
+from .connection import MAX_FIRST, Connection
 from .errors import CannotStart
 from .http import answer
-from .writer import MAX_FIRST, Connection
 
 CLOSE_TIMEOUT: Final = 2.0  # seconds a peer has to answer a close
 BACKLOG: Final = 1024  # connections the kernel may hold while the loop is busy: a herd that comes back at once
-RECEIVED: Final = 4  # messages of a connection that wait to be handled; then it is not read
 
 Handler = Callable[[Connection], Awaitable[None]]
 
@@ -66,7 +65,6 @@ class Transport:
                 process_request=self._process_request,
                 compression=None,
                 max_size=MAX_FIRST,
-                max_queue=RECEIVED,
                 open_timeout=settings.auth_timeout,
                 close_timeout=CLOSE_TIMEOUT,
                 ping_interval=None,  # the protocol has its own heartbeats

@@ -4,57 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
-from websockets.streams import StreamReader
 
 from ..wire.frames import batch
+from .connection import Connection
 
 MESSAGE: Final = 1 << 20  # bytes of a WebSocket message that holds several frames
-MAX_FIRST: Final = 64 << 10  # bytes of a message before anybody said who it is
-HEARTBEAT: Final = b"\x82\x80"  # how an empty, masked binary frame begins (RFC 6455, 5.2); four bytes of mask follow
-BETWEEN_FRAMES: Final = StreamReader.at_eof.__code__
 REPLAY: Final = 1 << 20  # bytes waiting, up to which a replay may add more; at most a quarter of the queue
-
-
-class Connection(ServerConnection):
-    """A server connection that tells its writer when the peer reads again, instead of waking whoever awaits `drain`, that takes
-    little from a peer until it is known who that is, and that wakes nobody for a heartbeat."""
-
-    writer: Writer | None = None
-    on_heartbeat: Callable[[], None] | None = None
-    """Called in place of `recv` for a heartbeat that comes alone: idle connections send nothing else, and there are many of them."""
-    held = False
-    """The peer is behind: the transport's buffer is full."""
-
-    def admit(self, max_message: int) -> None:
-        """From now on messages may have so many bytes."""
-        self.protocol.max_message_size = max_message
-
-    def data_received(self, data: bytes) -> None:
-        if len(data) == 6 and data[:2] == HEARTBEAT and self.on_heartbeat is not None and self._is_between_frames():
-            self.on_heartbeat()
-        else:
-            super().data_received(data)
-
-    def _is_between_frames(self) -> bool:
-        """Whether the library's parser stands where a frame begins. Should it ever do so in another way, heartbeats pass through it."""
-        generator: Any = self.protocol.parser
-        while (inner := getattr(generator, "gi_yieldfrom", None)) is not None:
-            generator = inner
-        return getattr(generator, "gi_code", None) is BETWEEN_FRAMES
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.held = True
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.held = False
-        if self.writer is not None:
-            self.writer.flush()
 
 
 class Outbox:

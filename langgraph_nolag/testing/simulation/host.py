@@ -13,6 +13,7 @@ from nolag_broker.server.auth import EVERYTHING, Authority, Identity, Revocation
 from nolag_broker.server.blobs import Blobs
 from nolag_broker.server.broker import PATIENCE
 from nolag_broker.server.calendar import CALENDAR
+from nolag_broker.server.connection import Connection
 from nolag_broker.server.context import Context
 from nolag_broker.server.handshake import welcome
 from nolag_broker.server.hosted import HostedRoom
@@ -22,7 +23,6 @@ from nolag_broker.server.retention import Retention
 from nolag_broker.server.sessions import Sessions
 from nolag_broker.server.unloading import Unloading
 from nolag_broker.server.waking import wake_rooms, watch_the_clock
-from nolag_broker.server.writer import Connection
 from nolag_broker.settings import Settings
 from nolag_broker.wire.grants import Grants
 

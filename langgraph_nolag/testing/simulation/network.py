@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from random import Random
 from typing import Any, Final, Protocol
 
 from websockets.exceptions import ConnectionClosedError
 from websockets.protocol import State
+
+from nolag_broker.server.inlet import Inlet
 
 STEP: Final = 1e-6  # seconds between two messages of a connection: they keep their order
 
@@ -103,31 +104,23 @@ class ServerEnd:
         self.writer: Any = None
         self.state = State.OPEN
         self.protocol = self.transport = self  # the server looks through the connection at these
+        self.inlet = Inlet(lambda: None, lambda: None)
         self._link = link
-        self._arrived: deque[bytes] = deque()
-        self._waiting: asyncio.Future[None] | None = None
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def admit(self, max_message: int) -> None: ...
 
     def arrived(self, message: bytes) -> None:
-        self._arrived.append(message)
-        self._wake()
+        self.inlet.put(message)
 
     def broke(self) -> None:
         self.state = State.CLOSED
-        self._wake()
+        self.inlet.end()
+        if not self._closed.done():
+            self._closed.set_result(None)
 
-    def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    async def recv(self, decode: bool = False) -> bytes:
-        while not self._arrived:
-            if self.state is not State.OPEN:
-                raise ConnectionClosedError(None, None)
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
-        return self._arrived.popleft()
+    async def wait_closed(self) -> None:
+        await asyncio.shield(self._closed)
 
     async def send(self, message: bytes) -> None:
         if self.state is not State.OPEN:

@@ -343,6 +343,18 @@ async def test_a_flood_of_refused_requests_holds_nobody_up(broker: Harness, monk
         assert await other.call("ping", None)
 
 
+async def test_what_was_said_before_the_end_is_heard(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the broker is behind: each message here is more than it takes at a time."""
+    monkeypatch.setattr("nolag_broker.server.node.MAX_WAITING", 1000)
+    leaving, other = await broker.member("ana"), await broker.member("bob")
+    await other.call("log.subscribe", sub=1, since=0, types="note")
+    for number in range(20):
+        await leaving.send({"op": "event.emit", "room": "r", "type": "note", "body": bytes([number]) * 1000})
+    await leaving.socket.close()
+    await other.until(lambda: len(other.events()) == 20)
+    assert [event["body"][0] for event in other.events()] == list(range(20))
+
+
 async def test_catching_up_slowly_does_not_evict(start: Start) -> None:
     """A replay of thirty times the queue, to a reader that pauses."""
     broker = await start(engine="sqlite", max_send_queue=1 << 20)

@@ -59,6 +59,17 @@ async def test_what_is_not_a_frame_closes_the_connection(broker: Harness, name: 
     assert await bystander.call("ping", None)
 
 
+async def test_a_message_may_come_in_fragments(broker: Harness) -> None:
+    """As a proxy may cut it; what comes behind it is another message."""
+    client = await broker.client()
+    (first, answer), (second, another) = client.request("ping", None), client.request("ping", None)
+    message = msgpack.packb(first)
+    await client.socket.send([message[:3], b"", message[3:7], message[7:]])
+    await client.send(second)
+    assert "ok" in await asyncio.wait_for(answer, 10)
+    assert "ok" in await asyncio.wait_for(another, 10)
+
+
 @pytest.mark.parametrize("name", ["text", "maps, 10,000 deep", "bytes said to be 4 GiB", "an array of numbers", "nil"])
 async def test_before_auth_too(broker: Harness, name: str) -> None:
     client = await broker.socket()
