@@ -134,7 +134,7 @@ class LocalBroker:
         self._lock = threading.Lock()
         self._running = _Running(self._settings)
         self.url = self._running.url
-        self._finalizer = weakref.finalize(self, _stop, self._running, self._workers)
+        self._finalizer = weakref.finalize(self, _stop_aside, self._running, self._workers)
         self._finalizer.atexit = False
         _open.add(self)
 
@@ -220,7 +220,8 @@ class LocalBroker:
 
     def close(self) -> None:
         """End the workers, then the broker. Blocks, within a bound; a second call does nothing."""
-        self._finalizer()
+        if self._finalizer.detach() is not None:
+            _stop(self._running, self._workers)
 
     def __enter__(self) -> Self:
         return self
@@ -328,6 +329,11 @@ def _log_like_others() -> None:
             logger_factory=structlog.stdlib.LoggerFactory(),
             cache_logger_on_first_use=True,
         )
+
+
+def _stop_aside(running: _Running, workers: list[WorkerProcess]) -> None:
+    """Of a broker that was forgotten: the collector comes on any thread, which may be the I/O thread, or hold a lock that this needs."""
+    threading.Thread(target=_stop, args=(running, workers), name="nolag-local-broker-end", daemon=True).start()
 
 
 def _stop(running: _Running, workers: list[WorkerProcess]) -> None:
