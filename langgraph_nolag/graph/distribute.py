@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -45,6 +45,7 @@ from .saver.steps import arun as arun_steps
 from .saver.steps import run as run_steps
 from .serde.codec import Codec
 from .serde.trust import Trust, is_local, schemas_of, trust_of, unimportable, values_of
+from .unfinished import ended_elsewhere
 
 if TYPE_CHECKING:
     from ..client.link import RoomLink
@@ -95,6 +96,9 @@ class Distributed(Pregel[Any, Any, Any, Any]):
         return await self.distribution.original.aget_graph(config, xray=xray)
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+        yield from ended_elsewhere(self.distribution.link.connection.io, self._stream(input, config, kwargs))
+
+    def _stream(self, input: Any, config: RunnableConfig | None, kwargs: Any) -> Generator[Any, None, None]:
         run, conf, config = self._begin(config, kwargs)
         config, interruption = self._interruptible(config)
         try:
