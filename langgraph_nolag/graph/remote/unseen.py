@@ -31,10 +31,12 @@ class Unseen:
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # once more in the same thread, where the garbage collector ends something that streams
         self._last = 0
         self._frames: deque[bytes] = deque()
         self._size = 0
+        self._to_send: deque[bytes] = deque()
+        self._sending = False
 
     def say(self, kind: bytes, value: bytes) -> None:
         """Send a frame under the next number, and keep it."""
@@ -45,7 +47,15 @@ class Unseen:
             self._size += len(frame)
             while self._size > KEPT and len(self._frames) > 1:
                 self._drop()
-            self._send(frame)
+            self._to_send.append(frame)
+            if self._sending:
+                return
+            self._sending = True
+            try:
+                while self._to_send:
+                    self._send(self._to_send.popleft())
+            finally:
+                self._sending = False
 
     def seen(self, number: int) -> None:
         """The orchestrator has everything up to this number."""

@@ -27,6 +27,21 @@ def test_what_came_live_does_not_come_again_with_the_outcome() -> None:
     assert shown(Seen("node", lambda number: None), unseen.frames()) == [b"a", b"b", b"c"], "who comes when all is over"
 
 
+def test_what_is_streamed_while_something_is_sent_comes_behind_it() -> None:
+    """The garbage collector may come then, and end a generator that streams."""
+    sent: list[bytes] = []
+
+    def send(frame: bytes) -> None:
+        if not sent and frame[HEAD:] == b"a":
+            unseen.say(CUSTOM, b"b")
+        sent.append(frame)
+
+    unseen = Unseen(send)
+    unseen.say(CUSTOM, b"a")
+    unseen.say(CUSTOM, b"c")
+    assert shown(Seen("node", lambda number: None), sent) == [b"a", b"b", b"c"]
+
+
 def test_another_attempt_begins_anew() -> None:
     first, second = Unseen(lambda frame: None), Unseen(lambda frame: None)
     first.say(CUSTOM, b"a")
