@@ -332,8 +332,9 @@ def _log_like_others() -> None:
 
 
 def _stop_aside(running: _Running, workers: list[WorkerProcess]) -> None:
-    """Of a broker that was forgotten: the collector comes on any thread, which may be the I/O thread, or hold a lock that this needs."""
-    threading.Thread(target=_stop, args=(running, workers), name="nolag-local-broker-end", daemon=True).start()
+    """Of a broker that was forgotten: the collector comes on any thread, which may be the I/O thread, or hold a lock that this needs.
+    The process waits for it at its end."""
+    threading.Thread(target=_stop, args=(running, workers), name="nolag-local-broker-end").start()
 
 
 def _stop(running: _Running, workers: list[WorkerProcess]) -> None:

@@ -13,7 +13,8 @@ from typing import Any, Final
 from ..client.io import IoThread
 
 _under_way: Final[set[Generator[Any, None, None]]] = set()
-"""What is read is held here, out of the collector's sight: it finds only who reads."""
+"""What is read is held here, out of the collector's sight: it finds only who reads. (Where what runs refers to who reads it, as where an
+object keeps the stream of a graph whose node is one of its methods, it finds neither: close such a stream.)"""
 
 
 def ended_elsewhere(io: IoThread, chunks: Generator[Any, None, None]) -> Iterator[Any]:

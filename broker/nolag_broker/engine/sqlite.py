@@ -163,20 +163,24 @@ class _Thread:
         self._thread: threading.Thread | None = None
         self._reads: deque[_Job] = deque()  # under way
         self._loop: asyncio.AbstractEventLoop
+        self._over: asyncio.Future[None]  # the thread has nothing left to do
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = self._loop.create_future()
+        self._over = self._loop.create_future()
         self._under_way += 1
         self._thread = threading.Thread(target=self._run, args=(opened,), name="nolag-storage", daemon=True)
         self._thread.start()
         await opened
 
     async def stop(self) -> None:
+        if self._thread is None or self._tables is None:  # it was never opened, or is closed
+            return
         self._tables = None
-        if self._thread is not None and self._thread.is_alive():
-            self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join)
+        self._jobs.put(None)
+        await self._over  # not `to_thread`: at the end of a process there are no other threads to be had
+        self._thread.join()
 
     def do(self, call: Callable[[Tables], T]) -> asyncio.Future[T]:
         return self._submit(_Job(self._loop.create_future(), do=call))
@@ -219,10 +223,13 @@ class _Thread:
                 if self._reads:
                     self._piece(tables)
         finally:
-            tables.close()
-            self._failure = self._failure or StorageFailed("the database is closed")
-            for job in self._reads:
-                self._finish(job.future, None, self._failure)
+            try:
+                tables.close()
+            finally:
+                self._failure = self._failure or StorageFailed("the database is closed")
+                for job in self._reads:
+                    self._finish(job.future, None, self._failure)
+                self._finish(self._over, None, None)
 
     def _between(self, tables: Tables) -> None:
         """What is done between two pieces of a copy: all that has come, and a piece of a read."""

@@ -8,13 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Final
+
+KEPT: Final = 4  # messages that wait to be handed on; with more of them the connection is not read
 
 
 class Inlet:
     """The messages of a connection, in order.
 
     Args:
-        pause, resume: the reading of the connection. What was read before it paused is kept: one piece of what the kernel had.
+        pause, resume: the reading of the connection. It goes on while only a few messages are kept: heartbeats and the peer's close are to
+            be heard. What was read before it pauses is kept, too: one piece of what the kernel had.
     """
 
     def __init__(self, pause: Callable[[], object], resume: Callable[[], object]) -> None:
@@ -32,7 +36,8 @@ class Inlet:
             self._on_message(message)
         else:
             self._kept.append(message)
-            self._pause()
+            if len(self._kept) > KEPT:
+                self._pause()
             self._wake()
 
     def end(self) -> None:
@@ -64,7 +69,6 @@ class Inlet:
     def hold(self) -> None:
         """Hand on nothing more for now."""
         self._on_hold = True
-        self._pause()
 
     def go_on(self) -> None:
         """The end of a hold."""

@@ -35,27 +35,30 @@ class Unseen:
         self._last = 0
         self._frames: deque[bytes] = deque()
         self._size = 0
-        self._to_send: deque[bytes] = deque()
-        self._sending = False
+        self._to_say: deque[tuple[bytes, bytes]] = deque()
+        self._saying = False
 
     def say(self, kind: bytes, value: bytes) -> None:
         """Send a frame under the next number, and keep it."""
+        self._to_say.append((kind, value))
         with self._lock:  # frames leave in the order of their numbers
-            self._last += 1
-            frame = kind + _NUMBER.pack(self._last) + value
-            self._frames.append(frame)
-            self._size += len(frame)
-            while self._size > KEPT and len(self._frames) > 1:
-                self._drop()
-            self._to_send.append(frame)
-            if self._sending:
+            if self._saying:
                 return
-            self._sending = True
+            self._saying = True
             try:
-                while self._to_send:
-                    self._send(self._to_send.popleft())
+                while self._to_say:
+                    self._send(self._next(*self._to_say.popleft()))
             finally:
-                self._sending = False
+                self._saying = False
+
+    def _next(self, kind: bytes, value: bytes) -> bytes:
+        self._last += 1
+        frame = kind + _NUMBER.pack(self._last) + value
+        self._frames.append(frame)
+        self._size += len(frame)
+        while self._size > KEPT and len(self._frames) > 1:
+            self._drop()
+        return frame
 
     def seen(self, number: int) -> None:
         """The orchestrator has everything up to this number."""

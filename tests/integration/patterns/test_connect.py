@@ -305,6 +305,17 @@ def test_a_forgotten_broker_ends() -> None:
     assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("program", ["broker = LocalBroker(PATH)", "def main(): broker = LocalBroker(PATH)\nmain()"])
+def test_it_ends_with_the_process(tmp_path: Path, program: str) -> None:
+    """Whether somebody still holds it then or not."""
+    begin = f"from langgraph_nolag import LocalBroker\nPATH = {str(tmp_path)!r}\n"
+    done = subprocess.run([sys.executable, "-c", begin + program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    left = {path.name for path in tmp_path.iterdir()}
+    assert "rooms.db" in left
+    assert not {"credentials.json", "rooms.db-wal"} & left
+
+
 def test_a_local_broker_prints_nothing_of_its_own() -> None:
     program = (
         "import asyncio\n"

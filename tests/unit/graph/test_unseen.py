@@ -40,6 +40,7 @@ def test_what_is_streamed_while_something_is_sent_comes_behind_it() -> None:
     unseen.say(CUSTOM, b"a")
     unseen.say(CUSTOM, b"c")
     assert shown(Seen("node", lambda number: None), sent) == [b"a", b"b", b"c"]
+    assert shown(Seen("node", lambda number: None), unseen.frames()) == [b"a", b"b", b"c"]
 
 
 def test_another_attempt_begins_anew() -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from nolag_broker.server.inlet import Inlet
+from nolag_broker.server.inlet import KEPT, Inlet
 
 
 class Reading:
@@ -20,11 +20,27 @@ async def test_the_first_message_is_waited_for_and_the_others_are_kept_until_som
     for message in (b"1", b"2", b"3"):
         reading.inlet.put(message)
     assert await first == b"1"
-    assert set(reading.steps) == {"pause"}
     reading.inlet.open(taken.append)
     reading.inlet.put(b"4")
     assert taken == [b"2", b"3", b"4"]
-    assert reading.steps[-1] == "resume"
+
+
+@pytest.mark.parametrize("opened", [True, False])
+async def test_only_where_much_is_kept_the_connection_is_not_read(opened: bool) -> None:
+    """A heartbeat, or the end of the connection, is heard all the same."""
+    reading, taken = Reading(), list[bytes]()
+    if opened:
+        reading.inlet.open(taken.append)
+        reading.inlet.hold()
+        reading.steps.clear()
+    for _ in range(KEPT):
+        reading.inlet.put(b"x")
+    assert not reading.steps
+    reading.inlet.put(b"one more")
+    assert reading.steps == ["pause"]
+    reading.inlet.open(taken.append)
+    assert len(taken) == KEPT + 1
+    assert reading.steps == ["pause", "resume"]
 
 
 @pytest.mark.parametrize("waits", [True, False])
