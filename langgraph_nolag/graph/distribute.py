@@ -96,7 +96,7 @@ class Distributed(Pregel[Any, Any, Any, Any]):
         return await self.distribution.original.aget_graph(config, xray=xray)
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
-        yield from ended_elsewhere(self.distribution.link.connection.io, self._stream(input, config, kwargs))
+        return ended_elsewhere(self.distribution.link.connection.io, self._stream(input, config, kwargs))
 
     def _stream(self, input: Any, config: RunnableConfig | None, kwargs: Any) -> Generator[Any, None, None]:
         run, conf, config = self._begin(config, kwargs)

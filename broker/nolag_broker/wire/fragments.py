@@ -13,7 +13,7 @@ class Fragments:
         """The message that these bytes end; None: it goes on."""
         if self._parts is None:
             if last:
-                return bytes(data)
+                return data
             self._parts = bytearray()
         self._parts += data
         if not last:
