@@ -19,6 +19,7 @@ from nolag_broker.core.turn import Turn
 from nolag_broker.engine.base import SequenceConflict, StorageFailed
 from nolag_broker.server.auth import EVERYTHING
 from nolag_broker.server.errors import CannotStart
+from nolag_broker.server.node import Node
 from nolag_broker.server.operations import COMPILED
 from nolag_broker.server.session import Session
 
@@ -353,6 +354,28 @@ async def test_what_was_said_before_the_end_is_heard(broker: Harness, monkeypatc
     await leaving.socket.close()
     await other.until(lambda: len(other.events()) == 20)
     assert [event["body"][0] for event in other.events()] == list(range(20))
+
+
+async def test_who_joins_and_is_gone_before_that_is_heard_does_not_stay(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it asked is decided first, and its leaving after that, also where the broker is behind."""
+    ana, bob = await broker.client("ana"), await broker.client("bob")
+    await bob.call("log.subscribe", sub=1, since=0, types="presence.*")
+    caught_up = asyncio.Event()
+
+    async def relief(self: Node) -> None:
+        await caught_up.wait()
+
+    monkeypatch.setattr(Node, "overloaded", property(lambda self: not caught_up.is_set()))
+    monkeypatch.setattr(Node, "relief", relief)
+    await ana.send({"op": "event.emit", "room": "r", "type": "note", "body": b""})
+    await ana.send({"op": "room.join", "room": "r", "id": 7})
+    await ana.socket.close()
+    await asyncio.sleep(0.05)  # the broker knows that she is gone, too; were it to come later, there would be nothing to see
+    caught_up.set()
+    await bob.until(lambda: any(event["type"] == "presence.joined" for event in bob.events()))
+    async with asyncio.timeout(10):
+        while any(member["online"] for member in (await bob.call("presence.list"))["members"]):
+            await asyncio.sleep(0.01)
 
 
 async def test_catching_up_slowly_does_not_evict(start: Start) -> None:
