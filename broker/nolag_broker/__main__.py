@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings(**vars(options))
     except ValueError as error:
         parser.error(str(error))
-    from .server.broker import run
+    from .server.process import run
 
     return run(settings)
 

@@ -51,7 +51,7 @@ def broker(
 def _serve(chosen: dict[str, Any]) -> int:
     from pydantic import ValidationError
 
-    from nolag_broker.server.broker import run
+    from nolag_broker.server.process import run
     from nolag_broker.settings import Settings
 
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from langchain_core.messages import ToolMessage
 from langchain_core.messages.tool import ToolOutputMixin
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, InjectedToolCallId
 from langchain_core.tools import tool as as_tool
 
@@ -17,6 +18,7 @@ from ..client.body import encode
 from ..errors import BadRequest, BufferFull, NotEncodable, Permanent
 from .serving import HandedTask
 from .tool_calls import PROGRESS
+from .tool_direct import direct
 from .tool_seam import Prepare, preparation, report, reporting
 
 log = logging.getLogger("langgraph_nolag")
@@ -57,6 +59,7 @@ class ServedTool:
         self.name = self.tool.name
         self._max_attempts = max_attempts
         self._prepare: Prepare = preparation(self.tool)
+        self._direct = direct(self.tool)
         # What a tool does with its own errors, and its artifact, are seen in a message only; the id of its call is in a call only.
         handles = self.tool.handle_tool_error or self.tool.handle_validation_error
         self._wants_call = bool(handles) or self.tool.response_format == "content_and_artifact" or _wants_id(self.tool)
@@ -89,8 +92,7 @@ class ServedTool:
             raise BadRequest(f"the arguments of {self.name} must be a map, not {type(task.payload).__name__}")
         reporting.set(functools.partial(_say, task))
         args, config = self._prepare(task.payload, task.id)
-        call = {"type": "tool_call", "id": task.id, "name": self.name, "args": args}
-        result = await self.tool.ainvoke(call if self._wants_call else args, config)
+        result = await self._invoke(task, args, config)
         if isinstance(result, ToolMessage):
             return _of_message(result)
         if isinstance(result, ToolOutputMixin) or (isinstance(result, list) and any(isinstance(each, ToolOutputMixin) for each in result)):
@@ -98,6 +100,12 @@ class ServedTool:
                 f"{self.name} returned a {type(result).__name__}, which only a tool in its caller's process can: return plain values"
             )
         return {"content": _plain(result)}
+
+    async def _invoke(self, task: HandedTask, args: dict[str, Any], config: RunnableConfig | None) -> Any:
+        if self._direct is not None and not self._direct.is_watched:
+            return await self._direct.run(args, config)
+        call = {"type": "tool_call", "id": task.id, "name": self.name, "args": args}
+        return await self.tool.ainvoke(call if self._wants_call else args, config)
 
 
 def _wants_id(tool: BaseTool) -> bool:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from nolag_broker.server.broker import run
+from nolag_broker.server.process import run
 from nolag_broker.settings import Settings
 
 parser = argparse.ArgumentParser()

@@ -19,7 +19,7 @@ import pytest
 from nolag_broker.core.event import Event
 from nolag_broker.core.turn import ScanAt, Turn
 from nolag_broker.engine import appended
-from nolag_broker.engine.base import DatabaseInUse, DatabaseTooNew, StorageFailed
+from nolag_broker.engine.base import DatabaseInUse, DatabaseTooNew, SequenceConflict, StorageFailed
 from nolag_broker.engine.memory import MemoryEngine
 from nolag_broker.engine.reading import finish
 from nolag_broker.engine.sqlite import SqliteEngine
@@ -358,6 +358,53 @@ async def test_records_are_read_at_once_while_nothing_else_is_done(tmp_path: Pat
     assert len(await engine.scan("r", ScanAt("m/", limit=200))) == 200
     await engine.close()
     assert engine.records_at_once("r", ["k/1"]) is None
+
+
+async def test_a_small_commit_is_made_at_once_where_the_last_one_was_quick(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+    assert engine.commit_at_once([("r", turn(0))]) is None  # not open
+    await engine.open()
+    await engine.create("r", "epoch")
+    assert engine.commit_at_once([("r", turn(0))]) is None  # nobody knows how fast it is
+    assert await engine.commit([("r", turn(0))]) == [None]
+
+    engine._quick = True
+    stored, refused = engine.commit_at_once([("r", turn(1)), ("unknown", turn(0))]) or []
+    assert (stored, type(refused)) == (None, SequenceConflict)
+    engine._quick = True
+    many = Turn(2, [Event(3 + n, "t", 0.0, "a", {}) for n in range(200)])
+    large = Turn(2, [Event(3, "t", 0.0, "a", {}, body=bytes(200 << 10))], records={"k/1": bytes(100 << 10)})
+    assert [engine.commit_at_once([("r", each)]) for each in (many, large)] == [None, None]
+    reading = asyncio.ensure_future(engine.rooms())
+    await asyncio.sleep(0)  # it is handed over
+    assert engine.commit_at_once([("r", turn(2))]) is None
+    assert await reading == {"r": 2}
+    engine._quick = False
+    assert engine.commit_at_once([("r", turn(2))]) is None
+    await engine.close()
+    assert engine.commit_at_once([("r", turn(2))]) is None
+
+    again = SqliteEngine(tmp_path)
+    await again.open()
+    assert await again.rooms() == {"r": 2}
+    await again.close()
+
+
+async def test_a_commit_that_fails_at_once_is_the_last_one(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.create("r", "epoch")
+    assert await engine.commit([("r", turn(0))]) == [None]
+    engine._quick, broken = True, turn(1)
+    broken.events[0].seq = 1  # the row is there already
+    with pytest.raises(StorageFailed):
+        engine.commit_at_once([("r", broken)])
+    engine._quick = True
+    assert engine.commit_at_once([("r", turn(1))]) is None
+    for call in (engine.commit([("r", turn(1))]), engine.rooms()):
+        with pytest.raises(StorageFailed):
+            await call
+    await engine.close()
 
 
 async def test_a_damaged_record_is_not_read_at_once_and_stops_the_engine(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_connecting_needs_neither_langgraph_nor_the_server() -> None:
 
 
 def test_the_broker_knows_nothing_of_langgraph() -> None:
-    loaded = modules_after("import nolag_broker.__main__, nolag_broker.server.broker")
+    loaded = modules_after("import nolag_broker.__main__, nolag_broker.server.process")
     assert "nolag_broker.server" in loaded
     assert not loaded & {"langgraph", "langchain_core", "langgraph_nolag"}
 

@@ -58,7 +58,7 @@ class Engine(BlobStore, Protocol):
     - **Ordered.** Sequences of a room have no hole from the first one kept. Reads see every commit that returned before the read began.
     - **Fail-stop.** After the first storage error every call raises `StorageFailed`; nothing is retried.
 
-    All methods may be called from one event loop only; none blocks it.
+    All methods may be called from one event loop only. None blocks it, but for those `_at_once`: each for about a millisecond.
     """
 
     durability: str
@@ -90,6 +90,10 @@ class Engine(BlobStore, Protocol):
         Raises:
             StorageFailed: nothing of this call may be taken for stored, and nothing more will be.
         """
+
+    def commit_at_once(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None] | None:
+        """The same without waiting, where handing a small commit to others and back would take longer than the commit. None, and nothing
+        happens, where that is not so."""
 
     async def events(self, room: str, after: int, limit: int, max_bytes: int = 1 << 20) -> list[Event]:
         """Events with a sequence over `after`, in order: at most `limit`, and no more once `max_bytes` are reached (one at least)."""

@@ -20,11 +20,13 @@ from .base import MAX_SCAN, BackupFailed, RoomImage, SequenceConflict, StorageFa
 from .blobs import BlobDamaged, Name, Spare
 from .reading import finish, first_piece
 from .tables import Tables, batches
-from .trimming import Read
+from .trimming import Batch, Read
 
 FILE: Final = "rooms.db"
 BATCH_BYTES: Final = 256 << 10  # of a row of the log
 AT_ONCE: Final = 64  # records read on the loop: as many as take less time there than handing them to the thread and back
+FEW, SMALL = 128, 256 << 10  # events and rows, and bytes of them, that a commit on the loop may have: it is not to take a millisecond,
+QUICK: Final = 0.001  # and where the last one took longer, the next one is the thread's
 PIECE: Final = 0.002  # seconds a read may keep a commit waiting
 
 T = TypeVar("T")
@@ -42,6 +44,7 @@ class SqliteEngine:
     def __init__(self, folder: Path) -> None:
         self._thread = _Thread(folder / FILE)
         self._copying = False
+        self._quick = False  # the last commit was
 
     async def open(self) -> None:
         await self._thread.start()
@@ -83,9 +86,18 @@ class SqliteEngine:
         await self._thread.do(lambda tables: tables.create(room, epoch))
 
     def commit(self, turns: Sequence[tuple[str, Turn]]) -> Awaitable[list[SequenceConflict | None]]:
-        # Encoded here: events share one packer with the rest of the event loop.
-        rows = [(room, turn, batches(turn.events, BATCH_BYTES)) for room, turn in turns]
-        return self._thread.do(lambda tables: tables.commit(rows))
+        return self._thread.do(partial(self._commit, _encoded(turns)))
+
+    def commit_at_once(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None] | None:
+        if not self._quick or not _are_small([turn for _, turn in turns]):
+            return None
+        return self._thread.write_at_once(lambda tables: self._commit(_encoded(turns), tables))
+
+    def _commit(self, rows: Sequence[tuple[str, Turn, list[Batch]]], tables: Tables) -> list[SequenceConflict | None]:
+        begun = perf_counter()
+        conflicts = tables.commit(rows)
+        self._quick = perf_counter() - begun < QUICK
+        return conflicts
 
     async def events(self, room: str, after: int, limit: int, max_bytes: int = 1 << 20) -> list[Event]:
         return await self._thread.read(lambda tables: tables.reads.events(room, after, limit, max_bytes))
@@ -134,6 +146,18 @@ class SqliteEngine:
 
     async def collect_blobs(self, spare: Spare) -> int:
         return await self._thread.read(lambda tables: tables.blobs.collect(spare))
+
+
+def _are_small(turns: Sequence[Turn]) -> bool:
+    if sum([len(turn.events) + len(turn.heads) + len(turn.records) for turn in turns]) > FEW:
+        return False
+    bodies = [event.body for turn in turns for event in turn.events]
+    return sum([len(value) for value in (*bodies, *(record for turn in turns for record in turn.records.values())) if value]) <= SMALL
+
+
+def _encoded(turns: Sequence[tuple[str, Turn]]) -> list[tuple[str, Turn, list[Batch]]]:
+    """On the loop: events share one packer with the rest of it."""
+    return [(room, turn, batches(turn.events, BATCH_BYTES)) for room, turn in turns]
 
 
 @dataclass(slots=True, eq=False)
@@ -193,12 +217,25 @@ class _Thread:
 
     def at_once(self, call: Callable[[Tables], T]) -> T | None:
         """Do it here and now; None where the thread is at work, or it can't be done: then the thread is to be asked, and says why."""
-        if self._under_way or self._tables is None or self._failure is not None:
+        if self._tables is None or not self._is_free:
             return None
         try:
             return call(self._tables)
         except Exception:
             return None
+
+    def write_at_once(self, call: Callable[[Tables], T]) -> T | None:
+        """The same for a write, which is not to be tried twice. None: nothing happened. Raises `StorageFailed`."""
+        if self._tables is None or not self._is_free:
+            return None
+        try:
+            return call(self._tables)
+        except Exception as error:
+            raise self._fail(error) from error
+
+    @property
+    def _is_free(self) -> bool:
+        return not self._under_way and self._failure is None
 
     def _submit(self, job: _Job) -> asyncio.Future[Any]:
         if self._thread is None or not self._thread.is_alive():
@@ -286,12 +323,15 @@ class _Thread:
             self._finish(future, None, error)
             return
         except Exception as error:
-            self._failure = StorageFailed(f"{self._file}: {error}")
-            self._failure.__cause__ = error
-            self._finish(future, None, self._failure)
+            self._finish(future, None, self._fail(error))
             return
         if result is not _UNDER_WAY:
             self._finish(future, result, None)
+
+    def _fail(self, error: Exception) -> StorageFailed:
+        self._failure = StorageFailed(f"{self._file}: {error}")
+        self._failure.__cause__ = error
+        return self._failure
 
     def _finish(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         self._done.append((future, result, error))

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
-import os
-import signal
-import sys
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ..engine.base import DatabaseInUse, DatabaseTooNew, Engine, StorageFailed
+from ..engine.base import Engine
 from ..engine.memory import MemoryEngine
 from ..engine.sqlite import SqliteEngine
 from ..settings import Settings
@@ -22,10 +17,9 @@ from .auth import EVERYTHING, KEY_FILE, Authority, Revocations, load_key, new_ke
 from .blobs import Blobs
 from .connection import Connection
 from .context import Context
-from .errors import CannotStart
 from .handshake import welcome
 from .inside import Inside
-from .logs import get_logger, to_stderr
+from .logs import get_logger
 from .node import Node
 from .operations import COMPILED, SERVER, load_revocations
 from .private import write_private
@@ -38,10 +32,8 @@ from .waking import wake_rooms, watch_the_clock
 log = get_logger("broker")
 
 STOP_WITHIN: Final = 5.0  # seconds
-EXIT_WITHIN: Final = 10.0  # seconds; of a process whose storage hangs
 PATIENCE: Final = 4.0  # seconds of silence, beyond two heartbeats, after which a connection is taken for dead; looked at every second
 ADMIN_TTL: Final = 365 * 86400.0  # of the token in credentials.json, made anew at every start
-OTHER_FILES: Final = 64  # open beside the connections
 TOKEN_TTL: Final = 30 * 86400.0
 
 
@@ -171,94 +163,3 @@ def _for_url(host: str) -> str:
 def _write_credentials(folder: Path, url: str, token: str) -> None:
     """The address and an admin token, for commands on this machine; mode 0600, there as long as the broker runs."""
     write_private(folder / "credentials.json", json.dumps({"url": url, "token": token}).encode())
-
-
-async def _run(settings: Settings) -> int:
-    loop = asyncio.get_running_loop()
-    signalled = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop_or_exit, signalled, number)
-    broker = Broker(settings)
-    await broker.start()
-    print(f"listening on {broker.url}", flush=True)  # noqa: T201 - the first line of the output is the address
-    waiting = [loop.create_task(signalled.wait()), loop.create_task(broker.failed())]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
-    _exit_within(EXIT_WITHIN)
-    await broker.stop()
-    if broker.failure is not None:
-        _say(f"stopped: {broker.failure}")
-        return 1
-    return 0
-
-
-def _stop_or_exit(stop: asyncio.Event, number: int) -> None:
-    """The first signal stops the broker in good order, a second one ends the process."""
-    if stop.is_set():
-        os._exit(128 + number)
-    stop.set()
-
-
-def _exit_within(seconds: float) -> None:
-    """End the process by then, whatever hangs: what is acknowledged is on disk."""
-
-    def give_up() -> None:
-        _say(f"did not stop within {seconds:g} s, and is ended: the storage hangs, perhaps")
-        os._exit(1)
-
-    watch = threading.Timer(seconds, give_up)
-    watch.daemon = True
-    watch.start()
-
-
-def run(settings: Settings) -> int:
-    """Run a broker until SIGTERM or SIGINT; the exit code: 0, or 1 when it could not start or could not go on. It ends within 10 seconds of
-    the signal, as a rule within 5; a second signal ends it at once.
-
-    The first line printed is `listening on ws://HOST:PORT`; logs and what went wrong go to stderr, one line each.
-    """
-    to_stderr()
-    _tune()
-    _allow_files(settings.max_connections + OTHER_FILES)
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_run(settings))
-    except (CannotStart, DatabaseInUse, DatabaseTooNew, StorageFailed) as error:
-        _say(str(error))
-        return 1
-
-
-def _tune() -> None:
-    """Set up the interpreter for a process that does nothing else."""
-    # The storage thread gives up the interpreter lock at every statement and must win it back from a busy event loop: with the
-    # usual 5 ms that made commits ten times slower.
-    sys.setswitchinterval(0.0005)
-    # Rooms are many objects that live long and hold no cycles; looking through them for cycles again and again cost a tenth of all.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-
-
-def _allow_files(wanted: int) -> None:
-    """Every connection is an open file, and the usual limit of a process is far below what it may have for the asking."""
-    try:
-        import resource
-    except ImportError:  # not a Unix
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _loop_factory() -> Any:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)  # noqa: T201 - for people, where a traceback would not help

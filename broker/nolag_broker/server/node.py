@@ -372,9 +372,13 @@ class Node:
         """Commit after commit, as long as there is something to store. What one has to say is said while the next one is written."""
         writing, saying = self._collect()
         while writing:
-            committing = self.engine.commit([(hosted.name, turn) for hosted, turn in writing])
-            self._say(saying)
-            stored = self._stored(writing, await committing)
+            turns = [(hosted.name, turn) for hosted, turn in writing]
+            conflicts = None if saying else self.engine.commit_at_once(turns)
+            if conflicts is None:
+                committing = self.engine.commit(turns)
+                self._say(saying)
+                conflicts = await committing
+            stored = self._stored(writing, conflicts)
             writing, unwritten = self._collect()
             saying = stored + unwritten
         self._say(saying)

@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from copy import copy, deepcopy
 from dataclasses import fields
 from random import Random
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from nolag_broker.core.event import Event
 from nolag_broker.core.turn import ScanAt, Turn
 from nolag_broker.engine.base import MAX_SCAN, RoomImage, SequenceConflict, StorageFailed
 from nolag_broker.engine.blobs import Name, Spare
 from nolag_broker.engine.memory import MemoryEngine
+
+AT_ONCE: Final = 0.2  # of the commits with nothing to be said beside them
 
 T = TypeVar("T")
 Stored = Callable[[str, Turn], None]
@@ -128,6 +130,19 @@ class SimulatedEngine:
             raise StorageFailed("the sync failed, or did it?")
         await self._io(self.write_takes)
         weather.unsaid_commits -= 1
+        return conflicts
+
+    def commit_at_once(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None] | None:
+        weather = self.weather
+        if not self.alive or weather.chance.random() > AT_ONCE:
+            return None
+        fails, weather.fails_next = weather.fails_next, None
+        if fails == "before":
+            raise StorageFailed("no space left")
+        conflicts = self.disk.write(turns)
+        self.disk.sync()
+        if fails == "after":
+            raise StorageFailed("the sync failed, or did it?")
         return conflicts
 
     async def _io(self, typical: float) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from nolag_broker.core.turn import Turn
+from nolag_broker.engine.base import StorageFailed
 
 Start = Callable[..., Any]
 
@@ -29,6 +30,7 @@ async def test_what_a_commit_has_to_say_is_said_while_the_next_one_is_written(st
         say(hosted, turn)
 
     engine.commit, node._speaker.say = commit, said
+    engine.commit_at_once = lambda turns: None
     one = asyncio.create_task(client.call("blackboard.set", key="one", body=b"1"))
     while not happened:
         await asyncio.sleep(0.001)
@@ -39,3 +41,27 @@ async def test_what_a_commit_has_to_say_is_said_while_the_next_one_is_written(st
     first.set()
     assert (await one)["revision"] == (await two)["revision"] == 1
     assert happened == ["commit", "commit", "say", "say"]
+
+
+async def test_a_small_commit_is_made_at_once_and_said(start: Start) -> None:
+    broker = await start(engine="sqlite")
+    client, engine = await broker.member(), broker.broker._engine
+    engine._quick, at_once, made = True, engine.commit_at_once, []
+    engine.commit_at_once = lambda turns: made.append(at_once(turns)) or made[-1]
+    assert (await client.call("blackboard.set", key="one", body=b"1"))["revision"] == 1
+    assert [None] in made
+    await broker.restart()
+    assert (await (await broker.member()).call("blackboard.get", key="one"))["entry"]["body"] == b"1"
+
+
+async def test_storage_that_fails_at_once_is_told_and_stops_the_broker(start: Start) -> None:
+    broker = await start(engine="sqlite")
+    client, engine = await broker.member(), broker.broker._engine
+
+    def fails(turns: Sequence[tuple[str, Turn]]) -> None:
+        raise StorageFailed("no space left")
+
+    engine.commit_at_once = fails
+    err = await client.refused("blackboard.set", key="k", body=b"v")
+    assert (err["code"], err["maybe_applied"]) == ("storage_failed", True)
+    assert str(await asyncio.wait_for(broker.broker.failed(), 10)) == "no space left"

@@ -146,26 +146,55 @@ async def test_a_second_signal_ends_it_at_once(spawned: list[Process], join: Joi
     reads_nothing.transport.abort()
 
 
-async def test_it_ends_even_if_its_storage_hangs(spawned: list[Process], join: Join, tmp_path: Path) -> None:
-    program = """
-import asyncio, sys
+HANGS = """
+import asyncio, sys, time
 from pathlib import Path
 from nolag_broker.engine.sqlite import SqliteEngine
-from nolag_broker.server import broker
+from nolag_broker.server import process
 from nolag_broker.settings import Settings
 
-async def hangs(engine):
+async def wait_for_ever(engine):
     await asyncio.sleep(3600)
 
-SqliteEngine.close, broker.EXIT_WITHIN = hangs, 0.5
-broker.run(Settings(path=Path(sys.argv[1]), port=0))
+async def sleep_for_ever(engine, *given):
+    print("the loop stands", flush=True)
+    time.sleep(3600)
+
+setattr(SqliteEngine, sys.argv[2], {"close": wait_for_ever, "create": sleep_for_ever}[sys.argv[2]])
+process.EXIT_WITHIN = 0.5
+process.run(Settings(path=Path(sys.argv[1]), port=0))
 """
-    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def spawn_one_that_hangs(spawned: list[Process], folder: Path, where: str) -> Process:
+    process = subprocess.Popen([sys.executable, "-c", HANGS, str(folder), where], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     spawned.append(process)
+    return process
+
+
+async def test_it_ends_even_if_its_storage_hangs(spawned: list[Process], tmp_path: Path) -> None:
+    process = spawn_one_that_hangs(spawned, tmp_path, "close")
     await address(process)
     process.terminate()
     _, err = await asyncio.to_thread(process.communicate, timeout=20)
     assert (process.returncode, err.splitlines()[-1]) == (1, "did not stop within 0.5 s, and is ended: the storage hangs, perhaps")
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]])
+async def test_it_ends_even_if_its_loop_waits_for_a_disk(
+    spawned: list[Process], join: Join, tmp_path: Path, signals: list[signal.Signals]
+) -> None:
+    process = spawn_one_that_hangs(spawned, tmp_path, "create")
+    socket = await join(await address(process))
+    await socket.send(msgpack.packb({"id": 1, "op": "event.emit", "room": "r", "type": "a.b"}))
+    assert process.stdout is not None
+    assert await asyncio.to_thread(process.stdout.readline) == "the loop stands\n"
+    for number in signals:
+        process.send_signal(number)
+        await asyncio.sleep(0.1)
+    assert await asyncio.to_thread(process.wait, 20) == (1 if len(signals) == 1 else 128 + signal.SIGINT)
+    with pytest.raises(ConnectionClosed):
+        await asyncio.wait_for(socket.recv(), 10)
 
 
 async def test_kills_lose_nothing_that_was_acknowledged(spawned: list[Process], join: Join, tmp_path: Path) -> None:
