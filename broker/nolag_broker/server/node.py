@@ -1,8 +1,4 @@
-"""The node owns rooms: it takes commands from sessions, has them decided, stores what changed, and then lets it be said.
-
-One commit is under way at most; what is decided meanwhile, in all rooms, is the next one. So commits grow with the load by themselves, and
-nothing ever waits for a timer.
-"""
+"""The node owns rooms: it takes commands from sessions, has them decided, has stored what changed, and then lets it be said."""
 
 from __future__ import annotations
 
@@ -10,38 +6,33 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from ..core.commands.reading import Command
 from ..core.limits import Limits, Policy
 from ..core.room import Room
-from ..core.turn import BROKER, Caller, Env, Turn
+from ..core.turn import BROKER, Caller, Env
 from ..engine.base import Engine, SequenceConflict, StorageFailed
 from ..settings import Settings
 from ..wire.codes import Refusal
 from .alarms import Alarms
-from .behind import Behind
 from .bodies import BodyCache, Encoder
 from .broken import Broken
 from .calendar import CALENDAR
+from .committing import Committer
 from .errors import storage_failed
 from .fanout import Feed
 from .hosted import Call, HostedRoom, Work
 from .logs import get_logger, trace
 from .opening import open_room
+from .pressure import OVERHEAD, Pressure
 from .speaker import Speaker
 
 log = get_logger("node")
 
-MAX_WAITING: Final = 32 << 20  # bytes of requests decided or to be decided for the next commit; past it, connections are not read
-OVERHEAD: Final = 512  # bytes that a request counts beside its message: many small ones take time and memory too
-
 CHANCE: Final = random.Random()  # noqa: S311 - for pauses; not the program's own, in which an embedded broker runs
 AT_ONCE: Final = 256  # commands of a room decided in one turn: the first are being stored while the next are decided
-
-
-Turns = list[tuple[HostedRoom, Turn]]
 
 
 class Node:
@@ -66,7 +57,7 @@ class Node:
         self.engine = engine
         cache = BodyCache(settings.body_cache)
         self.bodies = Encoder(engine, cache)
-        self._speaker = Speaker(self.bodies, cache, self.spawn, self._broke)
+        self._speaker = Speaker(self.bodies, cache, self.spawn, self.broke)
         self.sinks = self._speaker.sinks
         self._on_failure = on_failure
         self._on_lost = on_lost
@@ -81,15 +72,13 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self._rooms: dict[str, HostedRoom] = {}
         self._ready: list[HostedRoom] = []  # rooms with something to decide in the next turn
-        self._changed: dict[str, HostedRoom] = {}  # rooms with something for the next commit
         self._scheduled = False
-        self._committing: asyncio.Task[None] | None = None
         self._alarms = Alarms(self._ring)
-        self.behind = Behind(self._write_rows)
+        self._commits = Committer(self, engine, self._speaker)
+        self.behind = self._commits.behind
         self._broken = Broken(self._load)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting_bytes = 0
-        self._relief: asyncio.Future[None] | None = None
+        self._pressure = Pressure()
         self._failed = False
         self._refusing: Refusal | None = None  # what is answered to whatever comes from now on
 
@@ -97,11 +86,11 @@ class Node:
 
     def take_in(self, size: int) -> None:
         """Count a message whose commands are submitted next: see `overloaded`."""
-        self._waiting_bytes += size
+        self._pressure.add(size)
 
     def submit(self, room: str, command: Command, caller: Caller, request: int | None, may_open: bool) -> None:
         """Queue one command. Its reply, or its refusal, goes to the caller's session."""
-        self._waiting_bytes += OVERHEAD
+        self._pressure.add(OVERHEAD)
         hosted = self._rooms.get(room)
         if hosted is not None and hosted.awake and self._refusing is None:
             hosted.inbox.append((command, caller, request, may_open))
@@ -126,7 +115,7 @@ class Node:
             hosted = self._rooms[name] = HostedRoom(name, Feed(name, self.engine, self.spawn))
             self.spawn(self._open(hosted))
         hosted.inbox.append(work)
-        self._wake(hosted)
+        self.wake(hosted)
 
     def heartbeat(self, session: str, rooms: set[str]) -> None:
         """A sign of life of a connection, in the rooms where it is."""
@@ -168,14 +157,12 @@ class Node:
 
     @property
     def overloaded(self) -> bool:
-        return self._waiting_bytes > MAX_WAITING
+        return self._pressure.is_high
 
     async def relief(self) -> None:
         """Until the next commit has taken what waits, or a turn has found that nothing does: what came may have been refused."""
-        if self._relief is None:
-            self._relief = self._loop.create_future()
-            self._turn_soon()
-        await asyncio.shield(self._relief)
+        self._turn_soon()
+        await self._pressure.relief()
 
     @property
     def room_count(self) -> int:
@@ -216,7 +203,7 @@ class Node:
             return
         hosted.room, image = opened
         hosted.feed.epoch, hosted.feed.through, hosted.feed.first = image.epoch, image.sequence, image.first_sequence
-        self._wake(hosted)
+        self.wake(hosted)
 
     def _load(self, name: str) -> None:
         """A room that broke goes on: what is to come by itself must come."""
@@ -231,7 +218,8 @@ class Node:
 
     # -- deciding
 
-    def _wake(self, hosted: HostedRoom) -> None:
+    def wake(self, hosted: HostedRoom) -> None:
+        """Look at its inbox in the next turn."""
         if hosted.room is None or hosted.blocked:
             return
         if not hosted.awake:
@@ -254,8 +242,13 @@ class Node:
             try:
                 self._decide(hosted, env)
             except Exception as error:  # before anything was decided: one of these did it
-                self._broke(hosted, error, AT_ONCE)
-        self._commit_soon()
+                self.broke(hosted, error, AT_ONCE)
+        self._commits.soon()
+
+    def taken(self) -> None:
+        """What was decided so far is in a commit, or needs none."""
+        if not self._ready or self._failed:  # what is still to be decided has its place, and is asked about again after that
+            self._pressure.release()
 
     def _decide(self, hosted: HostedRoom, env: Env) -> None:
         room = hosted.room
@@ -265,7 +258,7 @@ class Node:
         cold: dict[str, bytes | None] = {}
         if any(room.needs(command) for command, _, _, _ in inbox if not callable(command)):
             if self.behind.due(hosted):  # first the rows, which can't be written while something is read: it might always be
-                self._changed[hosted.name] = hosted
+                self._commits.add(hosted)
                 return
             cold, missing = self._wanted(hosted, room, inbox)
             found = self.engine.records_at_once(hosted.name, missing)
@@ -277,12 +270,14 @@ class Node:
         del hosted.inbox[:AT_ONCE]
         self._decide_all(hosted, room, inbox, cold, env)
         if hosted.inbox:
-            self._wake(hosted)
+            self.wake(hosted)
 
     def _wanted(self, hosted: HostedRoom, room: Room, inbox: list[Work]) -> tuple[dict[str, bytes | None], list[str]]:
         """The cold rows that are needed for what was asked, as far as they are at hand, and the keys of those that are to be read."""
         hosted.collect()  # before `needs`, which does not ask for what the room has not yet handed over
-        self._mark(hosted)
+        if hosted.turn is not None:
+            self._commits.add(hosted)
+            self._commits.soon()
         keys = list(dict.fromkeys(key for command, _, _, _ in inbox if not callable(command) for key in room.needs(command)))
         unstored = hosted.unstored(keys)
         return {key: unstored.get(key) for key in keys}, [key for key in keys if key not in unstored]
@@ -293,7 +288,7 @@ class Node:
         try:
             cold, missing = self._wanted(hosted, room, hosted.inbox[:count])
         except Exception as error:
-            self._broke(hosted, error, count)
+            self.broke(hosted, error, count)
             return
         cold.update(await self.engine.records(hosted.name, missing))
         hosted.blocked = False
@@ -302,8 +297,8 @@ class Node:
         inbox, hosted.inbox = hosted.inbox[:count], hosted.inbox[count:]
         self._decide_all(hosted, room, inbox, cold, self._env())
         if hosted.inbox:
-            self._wake(hosted)
-        self._commit_soon()
+            self.wake(hosted)
+        self._commits.soon()
 
     def _decide_all(self, hosted: HostedRoom, room: Room, inbox: list[Work], cold: Mapping[str, bytes | None], env: Env) -> None:
         decided = 0
@@ -317,29 +312,13 @@ class Node:
             self._decided(hosted)
         except Exception as error:
             hosted.inbox = inbox[decided:] + hosted.inbox
-            self._broke(hosted, error, 1 if decided < len(inbox) else 0)
+            self.broke(hosted, error, 1 if decided < len(inbox) else 0)
 
     def _decided(self, hosted: HostedRoom) -> None:
-        """Say at once what needs no writing and follows nothing unwritten; the rest is for the next commit."""
         assert hosted.room is not None
         self._speaker.say_standing(hosted, hosted.room.take_standing())
         self._alarms.set(hosted)
-        if hosted.in_flight is None and hosted.turn is None:
-            turn = hosted.collect()
-            if not turn.writes:
-                hosted.turn = None
-                self._speaker.say(hosted, turn)
-                return
-        self._changed[hosted.name] = hosted
-
-    def _write_rows(self, rooms: list[HostedRoom]) -> None:
-        self._changed.update((hosted.name, hosted) for hosted in rooms)
-        self._commit_soon()
-
-    def _mark(self, hosted: HostedRoom) -> None:
-        if hosted.turn is not None:
-            self._changed[hosted.name] = hosted
-            self._commit_soon()
+        self._commits.decided(hosted)
 
     def _ring(self, due: list[HostedRoom]) -> None:
         """Deadlines: after everything that came before them was decided."""
@@ -359,89 +338,12 @@ class Node:
     def _env(self) -> Env:
         return Env(self._loop.time(), time.time(), CHANCE.random, _new_id, CALENDAR)
 
-    # -- committing
-
-    def _commit_soon(self) -> None:
-        if self._committing is None:
-            if self._changed and not self._failed:
-                self._committing = self.spawn(self._commit())
-            else:
-                self._relieve()
-
-    async def _commit(self) -> None:
-        """Commit after commit, as long as there is something to store. What one has to say is said while the next one is written."""
-        writing, saying = self._collect()
-        while writing:
-            turns = [(hosted.name, turn) for hosted, turn in writing]
-            conflicts = None if saying else self.engine.commit_at_once(turns)
-            if conflicts is None:
-                committing = self.engine.commit(turns)
-                self._say(saying)
-                conflicts = await committing
-            stored = self._stored(writing, conflicts)
-            writing, unwritten = self._collect()
-            saying = stored + unwritten
-        self._say(saying)
-        self._committing = None
-        self._commit_soon()  # what was said may have asked for more
-
-    def _collect(self) -> tuple[Turns, Turns]:
-        """What is to be written now, and what was decided that is not to be."""
-        if self._failed:
-            return [], []
-        changed, self._changed = self._changed, {}
-        self._relieve()
-        writing: Turns = []
-        unwritten: Turns = []
-        for hosted in changed.values():
-            if hosted.room is None:
-                continue
-            try:
-                turn, hosted.turn = hosted.collect(rows=self.behind.due(hosted)), None
-            except Exception as error:
-                self._broke(hosted, error)
-                continue
-            if hosted.inbox:
-                self._wake(hosted)  # it may wait for this: see `_decide`
-            if turn.writes:
-                hosted.in_flight = turn
-                writing.append((hosted, turn))
-            else:
-                unwritten.append((hosted, turn))
-        return writing, unwritten
-
-    def _stored(self, written: Turns, conflicts: Sequence[SequenceConflict | None]) -> Turns:
-        """Those that the engine has stored."""
-        stored: Turns = []
-        for (hosted, turn), conflict in zip(written, conflicts, strict=True):
-            if hosted.room is None:  # thrown away meanwhile, and everybody told
-                continue
-            if conflict is None:
-                hosted.in_flight = None
-                self.behind.stored(hosted, turn)
-                stored.append((hosted, turn))
-            else:
-                self._lost(hosted, conflict)
-        return stored
-
-    def _say(self, turns: Turns) -> None:
-        for hosted, turn in turns:
-            self._speaker.say(hosted, turn)
-
-    def _relieve(self) -> None:
-        if self._ready and not self._failed:
-            return  # what is still to be decided has its place, and is asked about again after that
-        self._waiting_bytes = 0
-        if self._relief is not None:
-            self._relief.set_result(None)
-            self._relief = None
-
     def unload(self, hosted: HostedRoom) -> bool:
         """Forget a room in which nothing goes on; the next who asks for it loads it. False: something of it waits to be stored."""
-        if hosted.name in self._changed or self._rooms.get(hosted.name) is not hosted:
+        if self._commits.awaits(hosted) or self._rooms.get(hosted.name) is not hosted:
             return False
         del self._rooms[hosted.name]
-        self.behind.forget(hosted)
+        self._commits.forget(hosted)
         if hosted.room is not None:
             hosted.room.dismantle()
         hosted.room = hosted.alarm = None
@@ -450,12 +352,13 @@ class Node:
 
     # -- when it goes wrong
 
-    def _lost(self, hosted: HostedRoom, conflict: SequenceConflict) -> None:
+    def lost(self, hosted: HostedRoom, conflict: SequenceConflict) -> None:
+        """Another owner wrote to the room."""
         log.error("another owner wrote to the room; it is loaded again", room=hosted.name, reason=str(conflict))
         self._refuse(hosted, _loaded_again())
         self._throw_away(hosted)
 
-    def _broke(self, hosted: HostedRoom, error: Exception, suspects: int = 0) -> None:
+    def broke(self, hosted: HostedRoom, error: Exception, suspects: int = 0) -> None:
         """A defect in the core: what the room holds in memory is not to be trusted any more, and it is loaded again from its rows.
 
         Args:
@@ -480,9 +383,8 @@ class Node:
         hosted.room = None
         hosted.inbox = []
         hosted.in_flight = hosted.turn = None
-        self._changed.pop(hosted.name, None)
         self._rooms.pop(hosted.name, None)
-        self.behind.forget(hosted)
+        self._commits.forget(hosted)
         hosted.feed.close()
         self._on_lost(hosted.name)
 
@@ -496,6 +398,7 @@ class Node:
         if self._failed:
             return
         self._failed = True
+        self._commits.give_up()
         if isinstance(error, StorageFailed):
             self._refusing = storage_failed()
         else:
@@ -505,7 +408,7 @@ class Node:
             self._refuse(hosted, self._refusing)
             for session, request in hosted.unanswered():
                 self._speaker.refuse(session, request, self._refusing)
-        self._relieve()
+        self.taken()
         self._on_failure(error)
 
     # -- the end
@@ -513,11 +416,8 @@ class Node:
     async def drain(self) -> None:
         """Accept nothing more, and wait until everything decided is stored and said."""
         self._refusing = self._refusing or Refusal("unavailable", "the broker is stopping; ask again")
-        while not self._failed and (self._committing is not None or self._scheduled or self._changed or self.behind.all()):
-            if self._committing is not None:
-                await asyncio.wait([self._committing])
-            else:
-                await asyncio.sleep(0)  # a turn is about to begin
+        while not self._failed and (self._scheduled or not self._commits.idle):
+            await self._commits.pause()
 
     async def stop(self) -> None:
         self._alarms.stop()

@@ -61,7 +61,7 @@ async def test_rows_are_written_although_records_are_always_being_read(broker: H
 
 async def test_many_small_requests_wait_outside_too(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a request takes is more than its bytes."""
-    monkeypatch.setattr("nolag_broker.server.node.MAX_WAITING", 64 << 10)
+    monkeypatch.setattr("nolag_broker.server.pressure.MAX_WAITING", 64 << 10)
     client = await broker.member()
     node, engine = broker.broker._context.node, broker.broker._engine
     commit, go_on, held = engine.commit, asyncio.Event(), asyncio.Event()

@@ -35,7 +35,7 @@ async def test_what_a_commit_has_to_say_is_said_while_the_next_one_is_written(st
     while not happened:
         await asyncio.sleep(0.001)
     two = asyncio.create_task(client.call("blackboard.set", key="two", body=b"2"))
-    while not node._changed:
+    while not node._commits._changed:
         await asyncio.sleep(0.001)
     assert happened == ["commit"]
     first.set()

@@ -337,7 +337,7 @@ async def test_a_slow_reader_is_evicted_and_comes_back_without_a_gap(start: Star
 
 async def test_a_flood_of_refused_requests_holds_nobody_up(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past a bound connections are not read until a commit has taken what waits; of what was refused none takes anything."""
-    monkeypatch.setattr("nolag_broker.server.node.MAX_WAITING", 1000)
+    monkeypatch.setattr("nolag_broker.server.pressure.MAX_WAITING", 1000)
     client, other = await broker.client("ana"), await broker.client("bob")
     for _ in range(3):
         assert (await client.refused("topic.publish", topic="*", body=bytes(2000)))["code"] == "bad_request"
@@ -346,7 +346,7 @@ async def test_a_flood_of_refused_requests_holds_nobody_up(broker: Harness, monk
 
 async def test_what_was_said_before_the_end_is_heard(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where the broker is behind: each message here is more than it takes at a time."""
-    monkeypatch.setattr("nolag_broker.server.node.MAX_WAITING", 1000)
+    monkeypatch.setattr("nolag_broker.server.pressure.MAX_WAITING", 1000)
     leaving, other = await broker.member("ana"), await broker.member("bob")
     await other.call("log.subscribe", sub=1, since=0, types="note")
     for number in range(20):
