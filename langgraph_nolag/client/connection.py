@@ -14,14 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nolag_broker.wire.codec import new_packer
-from nolag_broker.wire.codes import CLOSES, Refusal
+from nolag_broker.wire.codes import Refusal
 
-from ..errors import AccessDenied, ActorMismatch, BrokerUnreachable, Disconnected, MessageTooLarge, NoLagError, Refused, from_wire
+from ..errors import ActorMismatch, BrokerUnreachable, Disconnected, MessageTooLarge, NoLagError, Refused, from_wire
 from .chance import CHANCE
-from .credentials import HOW_TO_START, Token
+from .credentials import Token
 from .fetches import Fetches
 from .io import hand_back, io_thread, settle, settle_blocking
 from .large import Place, Value, in_answer, take_out
+from .reconnecting import stay_connected
 from .requests import Allowance, Answer, OnAnswer, Pending, Unanswered, weigh
 from .socket import Socket
 from .tokens import fresh, is_provider, keep_fresh
@@ -33,10 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("langgraph_nolag")
 
-FIRST_RETRY = 0.05  # seconds; doubled with every failure in a row, full jitter
-LONGEST_RETRY = 5.0  # or half a lease: however long a broker was away, its workers are back before it gives their tasks to others
-STEADY = 5.0  # a session that lasted so long ends a row of failures
-BRIEF = 3  # failures in a row that a shorter one counts as, at most: somebody is there, and perhaps keeps restarting
+LONGEST_RETRY = 5.0  # seconds, or half a lease: however long a broker was away, its workers are back before it gives their tasks to others
 REQUEST_TIMEOUT = 30.0
 MAX_TRIES = 5  # of a request that brings large values, where the broker says it has not got them
 OVERHEAD = 256  # bytes a request counts beside its body
@@ -392,39 +390,12 @@ class Connection:
             self._task = self.io.loop.create_task(self._live())
 
     async def _live(self) -> None:
-        loop = asyncio.get_running_loop()
-        give_up = None if self._connect_timeout is None else loop.time() + self._connect_timeout
-        failures, why, told = 0, "", False
-        while True:
-            try:
-                async with asyncio.timeout_at(give_up):
-                    socket = await self._connect()
-            except (AccessDenied, ActorMismatch) as error:
-                return self._end(error)
-            except Exception as error:
-                if not (why and isinstance(error, TimeoutError)):  # that time is up says less than what went wrong before
-                    why = f"{type(error).__name__}: {error}".rstrip(": ")
-                if give_up is not None and loop.time() >= give_up:
-                    return self._not_found(why)
-                tell = failures >= 3 and not told
-                log.log(logging.WARNING if tell else logging.DEBUG, "no connection to %s yet: %s", self.url, why)
-                told |= tell
-            else:
-                if told:  # who read that there is none, reads this too
-                    log.warning("connected to %s", self.url)
-                give_up, began, why, told = None, loop.time(), "", False
-                try:
-                    code = await self._serve(socket)
-                except Exception:  # a defect of ours; the next session begins afresh
-                    log.exception("the session failed; reconnecting")
-                    code = 1006
-                close = CLOSES.get(code)
-                if close is not None and not close.reconnect:
-                    return self._end(Disconnected(f"the broker closed the connection for good: {close.reason} ({code})"))
-                log.info("the connection to %s ended (%s); reconnecting", self.url, code)
-                failures = 0 if loop.time() - began > STEADY else min(failures, BRIEF)
-            await asyncio.sleep(CHANCE.uniform(0, min(self._longest_retry, FIRST_RETRY * 2 ** min(failures, 16))))
-            failures += 1
+        over = await stay_connected(self.url, self._connect, self._serve, self._connect_timeout, lambda: self._longest_retry)
+        if isinstance(over, BrokerUnreachable):  # the next call tries again
+            self._task = None
+            self._release(over)
+        else:
+            self._end(over)
 
     async def _connect(self) -> Socket:
         socket = await Socket.open(self.url, await fresh(self._token), self.instance, self._allowance.give_back)
@@ -463,12 +434,6 @@ class Connection:
             if refresher is not None:
                 refresher.cancel()
             self.unanswered.drop_restores()
-
-    def _not_found(self, why: str) -> None:
-        """The first connect found nobody. The next call tries again."""
-        self._task = None
-        waited = f" within {self._connect_timeout:g} s" if self._connect_timeout else ""
-        self._release(BrokerUnreachable(f"no broker at {self.url}{waited} ({why}); {HOW_TO_START}"))
 
     def _end(self, error: NoLagError) -> None:
         """The connection is over for good: everybody who waits is told."""

@@ -15,7 +15,8 @@ from .connection import REQUEST_TIMEOUT, Connection
 from .follow import Followed, Follows, Progress, Result
 from .incoming import Incoming
 from .io import settle_blocking
-from .offer import Assigned, Offer, Offers
+from .offer import Assigned, Offer
+from .offers import Offers
 from .outgoing import Outgoing, OutgoingStreams
 from .requests import Answer, OnAnswer
 from .subscription import Gap, Subscription, Subscriptions

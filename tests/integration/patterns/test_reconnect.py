@@ -63,7 +63,7 @@ async def test_a_worker_is_back_before_its_lease_ends_however_long_the_broker_wa
     durable: Restarting, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its pauses have grown to the longest."""
-    monkeypatch.setattr("langgraph_nolag.client.connection.FIRST_RETRY", 100.0)
+    monkeypatch.setattr("langgraph_nolag.client.reconnecting.FIRST_RETRY", 100.0)
     monkeypatch.setattr("langgraph_nolag.client.connection.CHANCE.uniform", lambda low, high: high)
     worker = await joined(stack, durable, "worker")
     release, attempts = asyncio.Event(), []
