@@ -101,6 +101,7 @@ class Connection:
         *,
         insist: bool = False,
         patient: bool = False,
+        first: Callable[[], object] | None = None,
     ) -> None:
         """Send a request; `on_answer` is told once, on the I/O thread. The frame is ours from now on.
 
@@ -111,16 +112,17 @@ class Connection:
             size: bytes of the bodies in the frame; None: they are counted.
             insist: never `BufferFull`.
             patient: another request follows as a rule: this one leaves with it, or a millisecond later at the latest.
+            first: called on the I/O thread before it is sent.
 
         Raises:
-            BufferFull: nothing was sent.
+            BufferFull: nothing was sent, nor `first` called.
         """
         cost = OVERHEAD + (weigh(frame) if size is None else size)
         self._allowance.take(cost, insist=insist)
         if self.io.is_current and self.io.idle:
-            self._ask(frame, on_answer, timeout, cost, take_out(frame), patient)
+            self._ask(frame, on_answer, timeout, cost, take_out(frame), patient, first)
         else:
-            self.io.post(self._ask, frame, on_answer, timeout, cost, take_out(frame), patient)
+            self.io.post(self._ask, frame, on_answer, timeout, cost, take_out(frame), patient, first)
 
     def tell(self, frame: dict[str, Any], *, insist: bool = False) -> None:
         """Send what has no answer. It is dropped while there is no connection.
@@ -255,8 +257,17 @@ class Connection:
     # --- Requests -------------------------------------------------------------------------------------------
 
     def _ask(
-        self, frame: dict[str, Any], on_answer: OnAnswer, timeout: float | None, size: int, values: Sequence[Value], patient: bool
+        self,
+        frame: dict[str, Any],
+        on_answer: OnAnswer,
+        timeout: float | None,
+        size: int,
+        values: Sequence[Value],
+        patient: bool,
+        first: Callable[[], object] | None,
     ) -> None:
+        if first is not None:
+            first()
         if self._ended is not None:
             self._allowance.give_back(size)
             on_answer(None, self._ended)

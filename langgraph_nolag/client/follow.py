@@ -151,14 +151,10 @@ class Follows:
     # --- from any thread ------------------------------------------------------------------------------------
 
     def dispatch(self, followed: Followed, frame: dict[str, Any], timeout: float | None, size: int) -> None:
-        # Registered first: this thread may pause between the two for as long as a fast result takes.
-        connection = self.link.connection
-        connection.io.post(self._add, followed)
-        try:
-            connection.ask(frame, lambda answer, error: self._on_accepted(followed, answer, error), timeout, size)
-        except NoLagError:
-            connection.io.post(self._remove, followed)
-            raise
+        def on_answer(answer: Answer | None, error: NoLagError | None) -> None:
+            self._on_accepted(followed, answer, error)
+
+        self.link.connection.ask(frame, on_answer, timeout, size, first=lambda: self._add(followed))
 
     def follow(self, followed: Followed) -> None:
         followed._pending = False

@@ -65,6 +65,10 @@ def _records(task: Task) -> list[tuple[str, bytes]]:
     return [(f"kept/{task.period}/{name}", header) for name in names]
 
 
+Completion = tuple[Holder | None, int]
+"""Who completed a task, under which token."""
+
+
 def key_name(kind: str, type: str, key: str) -> str:
     return f"key/{kind}{SEPARATOR}{type}{SEPARATOR}{key}"
 
@@ -82,8 +86,8 @@ class Finished(Entity):
         self._unwritten: dict[str, Task] = {}  # ended since rows were written last
         self._unwritten_keys: dict[tuple[str, str, str], Task] = {}
         self._recent: dict[str, Task] = {}  # these, and a cache of records
-        self._acknowledged: dict[str, Task] = {}  # for a worker that sends a completion again
-        self._acknowledged_before: dict[str, Task] = {}
+        self._acknowledged: dict[str, Completion] = {}  # for a worker that sends a completion again
+        self._acknowledged_before: dict[str, Completion] = {}
         self._grouped: dict[str, Grouped] = {}
         self._groups: dict[str, dict[str, Grouped]] = {}
 
@@ -230,11 +234,15 @@ class Finished(Entity):
         else:
             self._room.put_record(f"kept/{task.period}/task/{task.id}", None)
         self._recent.pop(task.id, None)
+        if task.state != COMPLETED:
+            return
         if len(self._acknowledged) >= self._room.limits.finished // 2:  # by halves: a dict finds its first only past all that went before
             self._acknowledged_before, self._acknowledged = self._acknowledged, {}
-        self._acknowledged[task.id] = task
+        self._acknowledged[task.id] = task.holder, task.token  # not the task itself: the next one takes its place in the processor's cache
 
     def completed_by(self, id: str, holder: Holder, token: int) -> bool:
         """Whether exactly this hand-out completed the task, acknowledged since or not."""
-        task = self._acknowledged.get(id) or self._acknowledged_before.get(id) or self.find(id)
-        return task is not None and task.state == COMPLETED and task.holder == holder and task.token == token
+        completion = self._acknowledged.get(id) or self._acknowledged_before.get(id)
+        if completion is None and (task := self.find(id)) is not None and task.state == COMPLETED:
+            completion = task.holder, task.token
+        return completion == (holder, token)
