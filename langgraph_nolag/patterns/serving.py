@@ -297,6 +297,9 @@ class Serving:
             self._fail(assigned, handed, error)
         except Exception as error:
             self._fail(assigned, handed, error)
+        except BaseException as error:  # SystemExit: the program ends by it, and whoever waits is told why
+            self._fail(assigned, handed, error)
+            raise
         finally:
             self._running.pop(assigned, None)
 

@@ -18,7 +18,7 @@ from ..client.body import encode
 from ..errors import BadRequest, BufferFull, NotEncodable, Permanent
 from .serving import HandedTask
 from .tool_calls import PROGRESS
-from .tool_direct import direct
+from .tool_function import as_function
 from .tool_seam import Prepare, preparation, report, reporting
 
 log = logging.getLogger("langgraph_nolag")
@@ -59,7 +59,7 @@ class ServedTool:
         self.name = self.tool.name
         self._max_attempts = max_attempts
         self._prepare: Prepare = preparation(self.tool)
-        self._direct = direct(self.tool)
+        self._function = None if isinstance(given, BaseTool) else as_function(self.tool)
         # What a tool does with its own errors, and its artifact, are seen in a message only; the id of its call is in a call only.
         handles = self.tool.handle_tool_error or self.tool.handle_validation_error
         self._wants_call = bool(handles) or self.tool.response_format == "content_and_artifact" or _wants_id(self.tool)
@@ -102,8 +102,8 @@ class ServedTool:
         return {"content": _plain(result)}
 
     async def _invoke(self, task: HandedTask, args: dict[str, Any], config: RunnableConfig | None) -> Any:
-        if self._direct is not None and not self._direct.is_watched:
-            return await self._direct.run(args, config)
+        if self._function is not None:
+            return await self._function.run(args, config)
         call = {"type": "tool_call", "id": task.id, "name": self.name, "args": args}
         return await self.tool.ainvoke(call if self._wants_call else args, config)
 

@@ -41,7 +41,8 @@ class Tools:
         and store are not there: only its arguments travel.
 
         Args:
-            tools: LangChain tools, or functions with a docstring and annotations.
+            tools: LangChain tools, or functions with a docstring and annotations. A function is called as one, with its arguments checked:
+                no callback of LangChain's hears of it on this side, and a call takes a quarter of the CPU there.
             capabilities: what these tools' callers may ask for.
             concurrency: calls at a time. Sync tools run on threads.
             max_attempts: how often one call may be handed out when the process that runs it is lost. 1: the caller is told, and knows that

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from langgraph_nolag import BadRequest, Retry, TaskFailed
+from langgraph_nolag import BadRequest, LocalBroker, Retry, TaskFailed
 from langgraph_nolag.patterns.serving import HandedTask
 
 
@@ -81,3 +83,31 @@ async def test_dead_letters_are_purged(join: Any) -> None:
     assert {letter.id for letter in await room.handoff.dead_letters()} == {task.id for task in tasks[1:]}
     assert await room.handoff.purge_dead_letters() == 2
     assert await room.handoff.dead_letters() == []
+
+
+LEAVES = """
+import asyncio, sys
+from langgraph_nolag import connect
+
+async def leaves(task):
+    sys.exit(3)
+
+async def main():
+    async with connect(sys.argv[1], token=sys.argv[2]) as client:
+        room = await client.join("demo")
+        async with room.handoff.serve(leaves, types=["leave"]):
+            await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_handler_that_ends_its_process_has_failed(broker: LocalBroker, join: Any) -> None:
+    room = await join("dispatcher")
+    worker = subprocess.Popen([sys.executable, "-c", LEAVES, broker.url, broker.token("leaver")], stderr=subprocess.PIPE)
+    task = await room.handoff.dispatch("leave", max_attempts=1)
+    with pytest.raises(TaskFailed, match="SystemExit"):
+        await task.result(timeout=20)
+    assert await asyncio.to_thread(worker.wait, 20) == 3
+    assert worker.stderr is not None
+    worker.stderr.close()

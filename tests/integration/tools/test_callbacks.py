@@ -12,6 +12,7 @@ from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler, dispatch_custom_event
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
@@ -123,3 +124,20 @@ async def test_a_broker_that_is_gone_stops_nothing(caplog: pytest.LogCaptureFixt
     await handler.aflush(10)
     assert handler.dropped == 2
     assert "not on the log" in caplog.text
+
+
+async def test_a_served_tool_is_invoked_and_a_served_function_called(agent: Join) -> None:
+    room, heard = await agent("server"), []
+
+    class Listener(BaseCallbackHandler):
+        def on_tool_start(self, serialized: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+            heard.append(serialized["name"])
+
+    def double(a: int) -> int:
+        """Twice as much."""
+        return 2 * a
+
+    watched = StructuredTool.from_function(double, name="watched", callbacks=[Listener()])
+    async with room.tools.serve([watched, double]):
+        assert await room.tools.invoke("double", {"a": "3"}) == await room.tools.invoke("watched", {"a": "3"}) == 6
+    assert heard == ["watched"]
