@@ -55,8 +55,8 @@ class ServedFunction:
 
 
 def as_function(tool: BaseTool) -> ServedFunction | None:
-    """Of the tool that LangChain made of a function. None where that takes what its caller does not give: a configuration, callbacks, the id
-    of the call, a runtime. LangChain puts them in."""
+    """Of the tool that LangChain made of a function. None where that takes what its caller does not give: a configuration, callbacks, the
+    id of the call, a runtime. LangChain puts them in."""
     function = getattr(tool, "coroutine", None) or getattr(tool, "func", None)
     schema, visible = tool.args_schema, tool.tool_call_schema
     if type(tool) is not StructuredTool or function is None or isinstance(schema, dict | None) or isinstance(visible, dict):
