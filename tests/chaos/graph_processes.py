@@ -31,7 +31,7 @@ def work(url: str, token: str, pipe: Pipe, room: str, plan: Moment | None, plant
     """Serves the graph's nodes, its tool, and the handler of its handed-off task; with `resume` the graph as a whole, too."""
     say = _begin(pipe, plan, plant)
     worker = Worker(RoomHandle(url, room, token), concurrency=4)
-    worker.graph(story.graph, name=story.NAME, resume=resume)
+    worker.graph(story.graph, name=story.NAME, resume=resume, whole=story.WHOLE)
     worker.tool(story.price, max_attempts=5)
     worker.task("charge")(story.charge)
     worker.run(on_ready=lambda line: say(("serving", line)))
@@ -43,7 +43,7 @@ def orchestrate(
     """Invokes the thread once, tells what it streams, and where the thread stands then."""
     say = _begin(pipe, plan, plant)
     handle = RoomHandle(url, room, token)
-    graph = distribute(story.graph, handle, name=story.NAME, checkpointer=NoLagSaver(handle))
+    graph = distribute(story.graph, handle, name=story.NAME, checkpointer=NoLagSaver(handle), whole=story.WHOLE)
     config: Any = {"configurable": {"thread_id": room}}
     what, value = command
     input: Any = {"folder": value} if what == "start" else Resume(resume=value) if what == "resume" else None

@@ -1,4 +1,5 @@
-"""The graph that is run while everything around it is killed: a chain, a fan-out, questions, a gate, a tool, an effect.
+"""The graph that is run while everything around it is killed: a chain, a fan-out, tasks called in a body, a sub-graph run whole, questions,
+a gate, a tool, an effect.
 
 Ordinary LangGraph. Each execution of a body, a tool or an effect leaves a line in a file, which no crash takes back.
 """
@@ -16,6 +17,7 @@ from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.config import get_stream_writer
+from langgraph.func import task
 from langgraph.graph import START, StateGraph, add_messages
 from langgraph.types import Send, interrupt
 from typing_extensions import TypedDict
@@ -24,6 +26,8 @@ from langgraph_nolag import gate
 from langgraph_nolag.nodes import handoff_node, tools_node
 
 NAME = "story"
+WHOLE = ["chapter"]  # sub-graphs that run on one worker
+WORDS = ("near", "far")
 PARTS = 3
 CHUNKS = 4  # that each body that streams writes
 
@@ -32,7 +36,13 @@ class Story(TypedDict, total=False):
     folder: str
     log: Annotated[list[Any], operator.add]
     messages: Annotated[list[AnyMessage], add_messages]
+    pages: list[str]
     receipt: Any
+
+
+class Chapter(TypedDict, total=False):
+    folder: str
+    pages: Annotated[list[str], operator.add]
 
 
 class Part(TypedDict):
@@ -85,6 +95,28 @@ def part(state: Part) -> Story:
 def gather(state: Story) -> Story:
     ran(state["folder"], "gather")
     return {"log": [f"{len([entry for entry in state['log'] if entry.startswith('part')])} parts"]}
+
+
+@task
+def look(word: str, folder: str) -> str:
+    ran(folder, word)
+    return f"looked {word}"
+
+
+def study(state: Story) -> Story:
+    ran(state["folder"], "study")
+    looking = [look(word, state["folder"]) for word in WORDS]
+    return {"log": [each.result() for each in looking]}
+
+
+def opens(state: Chapter) -> Chapter:
+    ran(state["folder"], "opens")
+    return {"pages": ["it opens"]}
+
+
+def closes(state: Chapter) -> Chapter:
+    ran(state["folder"], "closes")
+    return {"pages": ["it closes"]}
 
 
 def ask(state: Story) -> Story:
@@ -140,12 +172,17 @@ async def charge(task: Any) -> Any:
 
 
 BODIES = (
-    *("first", "tell", *(f"part{number}" for number in range(PARTS)), "gather", "ask", "left", "right", "release"),
+    *("first", "tell", *(f"part{number}" for number in range(PARTS)), "gather", "study", *WORDS, "opens", "closes"),
+    *("ask", "left", "right", "release"),
     *("call", "price", "charge", "last"),
 )
 ASKING = {"ask": 3, "left": 2, "right": 2, "release": 2}  # a body that asks begins anew with every answer
 ASKED_BY = {"who?": "ask", "when?": "ask", "left?": "left", "right?": "right", "release": "release"}
-TASK_OF = {f"part{number}": "part" for number in range(PARTS)}  # where a body is not called as its task
+TASK_OF = {  # where a body is not called as its task
+    **{f"part{number}": "part" for number in range(PARTS)},
+    **dict.fromkeys(WORDS, "look"),
+    **dict.fromkeys(("opens", "closes"), "chapter"),
+}
 ANSWERS: dict[str, Any] = {
     "who?": "Ana",
     "when?": "today",
@@ -155,9 +192,19 @@ ANSWERS: dict[str, Any] = {
 }
 
 
+def _chapter() -> Any:
+    builder = StateGraph(Chapter)
+    builder.add_node(opens)
+    builder.add_node(closes)
+    builder.add_edge(START, "opens")
+    builder.add_edge("opens", "closes")
+    return builder.compile()
+
+
 def _story() -> Any:
     builder = StateGraph(Story)
-    for node in (first, gather, ask, left, right, release, call, last):
+    builder.add_node("chapter", _chapter())
+    for node in (first, gather, study, ask, left, right, release, call, last):
         builder.add_node(node)
     builder.add_node("tell", RunnableLambda(tell, atell))
     builder.add_node("part", part)
@@ -169,7 +216,9 @@ def _story() -> Any:
         "tell", lambda state: [Send("part", {"number": number, "folder": state["folder"]}) for number in range(PARTS)], ["part"]
     )
     builder.add_edge("part", "gather")
-    builder.add_edge("gather", "ask")
+    builder.add_edge("gather", "study")
+    builder.add_edge("study", "chapter")
+    builder.add_edge("chapter", "ask")
     builder.add_edge("ask", "left")
     builder.add_edge("ask", "right")
     builder.add_edge(["left", "right"], "release")
