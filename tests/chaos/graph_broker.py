@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.graph_moments import written
-from nolag_broker.engine.sqlite import SqliteEngine
+from nolag_broker.engine.tables import Tables
 from nolag_broker.server.process import run
 from nolag_broker.settings import Settings
 
@@ -25,7 +25,7 @@ NOTED = Path(os.environ["CHAOS_FOLDER"]) / "commits"
 PLAN = Path(os.environ["CHAOS_FOLDER"]) / "moment"
 GRACE = 0.5  # seconds until what a killed process held goes to others
 
-commit = SqliteEngine.commit
+commit = Tables.commit
 seen: Counter[tuple[str, str, str]] = Counter()
 
 
@@ -45,19 +45,18 @@ def moment(room: str, when: str, what: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def commit_and_note(self: SqliteEngine, turns: Sequence[tuple[str, Any]]) -> Any:
-    for room, turn in turns:
+def commit_and_note(self: Tables, turns: Sequence[tuple[str, Any, Any]]) -> Any:
+    for room, turn, _ in turns:
         for what in names(turn):
             moment(room, "before", what)
-    done = await commit(self, turns)
-    for room, turn in turns:
+    done = commit(self, turns)
+    for room, turn, _ in turns:
         for what in names(turn):
             moment(room, "stored", what)
     return done
 
 
-SqliteEngine.commit = commit_and_note  # type: ignore[method-assign]
-SqliteEngine.commit_at_once = lambda self, turns: None  # type: ignore[method-assign] - the moments are the same, and come in a known order
+Tables.commit = commit_and_note  # type: ignore[method-assign]
 parser = argparse.ArgumentParser()
 for option in ("--path", "--port", "--lease"):
     parser.add_argument(option)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 
@@ -21,6 +22,7 @@ from nolag_broker.core.turn import ScanAt, Turn
 from nolag_broker.engine import appended
 from nolag_broker.engine.base import DatabaseInUse, DatabaseTooNew, SequenceConflict, StorageFailed
 from nolag_broker.engine.memory import MemoryEngine
+from nolag_broker.engine.pace import Pace
 from nolag_broker.engine.reading import finish
 from nolag_broker.engine.sqlite import SqliteEngine
 from nolag_broker.engine.statements import read_sql
@@ -360,27 +362,22 @@ async def test_records_are_read_at_once_while_nothing_else_is_done(tmp_path: Pat
     assert engine.records_at_once("r", ["k/1"]) is None
 
 
-async def test_a_small_commit_is_made_at_once_where_the_last_one_was_quick(tmp_path: Path) -> None:
+async def test_a_small_commit_is_made_at_once_where_nothing_else_is_done(tmp_path: Path) -> None:
     engine = SqliteEngine(tmp_path)
     assert engine.commit_at_once([("r", turn(0))]) is None  # not open
     await engine.open()
     await engine.create("r", "epoch")
-    assert engine.commit_at_once([("r", turn(0))]) is None  # nobody knows how fast it is
-    assert await engine.commit([("r", turn(0))]) == [None]
-
-    engine._quick = True
-    stored, refused = engine.commit_at_once([("r", turn(1)), ("unknown", turn(0))]) or []
+    stored, refused = engine.commit_at_once([("r", turn(0)), ("unknown", turn(0))]) or []
     assert (stored, type(refused)) == (None, SequenceConflict)
-    engine._quick = True
-    many = Turn(2, [Event(3 + n, "t", 0.0, "a", {}) for n in range(200)])
-    large = Turn(2, [Event(3, "t", 0.0, "a", {}, body=bytes(200 << 10))], records={"k/1": bytes(100 << 10)})
-    assert [engine.commit_at_once([("r", each)]) for each in (many, large)] == [None, None]
+
+    engine._pace = Pace()
     reading = asyncio.ensure_future(engine.rooms())
     await asyncio.sleep(0)  # it is handed over
-    assert engine.commit_at_once([("r", turn(2))]) is None
-    assert await reading == {"r": 2}
-    engine._quick = False
-    assert engine.commit_at_once([("r", turn(2))]) is None
+    assert engine.commit_at_once([("r", turn(1))]) is None
+    assert await reading == {"r": 1}
+    engine._pace.took(1.0, perf_counter())  # a slow disk
+    assert engine.commit_at_once([("r", turn(1))]) is None
+    assert await engine.commit([("r", turn(1))]) == [None]
     await engine.close()
     assert engine.commit_at_once([("r", turn(2))]) is None
 
@@ -390,16 +387,53 @@ async def test_a_small_commit_is_made_at_once_where_the_last_one_was_quick(tmp_p
     await again.close()
 
 
+EVENT = Event(1, "t", 0.0, "a", {})
+LONG = Event(1, "t", 0.0, "a", {"text": "x" * 200_000})
+NOT_SMALL = {
+    "many events": [Turn(0, [Event(1 + n, "t", 0.0, "a", {}) for n in range(200)])],
+    "a long event": [Turn(0, [LONG])],
+    "long rows": [Turn(0, [EVENT], heads={f"h/{n}": bytes(60_000) for n in range(3)})],
+    "long records": [Turn(0, [EVENT], records={f"k/{n}": bytes(60_000) for n in range(3)})],
+    "many rows that go": [Turn(0, [EVENT], records={f"k/{n}": None for n in range(20)})],
+    "a range of rows that goes": [Turn(0, [EVENT], deleted_prefixes=["k/"])],
+    "many rooms": [Turn(0, caught_up=True) for _ in range(100)],
+}
+
+
+@pytest.mark.parametrize("what", NOT_SMALL)
+async def test_what_may_take_long_is_not_committed_at_once(tmp_path: Path, what: str) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    turns = [(f"r{number}", each) for number, each in enumerate(NOT_SMALL[what])]
+    for room, _ in turns:
+        await engine.create(room, "epoch")
+    assert engine.commit_at_once(turns) is None
+    assert await engine.commit(turns) == [None] * len(turns)
+    await engine.close()
+
+
+async def test_the_write_ahead_log_is_copied_back_after_a_commit_was_answered(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    await engine.create("r", "epoch")
+    for last in range(30):
+        assert await engine.commit([("r", Turn(last, [Event(last + 1, "t", 0.0, "a", {}, body=bytes(100_000))]))]) == [None]
+    await engine.rooms()  # behind what is to be copied
+    assert (tmp_path / "rooms.db").stat().st_size > 1 << 20
+    assert (tmp_path / "rooms.db-wal").stat().st_size < 3 << 20
+    await engine.close()
+
+
 async def test_a_commit_that_fails_at_once_is_the_last_one(tmp_path: Path) -> None:
     engine = SqliteEngine(tmp_path)
     await engine.open()
     await engine.create("r", "epoch")
     assert await engine.commit([("r", turn(0))]) == [None]
-    engine._quick, broken = True, turn(1)
+    broken = turn(1)
     broken.events[0].seq = 1  # the row is there already
     with pytest.raises(StorageFailed):
         engine.commit_at_once([("r", broken)])
-    engine._quick = True
+    engine._pace = Pace()
     assert engine.commit_at_once([("r", turn(1))]) is None
     for call in (engine.commit([("r", turn(1))]), engine.rooms()):
         with pytest.raises(StorageFailed):

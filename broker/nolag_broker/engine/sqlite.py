@@ -18,6 +18,7 @@ from ..core.turn import ScanAt, Turn
 from .backup import seal
 from .base import MAX_SCAN, BackupFailed, RoomImage, SequenceConflict, StorageFailed
 from .blobs import BlobDamaged, Name, Spare
+from .pace import Pace
 from .reading import finish, first_piece
 from .tables import Tables, batches
 from .trimming import Batch, Read
@@ -25,8 +26,8 @@ from .trimming import Batch, Read
 FILE: Final = "rooms.db"
 BATCH_BYTES: Final = 256 << 10  # of a row of the log
 AT_ONCE: Final = 64  # records read on the loop: as many as take less time there than handing them to the thread and back
-FEW, SMALL = 128, 256 << 10  # events and rows, and bytes of them, that a commit on the loop may have: it is not to take a millisecond,
-QUICK: Final = 0.001  # and where the last one took longer, the next one is the thread's
+FEW, SMALL = 128, 128 << 10  # events and rows, and bytes of them, that a commit on the loop may have: it is not to take a millisecond
+GONE: Final = 16 << 10  # bytes that a row counts which goes: where it was long, many pages are looked at
 PIECE: Final = 0.002  # seconds a read may keep a commit waiting
 
 T = TypeVar("T")
@@ -44,7 +45,8 @@ class SqliteEngine:
     def __init__(self, folder: Path) -> None:
         self._thread = _Thread(folder / FILE)
         self._copying = False
-        self._quick = False  # the last commit was
+        self._pace = Pace()
+        self._copying_back = False
 
     async def open(self) -> None:
         await self._thread.start()
@@ -86,18 +88,32 @@ class SqliteEngine:
         await self._thread.do(lambda tables: tables.create(room, epoch))
 
     def commit(self, turns: Sequence[tuple[str, Turn]]) -> Awaitable[list[SequenceConflict | None]]:
-        return self._thread.do(partial(self._commit, _encoded(turns)))
+        rows = _encoded(turns)
+        committing = self._thread.do(lambda tables: tables.commit(rows))
+        committing.add_done_callback(lambda _: self._copy_back())
+        return committing
 
     def commit_at_once(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None] | None:
-        if not self._quick or not _are_small([turn for _, turn in turns]):
-            return None
-        return self._thread.write_at_once(lambda tables: self._commit(_encoded(turns), tables))
-
-    def _commit(self, rows: Sequence[tuple[str, Turn, list[Batch]]], tables: Tables) -> list[SequenceConflict | None]:
         begun = perf_counter()
-        conflicts = tables.commit(rows)
-        self._quick = perf_counter() - begun < QUICK
+        if not self._thread.is_free or not self._pace.allows(begun) or not _are_small([turn for _, turn in turns]):
+            return None
+        rows = _encoded(turns)
+        conflicts = self._thread.write_at_once(lambda tables: tables.commit(rows))
+        now = perf_counter()
+        self._pace.took(now - begun, now)
+        self._copy_back()
         return conflicts
+
+    def _copy_back(self) -> None:
+        """Once the write-ahead log is long: on the thread, and after the commit that made it so was answered."""
+        if self._thread.wants_to_copy_back and not self._copying_back:
+            self._copying_back = True
+            self._thread.do(lambda tables: tables.copy_back()).add_done_callback(self._copied_back)
+
+    def _copied_back(self, copied: asyncio.Future[None]) -> None:
+        self._copying_back = False
+        if not copied.cancelled():
+            copied.exception()  # whoever asks next is told
 
     async def events(self, room: str, after: int, limit: int, max_bytes: int = 1 << 20) -> list[Event]:
         return await self._thread.read(lambda tables: tables.reads.events(room, after, limit, max_bytes))
@@ -149,10 +165,11 @@ class SqliteEngine:
 
 
 def _are_small(turns: Sequence[Turn]) -> bool:
-    if sum([len(turn.events) + len(turn.heads) + len(turn.records) for turn in turns]) > FEW:
+    if sum([1 + turn.caught_up + len(turn.events) + len(turn.heads) + len(turn.records) for turn in turns]) > FEW:
         return False
-    bodies = [event.body for turn in turns for event in turn.events]
-    return sum([len(value) for value in (*bodies, *(record for turn in turns for record in turn.records.values())) if value]) <= SMALL
+    rows = [row for turn in turns for row in (*turn.heads.values(), *turn.records.values())]
+    size = sum([GONE if row is None else len(row) for row in rows]) + sum([len(event.encoded) for turn in turns for event in turn.events])
+    return size <= SMALL and not any(turn.deleted_prefixes for turn in turns)
 
 
 def _encoded(turns: Sequence[tuple[str, Turn]]) -> list[tuple[str, Turn, list[Batch]]]:
@@ -217,25 +234,29 @@ class _Thread:
 
     def at_once(self, call: Callable[[Tables], T]) -> T | None:
         """Do it here and now; None where the thread is at work, or it can't be done: then the thread is to be asked, and says why."""
-        if self._tables is None or not self._is_free:
+        if self._tables is None or not self.is_free:
             return None
         try:
             return call(self._tables)
         except Exception:
             return None
 
-    def write_at_once(self, call: Callable[[Tables], T]) -> T | None:
-        """The same for a write, which is not to be tried twice. None: nothing happened. Raises `StorageFailed`."""
-        if self._tables is None or not self._is_free:
-            return None
+    def write_at_once(self, call: Callable[[Tables], T]) -> T:
+        """The same for a write, which is not to be tried twice. For a thread that `is_free`. Raises `StorageFailed`."""
+        assert self._tables is not None
         try:
             return call(self._tables)
         except Exception as error:
             raise self._fail(error) from error
 
     @property
-    def _is_free(self) -> bool:
-        return not self._under_way and self._failure is None
+    def is_free(self) -> bool:
+        """Open, sound, and without a job."""
+        return self._tables is not None and not self._under_way and self._failure is None
+
+    @property
+    def wants_to_copy_back(self) -> bool:
+        return self._tables is not None and self._failure is None and self._tables.is_copying_due
 
     def _submit(self, job: _Job) -> asyncio.Future[Any]:
         if self._thread is None or not self._thread.is_alive():

@@ -27,7 +27,8 @@ SCHEMAS: Final = tuple(
 )  # each makes the next version of the one before
 VERSION: Final = len(SCHEMAS)  # kept in `PRAGMA user_version`
 PAGE: Final = 16 << 10  # bytes; a row of the log is long: with SQLite's 4 KiB the same took 2 µs of CPU more a task, p99 a fifth more
-COPIED_BACK: Final = 1 << 20  # bytes of the write-ahead log; a commit waits meanwhile: twice as long with 2 MiB, which saves nothing
+COPIED_BACK: Final = 1 << 20  # bytes of the write-ahead log; commits wait meanwhile: twice as long with 2 MiB, which saves nothing
+AT_THE_LATEST: Final = 4 << 20  # bytes; then SQLite does it by itself, within a commit
 
 
 class Tables:
@@ -50,6 +51,7 @@ class Tables:
         except BaseException:
             self._sql.close()
             raise
+        self._ahead = 0  # bytes of the write-ahead log, about: what was written since, and two pages a commit
         self.reads = Reads(self._sql, self._logs, self._appended)
         self.blobs = BlobTables(self._sql, self._logs)
         self._record_refs = RecordRefs(self._sql)
@@ -69,7 +71,7 @@ class Tables:
                 raise OSError(f"no write-ahead log can be kept there (journal mode {mode!r})")
             connection.execute("PRAGMA synchronous = FULL")  # a commit that returned is on the disk
             (page,) = connection.execute("PRAGMA page_size").fetchone()
-            connection.execute(f"PRAGMA wal_autocheckpoint = {COPIED_BACK // page}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {AT_THE_LATEST // page}")
             connection.execute("BEGIN IMMEDIATE")  # takes the lock now; it is kept until the connection closes
             connection.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
@@ -176,6 +178,8 @@ class Tables:
         ]
         execute_rows(self._sql, "set_folded", caught_up)
         self._sql.execute("COMMIT")
+        written = sum([size for _, _, size in stored]) + sum([len(row) for _, turn, _ in stored for row in _values(turn)])
+        self._ahead += written + 2 * PAGE
         self._witness.add(sum([len(turn.events) for _, turn, _ in stored]))
         for log, turn, size in stored:
             log.end = turn.end
@@ -187,6 +191,16 @@ class Tables:
             if turn.records or turn.deleted_prefixes:
                 log.changes += 1
         return conflicts
+
+    @property
+    def is_copying_due(self) -> bool:
+        """The write-ahead log is to be copied back into the database."""
+        return self._ahead > COPIED_BACK
+
+    def copy_back(self) -> None:
+        if self.is_copying_due:
+            self._ahead = 0
+            self._sql.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _rows(self, id: int, rows: dict[str, bytes | None], puts: list[tuple[int, int, str, bytes, int]]) -> None:
         if rows:
@@ -220,6 +234,10 @@ class Tables:
 
     def sweep(self, room: str, prefix: str) -> Read[None]:
         return sweep(self._sql, self._appended, self._logs[room].id, prefix)
+
+
+def _values(turn: Turn) -> list[bytes]:
+    return [row for row in (*turn.heads.values(), *turn.records.values()) if row is not None]
 
 
 def _make_private(file: Path) -> None:

@@ -173,8 +173,8 @@ class Node:
         return list(self._rooms.values())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """A task whose failure is not overlooked."""
-        task = self._loop.create_task(work)
+        """A task whose failure is not overlooked. It begins in the loop's next turn, whatever factory of tasks the program has."""
+        task = asyncio.Task(work, loop=self._loop)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return task

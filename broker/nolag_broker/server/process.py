@@ -7,8 +7,10 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any, Final
 
 from ..engine.base import DatabaseInUse, DatabaseTooNew, StorageFailed
@@ -18,6 +20,7 @@ from .errors import CannotStart
 from .logs import to_stderr
 
 EXIT_WITHIN: Final = 10.0  # seconds; of a process whose storage hangs
+SAID_WITHIN: Final = 0.5  # seconds
 OTHER_FILES: Final = 64  # open beside the connections
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -28,7 +31,6 @@ def run(settings: Settings) -> int:
 
     The first line printed is `listening on ws://HOST:PORT`; logs and what went wrong go to stderr, one line each.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # before there are other threads: they inherit it
     to_stderr()
     _tune()
     _allow_files(settings.max_connections + OTHER_FILES)
@@ -41,40 +43,72 @@ def run(settings: Settings) -> int:
 
 
 async def _run(settings: Settings) -> int:
-    loop, signalled = asyncio.get_running_loop(), asyncio.Event()
-    threading.Thread(target=_take_signals, args=(loop, signalled), name="nolag-signals", daemon=True).start()
-    broker = Broker(settings)
-    await broker.start()
-    print(f"listening on {broker.url}", flush=True)  # noqa: T201 - the first line of the output is the address
-    waiting = [loop.create_task(signalled.wait()), loop.create_task(broker.failed())]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
-    if broker.failure is not None:
-        _exit_within(EXIT_WITHIN)
-    await broker.stop()
+    signalled = asyncio.Event()
+    with _signals_taken(asyncio.get_running_loop(), signalled):
+        broker = Broker(settings)
+        await broker.start()
+        print(f"listening on {broker.url}", flush=True)  # noqa: T201 - the first line of the output is the address
+        waiting = [asyncio.ensure_future(signalled.wait()), asyncio.ensure_future(broker.failed())]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        if not signalled.is_set():
+            _exit_within(EXIT_WITHIN)
+        await broker.stop()
     if broker.failure is not None:
         _say(f"stopped: {broker.failure}")
         return 1
     return 0
 
 
-def _take_signals(loop: asyncio.AbstractEventLoop, signalled: asyncio.Event) -> None:
-    """The first signal stops the broker in good order, a second one ends the process. On a thread of its own: the loop may be waiting for
-    a disk, for ever."""
-    signal.sigwait(SIGNALS)
-    _exit_within(EXIT_WITHIN)
-    with contextlib.suppress(RuntimeError):  # it has ended by itself
-        loop.call_soon_threadsafe(signalled.set)
-    os._exit(128 + signal.sigwait(SIGNALS))
+@contextlib.contextmanager
+def _signals_taken(loop: asyncio.AbstractEventLoop, signalled: asyncio.Event) -> Iterator[None]:
+    """The first signal stops the broker in good order, a second one ends the process. A thread hears of them: the loop may be waiting for a
+    disk, for ever. The interpreter's own handler writes to the socket, on whichever thread the signal comes."""
+    heard, said = socket.socketpair()
+    said.setblocking(False)
+    before = {number: signal.signal(number, _noted) for number in SIGNALS}
+    woken_before = signal.set_wakeup_fd(said.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_take_signals, args=(heard, loop, signalled), name="nolag-signals", daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(woken_before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        said.close()
+
+
+def _noted(number: int, frame: object) -> None:
+    """It was written to the socket already."""
+
+
+def _take_signals(heard: socket.socket, loop: asyncio.AbstractEventLoop, signalled: asyncio.Event) -> None:
+    with heard:
+        while (number := heard.recv(1)) and number[0] not in SIGNALS:
+            continue
+        if not number:
+            return
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            loop.call_soon_threadsafe(signalled.set)
+        _exit_within(EXIT_WITHIN)
+        while (number := heard.recv(1)) and number[0] not in SIGNALS:
+            continue
+        if number:
+            os._exit(128 + number[0])
 
 
 def _exit_within(seconds: float) -> None:
     """End the process by then, whatever hangs: what is acknowledged is on disk."""
 
     def give_up() -> None:
-        _say(f"did not stop within {seconds:g} s, and is ended: the storage hangs, perhaps")
-        os._exit(1)
+        try:
+            message = f"did not stop within {seconds:g} s, and is ended: the storage hangs, perhaps"
+            saying = threading.Thread(target=_say, args=(message,), daemon=True)
+            saying.start()
+            saying.join(SAID_WITHIN)  # nobody may read what is said
+        finally:
+            os._exit(1)
 
     watch = threading.Timer(seconds, give_up)
     watch.daemon = True

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import pytest
+
 from nolag_broker.core.turn import Turn
 from nolag_broker.engine.base import StorageFailed
 
@@ -46,12 +48,28 @@ async def test_what_a_commit_has_to_say_is_said_while_the_next_one_is_written(st
 async def test_a_small_commit_is_made_at_once_and_said(start: Start) -> None:
     broker = await start(engine="sqlite")
     client, engine = await broker.member(), broker.broker._engine
-    engine._quick, at_once, made = True, engine.commit_at_once, []
+    engine._pace.allows = lambda now: True
+    at_once, made = engine.commit_at_once, []
     engine.commit_at_once = lambda turns: made.append(at_once(turns)) or made[-1]
     assert (await client.call("blackboard.set", key="one", body=b"1"))["revision"] == 1
     assert [None] in made
     await broker.restart()
     assert (await (await broker.member()).call("blackboard.get", key="one"))["entry"]["body"] == b"1"
+
+
+@pytest.mark.parametrize("engine", ["memory", "sqlite"])
+async def test_a_program_whose_tasks_begin_at_once_has_its_commits(start: Start, engine: str) -> None:
+    """Python 3.12 has a factory of such tasks."""
+    loop = asyncio.get_running_loop()
+    if (eager := getattr(asyncio, "eager_task_factory", None)) is not None:
+        loop.set_task_factory(eager)
+    try:
+        broker = await start(engine=engine)
+        client = await broker.member()
+        for number in range(5):
+            assert (await client.call("blackboard.set", key=f"k{number}", body=b"v"))["revision"] == 1
+    finally:
+        loop.set_task_factory(None)
 
 
 async def test_storage_that_fails_at_once_is_told_and_stops_the_broker(start: Start) -> None:

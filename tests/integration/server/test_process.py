@@ -180,6 +180,15 @@ async def test_it_ends_even_if_its_storage_hangs(spawned: list[Process], tmp_pat
     assert (process.returncode, err.splitlines()[-1]) == (1, "did not stop within 0.5 s, and is ended: the storage hangs, perhaps")
 
 
+async def test_it_ends_even_if_nobody_hears_why(spawned: list[Process], tmp_path: Path) -> None:
+    process = spawn_one_that_hangs(spawned, tmp_path, "close")
+    await address(process)
+    assert process.stderr is not None
+    process.stderr.close()
+    process.terminate()
+    assert await asyncio.to_thread(process.wait, 20) == 1
+
+
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]])
 async def test_it_ends_even_if_its_loop_waits_for_a_disk(
     spawned: list[Process], join: Join, tmp_path: Path, signals: list[signal.Signals]
