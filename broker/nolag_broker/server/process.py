@@ -34,17 +34,20 @@ def run(settings: Settings) -> int:
     to_stderr()
     _tune()
     _allow_files(settings.max_connections + OTHER_FILES)
+    end = _End()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_run(settings))
+            return runner.run(_run(settings, end))
     except (CannotStart, DatabaseInUse, DatabaseTooNew, StorageFailed) as error:
         _say(str(error))
         return 1
+    finally:
+        end.reached()
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: Settings, end: _End) -> int:
     signalled = asyncio.Event()
-    with _signals_taken(asyncio.get_running_loop(), signalled):
+    with _signals_taken(asyncio.get_running_loop(), signalled, end):
         broker = Broker(settings)
         await broker.start()
         print(f"listening on {broker.url}", flush=True)  # noqa: T201 - the first line of the output is the address
@@ -52,8 +55,7 @@ async def _run(settings: Settings) -> int:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
-        if not signalled.is_set():
-            _exit_within(EXIT_WITHIN)
+        end.within(EXIT_WITHIN)
         await broker.stop()
     if broker.failure is not None:
         _say(f"stopped: {broker.failure}")
@@ -62,14 +64,14 @@ async def _run(settings: Settings) -> int:
 
 
 @contextlib.contextmanager
-def _signals_taken(loop: asyncio.AbstractEventLoop, signalled: asyncio.Event) -> Iterator[None]:
+def _signals_taken(loop: asyncio.AbstractEventLoop, signalled: asyncio.Event, end: _End) -> Iterator[None]:
     """The first signal stops the broker in good order, a second one ends the process. A thread hears of them: the loop may be waiting for a
     disk, for ever. The interpreter's own handler writes to the socket, on whichever thread the signal comes."""
     heard, said = socket.socketpair()
     said.setblocking(False)
     before = {number: signal.signal(number, _noted) for number in SIGNALS}
     woken_before = signal.set_wakeup_fd(said.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_take_signals, args=(heard, loop, signalled), name="nolag-signals", daemon=True).start()
+    threading.Thread(target=_take_signals, args=(heard, loop, signalled, end), name="nolag-signals", daemon=True).start()
     try:
         yield
     finally:
@@ -83,36 +85,52 @@ def _noted(number: int, frame: object) -> None:
     """It was written to the socket already."""
 
 
-def _take_signals(heard: socket.socket, loop: asyncio.AbstractEventLoop, signalled: asyncio.Event) -> None:
+def _take_signals(heard: socket.socket, loop: asyncio.AbstractEventLoop, signalled: asyncio.Event, end: _End) -> None:
     with heard:
-        while (number := heard.recv(1)) and number[0] not in SIGNALS:
-            continue
-        if not number:
-            return
-        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-            loop.call_soon_threadsafe(signalled.set)
-        _exit_within(EXIT_WITHIN)
-        while (number := heard.recv(1)) and number[0] not in SIGNALS:
-            continue
-        if number:
-            os._exit(128 + number[0])
+        if _next_signal(heard):
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                loop.call_soon_threadsafe(signalled.set)
+            end.within(EXIT_WITHIN)
+            if number := _next_signal(heard):
+                os._exit(128 + number)
 
 
-def _exit_within(seconds: float) -> None:
-    """End the process by then, whatever hangs: what is acknowledged is on disk."""
+def _next_signal(heard: socket.socket) -> int | None:
+    """One of ours; None: nothing more comes."""
+    while number := heard.recv(1):
+        if number[0] in SIGNALS:
+            return number[0]
+    return None
 
-    def give_up() -> None:
-        try:
-            message = f"did not stop within {seconds:g} s, and is ended: the storage hangs, perhaps"
-            saying = threading.Thread(target=_say, args=(message,), daemon=True)
-            saying.start()
-            saying.join(SAID_WITHIN)  # nobody may read what is said
-        finally:
-            os._exit(1)
 
-    watch = threading.Timer(seconds, give_up)
-    watch.daemon = True
-    watch.start()
+class _End:
+    """The end of the process, in bounded time whatever hangs: what is acknowledged is on disk."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watch: threading.Timer | None = None
+
+    def within(self, seconds: float) -> None:
+        """The first call counts. From any thread."""
+        with self._lock:
+            if self._watch is None:
+                self._watch = threading.Timer(seconds, _give_up, (seconds,))
+                self._watch.daemon = True
+                self._watch.start()
+
+    def reached(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+
+
+def _give_up(seconds: float) -> None:
+    try:
+        message = f"did not stop within {seconds:g} s, and is ended: the storage hangs, perhaps"
+        saying = threading.Thread(target=_say, args=(message,), daemon=True)
+        saying.start()
+        saying.join(SAID_WITHIN)  # nobody may read what is said
+    finally:
+        os._exit(1)
 
 
 def _tune() -> None:
