@@ -278,7 +278,12 @@ class Serving:
     def _begin(self, assigned: Assigned, handed: HandedTask) -> None:
         task = self._loop.create_task(self._run(assigned, handed), context=self._context.copy())
         self._tasks[assigned] = task
-        task.add_done_callback(lambda done: self._tasks.pop(assigned, None))
+        task.add_done_callback(lambda done: self._ended(assigned))
+
+    def _ended(self, assigned: Assigned) -> None:
+        del self._tasks[assigned]
+        if self._running.pop(assigned, None) is not None:  # cancelled before it began
+            assigned.offer.release(assigned)
 
     def _cancel(self, assigned: Assigned) -> None:
         task = self._tasks.get(assigned)

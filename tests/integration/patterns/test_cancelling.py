@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -57,6 +58,26 @@ async def test_a_result_that_comes_in_time_counts(join: Any) -> None:
     assert await asyncio.to_thread(began.acquire, timeout=20)
     assert await desk.handoff.cancel(other.id, wait=20) == "completed"
     await asyncio.wrap_future(offer.close())
+
+
+async def test_a_task_that_is_cancelled_before_its_handler_began_is_let_go(join: Any) -> None:
+    """It comes and is cancelled while the loop that serves stands still."""
+    desk, worker = await join("desk"), await join("worker")
+    began: list[str] = []
+
+    async def handler(task: HandedTask) -> None:
+        began.append(task.id)
+
+    async with worker.handoff.serve(handler) as serving:
+        desk.link.request("task.dispatch", task="early", type="draft", kind="handoff", body=b"\xc0")
+        time.sleep(0.3)
+        cancelled = desk.link.request("task.cancel", task="early", wait=20.0)
+        time.sleep(0.3)
+        assert "until" in cancelled.result(1)
+        await eventually(lambda: serving.running == 0)
+        await eventually(lambda: desk.link.call("task.get", task="early")["task"]["state"] == "cancelled")
+        assert await (await desk.handoff.dispatch("draft")).result(10) is None
+    assert len(began) == 1
 
 
 async def test_what_comes_after_the_time_is_refused(join: Any) -> None:
