@@ -58,7 +58,7 @@ class Engine(BlobStore, Protocol):
     - **Ordered.** Sequences of a room have no hole from the first one kept. Reads see every commit that returned before the read began.
     - **Fail-stop.** After the first storage error every call raises `StorageFailed`; nothing is retried.
 
-    All methods may be called from one event loop only. None blocks it, but for those `_at_once`: each for about a millisecond.
+    All methods may be called from one event loop only. None blocks it, but for those `_at_once`: each for a millisecond or two.
     """
 
     durability: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-QUICK: Final = 0.001  # seconds of a commit
-PAUSE, LONGEST = 1.0, 60.0  # seconds without another try after one that took longer; twice as long each time,
+QUICK: Final = 0.002  # seconds of a commit: most take 0.2, the largest ones 1
+PAUSE, LONGEST = 0.25, 60.0  # seconds without another try after one that took longer; twice as long each time,
 RECOVERED: Final = 100  # unless so many in a row were quick
 
 
