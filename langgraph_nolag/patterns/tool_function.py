@@ -36,9 +36,9 @@ class ServedFunction:
             ValidationError: the arguments are not what it takes.
             Exception: what the function raised.
         """
-        config, parent = ensure_config(config), uuid4()  # they look for the run that they are part of
-        coroutine = self._tool.coroutine
-        config["callbacks"] = (AsyncCallbackManager if coroutine else CallbackManager)([], parent_run_id=parent)
+        config, coroutine = ensure_config(config), self._tool.coroutine
+        kind = CallbackManager if coroutine is None else AsyncCallbackManager
+        config["callbacks"] = kind([], parent_run_id=uuid4())  # they look for the run that they are part of
         var_child_runnable_config.set(config)
         if coroutine is None:
             return await asyncio.to_thread(self._call, args)

@@ -178,8 +178,7 @@ class Tables:
         ]
         execute_rows(self._sql, "set_folded", caught_up)
         self._sql.execute("COMMIT")
-        written = sum([size for _, _, size in stored]) + sum([len(row) for _, turn, _ in stored for row in _values(turn)])
-        self._ahead += written + 2 * PAGE
+        self._ahead += 2 * PAGE + sum([size + _size_of_rows(turn) for _, turn, size in stored])
         self._witness.add(sum([len(turn.events) for _, turn, _ in stored]))
         for log, turn, size in stored:
             log.end = turn.end
@@ -198,9 +197,8 @@ class Tables:
         return self._ahead > COPIED_BACK
 
     def copy_back(self) -> None:
-        if self.is_copying_due:
-            self._ahead = 0
-            self._sql.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self._ahead = 0
+        self._sql.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _rows(self, id: int, rows: dict[str, bytes | None], puts: list[tuple[int, int, str, bytes, int]]) -> None:
         if rows:
@@ -236,8 +234,8 @@ class Tables:
         return sweep(self._sql, self._appended, self._logs[room].id, prefix)
 
 
-def _values(turn: Turn) -> list[bytes]:
-    return [row for row in (*turn.heads.values(), *turn.records.values()) if row is not None]
+def _size_of_rows(turn: Turn) -> int:
+    return sum([len(row) for row in (*turn.heads.values(), *turn.records.values()) if row is not None])
 
 
 def _make_private(file: Path) -> None:

@@ -55,7 +55,7 @@ class Committer:
                 hosted.turn = None
                 self._speaker.say(hosted, turn)
                 return
-        self._changed[hosted.name] = hosted
+        self.add(hosted)
 
     def add(self, hosted: HostedRoom) -> None:
         """Something of the room is for the next commit."""

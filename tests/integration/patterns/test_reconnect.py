@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,8 +26,11 @@ from langgraph_nolag import (
 )
 from langgraph_nolag.patterns.serving import HandedTask
 from langgraph_nolag.testing import eventually
+from nolag_broker.engine.sqlite import SqliteEngine
 
 from .conftest import Restarting
+
+STALL = 8.0  # seconds; a client waits for two heartbeats and five seconds more
 
 
 async def joined(stack: AsyncExitStack, at: Any, actor: str, token: Any = None, **options: Any) -> Room:
@@ -418,3 +422,36 @@ async def until(events: Any, type: str, times: int) -> Any:
         times -= event.type == type
         if not times:
             return
+
+
+@pytest.mark.slow
+async def test_a_disk_that_hangs_under_the_loop_loses_nothing(
+    tmp_path: Path, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody takes the broker for dead, comes back when the disk goes on, and finds all as it was."""
+    at_once, stalls, attempts = SqliteEngine.commit_at_once, [STALL], []
+
+    def hangs(engine: SqliteEngine, turns: Any) -> Any:
+        if attempts and stalls:  # a task is being worked on
+            time.sleep(stalls.pop())
+        return at_once(engine, turns)
+
+    async def handler(task: HandedTask) -> str:
+        attempts.append(task.attempt)
+        await asyncio.sleep(STALL + 2)
+        return "done"
+
+    with LocalBroker(path=tmp_path / "data", lease=2.0) as broker:
+        monkeypatch.setattr(SqliteEngine, "commit_at_once", hangs)
+        rooms = [await joined(stack, broker, name) for name in ("desk", "worker")]
+        before = [room.link.connection.session for room in rooms]
+        async with rooms[1].handoff.serve(handler):
+            task = await rooms[0].handoff.dispatch("draft")
+            await eventually(lambda: attempts)
+            await rooms[0].blackboard.set("said", "during")
+            assert await task.result(30) == "done"
+        entry = await rooms[0].blackboard.get("said")
+        assert (entry.value, entry.revision) == ("during", 1)
+    assert not stalls
+    assert attempts == [1]
+    assert all(room.link.connection.session is not session for room, session in zip(rooms, before, strict=True))
