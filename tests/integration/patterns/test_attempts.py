@@ -104,10 +104,11 @@ asyncio.run(main())
 
 async def test_a_handler_that_ends_its_process_has_failed(broker: LocalBroker, join: Any) -> None:
     room = await join("dispatcher")
-    worker = subprocess.Popen([sys.executable, "-c", LEAVES, broker.url, broker.token("leaver")], stderr=subprocess.PIPE)
-    task = await room.handoff.dispatch("leave", max_attempts=1)
-    with pytest.raises(TaskFailed, match="SystemExit"):
-        await task.result(timeout=20)
-    assert await asyncio.to_thread(worker.wait, 20) == 3
-    assert worker.stderr is not None
-    worker.stderr.close()
+    with subprocess.Popen([sys.executable, "-c", LEAVES, broker.url, broker.token("leaver")], stderr=subprocess.PIPE) as worker:
+        try:
+            task = await room.handoff.dispatch("leave", max_attempts=1)
+            with pytest.raises(TaskFailed, match="SystemExit"):
+                await task.result(timeout=20)
+            assert await asyncio.to_thread(worker.wait, 20) == 3
+        finally:
+            worker.kill()
