@@ -126,9 +126,9 @@ class Restarting:
         self._port = int(self.broker.url.rpartition(":")[2])
 
     def stop(self) -> None:
-        if self.broker is not None:
-            self.broker.close()
-            self.broker = None
+        broker, self.broker = self.broker, None  # first: a token of it would end a client for good that meets a forgetful successor
+        if broker is not None:
+            broker.close()
 
     async def restart(self) -> None:
         await asyncio.to_thread(self.stop)

@@ -144,18 +144,14 @@ async def test_tasks_handlers_and_results_survive_a_restart(durable: Restarting,
         assert said == sorted(set(said))
 
 
-async def test_an_inbox_hears_what_comes_after_the_log_began_anew(stack: AsyncExitStack) -> None:
-    broker = LocalBroker()
-    port = int(broker.url.rpartition(":")[2])
-    room = await joined(stack, broker, "bo", lambda: broker.token("bo"))
+async def test_an_inbox_hears_what_comes_after_the_log_began_anew(forgetful: Restarting, stack: AsyncExitStack) -> None:
+    room = await joined(stack, forgetful, "bo", lambda: forgetful.token("bo"))
     inbox = aiter(room.inbox)
     for n in range(10):
         await room.observe.emit("n", n)
     await room.inbox.send("bo", "before")
     assert (await asyncio.wait_for(anext(inbox), 10)).body == "before"
-    await asyncio.to_thread(broker.close)
-    broker = await asyncio.to_thread(LocalBroker, port=port)
-    stack.callback(broker.close)
+    await forgetful.restart()
     await room.inbox.send("bo", "after")
     message = await asyncio.wait_for(anext(inbox), 10)
     assert message.body == "after"

@@ -36,6 +36,8 @@ from langgraph_nolag.patterns.streams import IncomingStream
 from langgraph_nolag.testing import eventually
 from nolag_broker.core.limits import Limits
 
+from .conftest import Restarting
+
 SOON = Retry(initial=0.01, jitter=0)
 
 
@@ -329,17 +331,13 @@ async def test_a_broker_on_an_older_copy_is_no_reason_to_wait_for_ever(process: 
         await asyncio.wait_for(stream.close(), 20)
 
 
-async def test_a_broker_that_lost_its_memory_ends_streams_and_takes_new_ones(stack: AsyncExitStack) -> None:
-    broker = LocalBroker()
-    port = int(broker.url.rpartition(":")[2])
-    room = await connected(stack, broker.url, lambda: broker.token("writer"), "writer")
+async def test_a_broker_that_lost_its_memory_ends_streams_and_takes_new_ones(forgetful: Restarting, stack: AsyncExitStack) -> None:
+    room = await connected(stack, forgetful.url, lambda: forgetful.token("writer"), "writer")
     stream, streams = await room.open_stream(to="writer"), room.streams()
     await stream.write(1)
     incoming = await first(streams)
     assert await take(incoming, 1) == [1]
-    await asyncio.to_thread(broker.close)
-    broker = await asyncio.to_thread(LocalBroker, port=port)
-    stack.callback(broker.close)
+    await forgetful.restart()
     with pytest.raises(StreamNotFound):
         await take(incoming, 1)
     with pytest.raises(StreamNotFound):
