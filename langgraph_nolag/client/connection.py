@@ -13,20 +13,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nolag_broker.wire.codec import new_packer
 from nolag_broker.wire.codes import Refusal
 
-from ..errors import ActorMismatch, BrokerUnreachable, Disconnected, MessageTooLarge, NoLagError, Refused, from_wire
+from ..errors import ActorMismatch, BrokerUnreachable, Disconnected, NoLagError, from_wire
 from .chance import CHANCE
 from .credentials import Token
 from .fetches import Fetches
 from .io import hand_back, io_thread, settle, settle_blocking
 from .large import Place, Value, in_answer, take_out
 from .reconnecting import stay_connected
-from .requests import Allowance, Answer, OnAnswer, Pending, Unanswered, weigh
+from .requests import Allowance, Answer, OnAnswer, Pending, weigh
+from .sender import Sender
 from .socket import Socket
 from .tokens import fresh, is_provider, keep_fresh
-from .uploads import HeldNote, HeldRequest, Uploads
 
 if TYPE_CHECKING:
     from .link import RoomLink
@@ -36,7 +35,6 @@ log = logging.getLogger("langgraph_nolag")
 
 LONGEST_RETRY = 5.0  # seconds, or half a lease: however long a broker was away, its workers are back before it gives their tasks to others
 REQUEST_TIMEOUT = 30.0
-MAX_TRIES = 5  # of a request that brings large values, where the broker says it has not got them
 OVERHEAD = 256  # bytes a request counts beside its body
 
 
@@ -76,8 +74,8 @@ class Connection:
         self._connect_timeout = connect_timeout
         self._on_disconnected = on_disconnected
         self._allowance = Allowance(max_buffer)
-        self.unanswered = Unanswered(self.io.loop, self._allowance)
-        self._pack = new_packer().pack
+        self._sender = Sender(self.io.loop, self._allowance, self.establish)
+        self._unanswered = self._sender.unanswered
         self._links: dict[str, RoomLink] = {}
         self._subscriptions: dict[int, Numbered] = {}
         self._numbers = 0
@@ -86,8 +84,6 @@ class Connection:
         self._first: list[Callable[[NoLagError | None], None]] = []  # who waits for the first session
         self._ended: NoLagError | None = None
         self._longest_retry = LONGEST_RETRY
-        self._spoken: set[str | None] = set()  # rooms that were sent a request in this turn
-        self._uploads = Uploads(self)
         self.fetches = Fetches(self)
 
     # --- An agent's side: from any thread -------------------------------------------------------------------
@@ -136,7 +132,7 @@ class Connection:
         """
         cost = OVERHEAD + weigh(frame)
         self._allowance.take(cost, insist=insist)
-        self.io.post(self._tell, frame, cost, take_out(frame))
+        self.io.post(self._sender.tell, frame, cost, take_out(frame))
 
     def request(self, op: str, *, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> concurrent.futures.Future[Answer]:
         """Send a request; the future holds the answer or the typed error. Never blocks."""
@@ -240,7 +236,7 @@ class Connection:
         if self._ended is not None:
             on_answer(None, self._ended)
         elif self._socket is not None:
-            self._send(self.unanswered.add(frame, on_answer, None, 0, restores=True))
+            self._sender.ask(frame, on_answer, None, 0, restores=True)
         else:
             self._start()
 
@@ -252,7 +248,7 @@ class Connection:
         if self._socket is not None:
             cost = OVERHEAD + weigh(frame)
             self._allowance.take(cost, insist=True)
-            self._tell(frame, cost, ())
+            self._sender.tell(frame, cost)
 
     # --- Requests -------------------------------------------------------------------------------------------
 
@@ -272,68 +268,9 @@ class Connection:
             self._allowance.give_back(size)
             on_answer(None, self._ended)
             return
-        pending = self.unanswered.add(frame, on_answer, timeout, size, values=values)
-        pending.patient = patient
-        if self._socket is not None:
-            self._send(pending)
-        else:
-            self._start()
-
-    def _tell(self, frame: dict[str, Any], size: int, values: Sequence[Value]) -> None:
+        self._sender.ask(frame, on_answer, timeout, size, values, patient=patient)
         if self._socket is None:
-            self._allowance.give_back(size)
-        elif not ((values or self._uploads) and self._uploads.hold(HeldNote(self, frame, values, size))):
-            self.send_note(frame, size)
-
-    def send_note(self, frame: dict[str, Any], size: int) -> None:
-        """Send what has no answer; its values are stored."""
-        socket = self._socket
-        assert socket is not None
-        encoded = self._pack(frame)
-        if len(encoded) > socket.session.max_frame:  # sent, it would end the connection for good
-            limit = socket.session.max_frame
-            self.drop_note(frame, size, MessageTooLarge(f"{len(encoded)} bytes; the broker takes {limit}"))
-        else:
-            socket.send(encoded, size)
-
-    def drop_note(self, frame: dict[str, Any], size: int, error: NoLagError | None = None) -> None:
-        self._allowance.give_back(size)
-        if error is not None:
-            log.error("%s was dropped: %s", frame.get("op"), error)
-
-    def _send(self, pending: Pending) -> None:
-        if self._socket is not None and not ((pending.values or self._uploads) and self._uploads.hold(HeldRequest(self, pending))):
-            self.send_request(pending)
-
-    def send_request(self, pending: Pending) -> None:
-        """Send a request; its values are stored."""
-        socket = self._socket
-        assert socket is not None
-        frame = pending.frame
-        if pending.sent:
-            frame["resent"] = True
-        if frame.get("room") not in self._spoken:  # once a turn and room, the broker hears which answers we have
-            if not self._spoken:
-                self.io.loop.call_soon(self._spoken.clear)
-            self._spoken.add(frame.get("room"))
-            frame["done"] = self.unanswered.oldest()
-        try:
-            encoded = self._pack(frame)
-        except (TypeError, ValueError, OverflowError) as error:
-            self.unanswered.answer(pending.id, None, Refused(f"{frame.get('op')}: {error}", code="bad_request"))
-            return
-        if len(encoded) > socket.session.max_frame:
-            limit = socket.session.max_frame
-            reason = MessageTooLarge(f"{frame.get('op')}: {len(encoded)} bytes; the broker takes {limit}", detail={"max": limit})
-            self.unanswered.answer(pending.id, None, reason)
-            return
-        pending.sent = True
-        socket.send(encoded, patient=pending.patient)
-
-    def _send_again(self, id: int) -> None:
-        pending = self.unanswered.get(id)
-        if pending is not None:
-            self._send(pending)
+            self._start()
 
     # --- What comes in --------------------------------------------------------------------------------------
 
@@ -348,7 +285,7 @@ class Connection:
                 log.exception("handling a frame of the broker failed")
 
     def _on_answer(self, frame: dict[str, Any]) -> None:
-        ok, pending = frame.get("ok"), self.unanswered.get(frame["id"])
+        ok, pending = frame.get("ok"), self._unanswered.get(frame["id"])
         if pending is None:  # too late
             return
         if ok is not None:
@@ -356,25 +293,22 @@ class Connection:
             if places := in_answer(pending.frame["op"], answer):
                 self._resolve(pending, answer, places)
             else:
-                self.unanswered.answer(pending.id, answer, None)
+                self._unanswered.answer(pending.id, answer, None)
             return
         error = from_wire(frame["err"])
         if error.code == "unavailable":
             # Stopping or recovering, nothing was accepted: as if it had not been asked, until its own timeout.
-            self.io.loop.call_later(CHANCE.uniform(0.1, 0.5), self._send_again, pending.id)
-        elif error.code == "blob_not_found" and pending.values and pending.tries < MAX_TRIES:
-            pending.tries += 1  # another broker process than the one that stored them: it is to be asked first
-            self._send(pending)
-        else:
-            self.unanswered.answer(pending.id, None, error)
+            self._sender.send_later(pending, CHANCE.uniform(0.1, 0.5))
+        elif error.code != "blob_not_found" or not self._sender.store_again(pending):
+            self._unanswered.answer(pending.id, None, error)
 
     def _resolve(self, pending: Pending, answer: Answer, places: Sequence[Place]) -> None:
         """Answer, once the large values are here. Until then it counts as unanswered."""
 
         def done(error: NoLagError | None) -> None:
-            self.unanswered.answer(pending.id, None if error else answer, error)
+            self._unanswered.answer(pending.id, None if error else answer, error)
 
-        self.fetches.resolve(pending.frame["room"], places, done, lambda: self.unanswered.moved(pending))
+        self.fetches.resolve(pending.frame["room"], places, done, lambda: self._unanswered.moved(pending))
 
     def _on_push(self, frame: dict[str, Any]) -> None:
         number = frame.get("sub")
@@ -420,16 +354,16 @@ class Connection:
         self.actor, self.roles = socket.session.actor, socket.session.roles
         self._longest_retry = min(LONGEST_RETRY, socket.session.lease / 2)
         self._socket = socket
-        self._uploads = Uploads(self)
+        self._sender.begin(socket)
         refresher = None
         try:
             if socket.session.expires is not None and is_provider(self._token):
                 refresher = self.io.loop.create_task(keep_fresh(self, self._token, socket.session.expires))
-            waiting = list(self.unanswered)
+            waiting = list(self._unanswered)
             for link in list(self._links.values()):
                 link.restore()
             for pending in waiting:
-                self._send(pending)
+                self._sender.send(pending)
             for on_open in self._first:
                 on_open(None)
             self._first.clear()
@@ -439,12 +373,11 @@ class Connection:
             return 1006
         finally:
             self._socket = None
-            self._uploads.end()
+            self._sender.end()
             self.fetches.forget_held()
             socket.abort()
             if refresher is not None:
                 refresher.cancel()
-            self.unanswered.drop_restores()
 
     def _end(self, error: NoLagError) -> None:
         """The connection is over for good: everybody who waits is told."""
@@ -454,7 +387,7 @@ class Connection:
         if not self._closed_here(error):
             log.error("connection of %s to %s ended for good: %s", self.actor or "?", self.url, error)
         self._release(error)
-        self.unanswered.close()
+        self._unanswered.close()
         if self._on_disconnected is not None:
             try:
                 self._on_disconnected(error)
@@ -474,7 +407,7 @@ class Connection:
             kind = type(error)
             return kind(error.message, code=error.code, maybe_applied=pending.sent, detail=error.detail)
 
-        self.unanswered.fail_all(explain)
+        self._unanswered.fail_all(explain)
         for link in list(self._links.values()):
             link.on_ended(error)
 
@@ -487,7 +420,7 @@ class Connection:
                 link.leave()
             await asyncio.sleep(0)  # requests are handed over: they count as unanswered from the loop's next turn on
             deadline = loop.time() + timeout
-            while len(self.unanswered) and self._socket is not None and loop.time() < deadline:  # noqa: ASYNC110 - at the end of a life
+            while len(self._unanswered) and self._socket is not None and loop.time() < deadline:  # noqa: ASYNC110 - at the end of a life
                 await asyncio.sleep(0.005)
         socket, task = self._socket, self._task
         self._end(Disconnected("the connection was closed", detail={"closed": True}))

@@ -16,7 +16,7 @@ from .large import Value
 from .requests import Answer, Pending
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from .sender import Sender
 
 WINDOW: Final = 4  # pieces of one value on their way
 AT_ONCE: Final = 2  # values on their way
@@ -52,42 +52,42 @@ class Held:
 class HeldRequest(Held):
     """One that is among the unanswered: the next session sends it again."""
 
-    def __init__(self, connection: Connection, pending: Pending) -> None:
+    def __init__(self, sender: Sender, pending: Pending) -> None:
         self.frame = pending.frame
         self.values = pending.values
         self._pending = pending
-        self._connection = connection
+        self._sender = sender
 
     def wanted(self) -> bool:
-        return self._connection.unanswered.get(self._pending.id) is self._pending
+        return self._sender.unanswered.get(self._pending.id) is self._pending
 
     def moved(self) -> None:
-        self._connection.unanswered.moved(self._pending)
+        self._sender.unanswered.moved(self._pending)
 
     def go(self) -> None:
-        self._connection.send_request(self._pending)
+        self._sender.send_request(self._pending)
 
     def fail(self, error: NoLagError) -> None:
-        self._connection.unanswered.answer(self._pending.id, None, error)
+        self._sender.unanswered.answer(self._pending.id, None, error)
 
 
 class HeldNote(Held):
     """One without an answer: it is lost with its session."""
 
-    def __init__(self, connection: Connection, frame: dict[str, Any], values: Sequence[Value], size: int) -> None:
+    def __init__(self, sender: Sender, frame: dict[str, Any], values: Sequence[Value], size: int) -> None:
         self.frame = frame
         self.values = values
         self._size = size
-        self._connection = connection
+        self._sender = sender
 
     def go(self) -> None:
-        self._connection.send_note(self.frame, self._size)
+        self._sender.send_note(self.frame, self._size)
 
     def fail(self, error: NoLagError) -> None:
-        self._connection.drop_note(self.frame, self._size, error)
+        self._sender.drop_note(self.frame, self._size, error)
 
     def drop(self) -> None:
-        self._connection.drop_note(self.frame, self._size)
+        self._sender.drop_note(self.frame, self._size)
 
 
 class Uploads:
@@ -96,8 +96,8 @@ class Uploads:
     Frames about the same thing (a task, a key, a receiver) stay in their order: what comes after one that is held waits behind it.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
         self._lanes: dict[Lane, deque[Held]] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._work: set[asyncio.Task[None]] = set()
@@ -114,7 +114,7 @@ class Uploads:
             waiting.append(held)
         elif held.values:
             self._lanes[lane] = deque((held,))
-            task = self._connection.io.loop.create_task(self._empty(lane))
+            task = self._sender.loop.create_task(self._empty(lane))
             self._work.add(task)
             task.add_done_callback(self._work.discard)
         else:
@@ -173,8 +173,8 @@ class Uploads:
             ask = not taken
 
     def _put(self, frame: dict[str, Any]) -> asyncio.Future[Answer]:
-        future: asyncio.Future[Answer] = self._connection.io.loop.create_future()
-        self._connection.establish(frame, lambda answer, error: settle(future, answer, error))
+        future: asyncio.Future[Answer] = self._sender.loop.create_future()
+        self._sender.establish(frame, lambda answer, error: settle(future, answer, error))
         return future
 
 

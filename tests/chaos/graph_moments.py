@@ -18,6 +18,7 @@ from typing import Any
 
 from langgraph_nolag.client.connection import Connection
 from langgraph_nolag.client.requests import Pending
+from langgraph_nolag.client.sender import Sender
 from langgraph_nolag.client.websocket import WebSocket
 
 Moment = tuple[str, str, int]
@@ -65,7 +66,7 @@ def watch(tell: Callable[[str, str], None], plan: Moment | None) -> None:
         if plan == (when, what, seen[when, what]):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    write, request, note = WebSocket.write, Connection.send_request, Connection.send_note
+    write, request, note = WebSocket.write, Sender.send_request, Sender.send_note
     answer, push = Connection._on_answer, Connection._on_push
 
     def on_write(self: WebSocket, message: bytes) -> None:
@@ -75,18 +76,18 @@ def watch(tell: Callable[[str, str], None], plan: Moment | None) -> None:
         for name in names:
             moment("sent", name)
 
-    def on_request(self: Connection, pending: Pending) -> None:
+    def on_request(self: Sender, pending: Pending) -> None:
         moment("before", name_of(pending.frame))
         queued.append(name_of(pending.frame))
         request(self, pending)
 
-    def on_note(self: Connection, frame: dict[str, Any], size: int) -> None:
+    def on_note(self: Sender, frame: dict[str, Any], size: int) -> None:
         moment("before", name_of(frame))
         queued.append(name_of(frame))
         note(self, frame, size)
 
     def on_answer(self: Connection, frame: dict[str, Any]) -> None:
-        if "ok" in frame and (pending := self.unanswered.get(frame["id"])) is not None:
+        if "ok" in frame and (pending := self._unanswered.get(frame["id"])) is not None:
             moment("after", name_of(pending.frame))
         answer(self, frame)
 
@@ -95,5 +96,5 @@ def watch(tell: Callable[[str, str], None], plan: Moment | None) -> None:
         push(self, frame)
 
     WebSocket.write = on_write  # type: ignore[method-assign]
-    Connection.send_request, Connection.send_note = on_request, on_note  # type: ignore[method-assign]
+    Sender.send_request, Sender.send_note = on_request, on_note  # type: ignore[method-assign]
     Connection._on_answer, Connection._on_push = on_answer, on_push  # type: ignore[method-assign]

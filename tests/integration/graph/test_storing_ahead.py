@@ -13,6 +13,7 @@ from langgraph.cache.memory import InMemoryCache
 
 from langgraph_nolag import LocalBroker, NoLagSaver, distribute
 from langgraph_nolag.client.connection import Connection
+from langgraph_nolag.client.sender import Sender
 from langgraph_nolag.errors import NotAuthorized
 
 Frame = dict[str, Any]
@@ -36,11 +37,11 @@ class Answers:
         self.change: Callable[[Frame], Frame] = lambda frame: frame
         self._alone: set[int] = set()
         self._held: list[tuple[Connection, Frame]] = []
-        self._answer, request = Connection._on_answer, Connection.send_request
+        self._answer, request = Connection._on_answer, Sender.send_request
         answers = self
 
         def on_answer(self: Connection, frame: Frame) -> None:
-            pending = self.unanswered.get(frame["id"])
+            pending = self._unanswered.get(frame["id"])
             if pending is None or not _is_checkpoint(pending.frame):
                 answers._answer(self, frame)
             elif frame["id"] in answers._alone:
@@ -53,7 +54,7 @@ class Answers:
             else:
                 answers._tell(self, frame)
 
-        def send_request(self: Connection, pending: Any) -> None:
+        def send_request(self: Sender, pending: Any) -> None:
             if answers.ahead and _is_checkpoint(pending.frame):
                 answers.ahead -= 1
                 answers._alone.add(pending.id)
@@ -63,7 +64,7 @@ class Answers:
                 answers.let_through()
 
         monkeypatch.setattr(Connection, "_on_answer", on_answer)
-        monkeypatch.setattr(Connection, "send_request", send_request)
+        monkeypatch.setattr(Sender, "send_request", send_request)
 
     def let_through(self) -> None:
         """On the I/O thread."""
