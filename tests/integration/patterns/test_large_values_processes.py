@@ -71,14 +71,15 @@ def token(broker: BrokerProcess) -> str:
 def count_puts(room: Room, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Offsets that were sent."""
     offsets: list[int] = []
-    establish = room.link.connection.establish
+    sender = room.link.connection._sender
+    establish = sender.establish
 
     def counting(frame: dict[str, Any], *args: Any) -> None:
         if frame["op"] == "blob.put":
             offsets.append(frame["offset"])
         establish(frame, *args)
 
-    monkeypatch.setattr(room.link.connection, "establish", counting)
+    monkeypatch.setattr(sender, "establish", counting)
     return offsets
 
 
