@@ -8,7 +8,7 @@
 #   make compiled  the broker with its core compiled (mypyc), as a wheel in build/wheel, and the broker's tests on it: some minutes, and a C compiler
 #   make chaos   kills, pauses and damages real processes: an hour or more. ROWS=1,5 some of the faults, SCALE=0.1 a part of the counts
 #   make simulate  the broker's server under faults from seeds, on a clock that skips the waiting. SEEDS=10000 FROM=0 which
-#   make bench   figures beside NATS JetStream, Celery, MCP and other checkpointers, in some minutes. FINISHED=1000000 how many tasks are finished for one of them
+#   make bench   figures beside NATS JetStream, Redis, RabbitMQ, Celery, MCP and other checkpointers, in a quarter of an hour. FINISHED=1000000 how many tasks are finished for one of them
 
 PYTHON ?= python3
 VENV := .venv

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from .contenders.nolag import NoLag
+from .peer import Peer
 
 PAYLOAD = b"x" * 32
 IN_FLIGHT = 4_000
@@ -68,60 +67,9 @@ def _size(file: Path) -> float:
     return file.stat().st_size / 2**20 if file.exists() else 0.0
 
 
-class _Peer:
-    """One connection, with frames in and out by the array."""
-
-    def __init__(self, url: str, token: str, name: str) -> None:
-        self._url, self._auth = url, {"type": "auth", "dialect": "nolag-rooms/1", "token": token, "instance": name}
-        self._id = self.done = 0
-
-    async def __aenter__(self) -> _Peer:
-        from websockets.asyncio.client import connect
-
-        self._socket = await connect(self._url + "/ws", compression=None, ping_interval=None, max_size=None, max_queue=None)
-        await self.send([self._auth])
-        ((welcome),) = await self.receive()
-        if not welcome["success"]:
-            raise RuntimeError(f"refused: {welcome}")
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self._socket.close()
-
-    def request(self, op: str, **fields: Any) -> dict[str, Any]:
-        self._id += 1
-        return {"id": self._id, "op": op, "room": ROOM, "done": self.done, **fields}
-
-    async def send(self, frames: list[dict[str, Any]]) -> None:
-        from nolag_broker.wire.codec import pack
-
-        await self._socket.send(pack(frames[0] if len(frames) == 1 else frames))
-
-    async def receive(self) -> Iterable[dict[str, Any]]:
-        """The next frames; a refusal among them ends the run."""
-        from nolag_broker.wire.codec import unpack
-
-        frames = unpack(await self._socket.recv(decode=False))
-        frames = frames if isinstance(frames, list) else [frames]
-        for frame in frames:
-            if "err" in frame:
-                raise RuntimeError(f"refused: {frame['err']}")
-            self.done = max(self.done, frame.get("id", 0))
-        return frames
-
-    async def ask(self, op: str, **fields: Any) -> dict[str, Any]:
-        """The content of the answer; pushes that come before are dropped."""
-        request = self.request(op, **fields)
-        await self.send([request])
-        while True:
-            for frame in await self.receive():
-                if frame.get("id") == request["id"]:
-                    return dict(frame["ok"])
-
-
 async def _finish(url: str, token: str, tasks: int) -> None:
     """Dispatch and complete so many tasks."""
-    async with _Peer(url, token, "dispatcher") as dispatcher, _Peer(url, token, "worker") as worker:
+    async with Peer(url, token, "dispatcher", ROOM) as dispatcher, Peer(url, token, "worker", ROOM) as worker:
         await worker.ask("room.join")
         await worker.ask("task.serve", offer=1, types=["echo"], slots=IN_FLIGHT)
         free = asyncio.Semaphore(IN_FLIGHT)
@@ -162,7 +110,7 @@ async def _finish(url: str, token: str, tasks: int) -> None:
 
 
 async def _look(url: str, token: str) -> None:
-    async with _Peer(url, token, "again") as peer:
+    async with Peer(url, token, "again", ROOM) as peer:
         info = await peer.ask("room.info")
         if info["seq"] == 0:
             raise AssertionError("the room is empty")

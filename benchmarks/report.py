@@ -63,8 +63,8 @@ def milliseconds(taken: dict[str, list[float]], what: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def percentiles(taken: dict[str, list[float]], what: str) -> str:
-    lines = [f"| {what} | commits | p50, ms | p99, ms | longest, ms |", "|---|---|---|---|---|"]
+def percentiles(taken: dict[str, list[float]], what: str, counted: str) -> str:
+    lines = [f"| {what} | {counted} | p50, ms | p99, ms | longest, ms |", "|---|---|---|---|---|"]
     for name, values in taken.items():
         found = sorted(values)
         cells = [f"{len(found):,}", *(f"{found[int((len(found) - 1) * part)]:.2f}" for part in (0.5, 0.99, 1.0))]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 
 import psutil
 
@@ -18,6 +19,8 @@ from .contenders import ALL
 from .contenders.base import process, wait_for_line
 from .machine import fdatasync_ms
 from .shapes import SHAPES
+
+PATIENCE = 60.0  # seconds beyond what a load takes, until its dispatcher is given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ def _dispatch(key: str, shape: str, address: str, server: int, seconds: float) -
     command = [sys.executable, "-m", "benchmarks.roles", "dispatcher", key, address, shape, str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
+        bound = Timer(PATIENCE + 3 * seconds, child.kill)  # of a worker that is gone it waits for ever
+        bound.start()
         try:
             if child.stdout.readline().strip() != "measuring":
                 raise RuntimeError(f"the dispatcher of {key} ended before it measured")
@@ -83,6 +88,7 @@ def _dispatch(key: str, shape: str, address: str, server: int, seconds: float) -
             output = child.stdout.readline()
             after = psutil.Process(server).cpu_times()
         finally:
+            bound.cancel()
             child.kill()
     if not output:
         raise RuntimeError(f"the dispatcher of {key} ended while it measured {shape}")

@@ -9,13 +9,17 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import checkpoints, cold_start, commits, fan, fan_out, finished, idle, remote_node, round_trip
+from . import agents, checkpoints, cold_start, commits, fan, fan_out, finished, idle, remote_node, round_trip, waiting
 from .contenders import ALL, CONTENDERS, TOOL_CALLS
 from .machine import describe
 from .report import checkpoint_tables, figure, milliseconds, percentiles, round_trips, seconds_beside, table
 from .savers import SAVERS
 
-PARTS = ("round_trip", "tool_calls", "checkpoints", "cold_start", "remote_node", "fan_out", "idle", "finished", "commits")
+PARTS = (
+    *("round_trip", "tool_calls", "checkpoints", "cold_start", "remote_node"),
+    *("fan_out", "agents", "waiting", "idle", "finished", "commits"),
+)
+RATE = 500  # tasks a second that agents share
 
 
 def main() -> None:
@@ -70,6 +74,15 @@ def main() -> None:
         work = f"{fan.PIECES} `Send`s of {fan.TAKES * 1000:.0f} ms on {fan.WORKERS} workers with {fan.SLOTS} slots each"
         taken_out = fan_out.measure(folder / "fan_out", runs=5)
         report += ["## A fan-out", "", seconds_beside(taken_out, fan.IDEAL, f'{work}, `durability="sync"`')]
+    if "agents" in parts:
+        shared = agents.measure(folder / "agents", RATE, 2 * options.seconds, options.rounds)
+        work = f"{RATE} tasks a second, from the moment that each was due to its result, shared by"
+        report += ["## More agents", "", percentiles({f"{count:,} agents": taken for count, taken in shared.items()}, work, "tasks")]
+        report += [f"The p99 with {max(shared):,} agents is {agents.ratio(shared):.2f}× that with {min(shared)}.", ""]
+    if "waiting" in parts:
+        crowded = waiting.measure(folder / "waiting", 2 * options.rounds + 1, options.seconds)
+        report += ["## A crowded room", "", milliseconds(crowded, "p50 of a task, one after the other, in a room where")]
+        report += [f"In the crowded room it takes {waiting.ratio(crowded):.2f}× as long.", ""]
     if "idle" in parts:
         found = idle.measure(folder / "idle", agents=1000, seconds=60.0)
         title = f"{found.agents:,} agents, each in a room of its own, with nothing to do for {found.seconds:.0f} s"
@@ -78,7 +91,11 @@ def main() -> None:
     if "finished" in parts:
         report += ["## Finished tasks", "", _finished(finished.measure(folder / "finished", options.finished))]
     if "commits" in parts:
-        report += ["## Commits beside other work", "", percentiles(commits.measure(folder / "commits"), "beside a commit goes on")]
+        report += [
+            "## Commits beside other work",
+            "",
+            percentiles(commits.measure(folder / "commits"), "beside a commit goes on", "commits"),
+        ]
         report += ["Commits of 32 events of 1 KiB, the engine alone; a history of 64 MiB is replayed and trimmed.", ""]
     text = "\n".join(report)
     options.output.write_text(text)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .base import Contender, RoundTrip, Server, free_port, process, wait_for_port
+from .base import Contender, RoundTrip, Server
+from .redis_server import missing_redis, redis_server, redis_version
 
 
 def make_app(address: str) -> Any:
@@ -37,19 +36,15 @@ class Celery(Contender):
             version("celery")
         except PackageNotFoundError:
             return "celery (the dependency group `bench`)"
-        return None if shutil.which("redis-server") else "redis-server (a package of the system)"
+        return missing_redis()
 
     def version(self) -> str:
-        words = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout.split()
-        return f"celery {version('celery')}, redis {words[2].removeprefix('v=')}"
+        return f"celery {version('celery')}, redis {redis_version()}"
 
     @contextlib.contextmanager
     def server(self, folder: Path) -> Iterator[Server]:
-        port, log = free_port(), folder / "redis.log"
-        options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", "", "--appendonly", "yes"]
-        with process(["redis-server", *options, "--appendfsync", "everysec"], log) as child:
-            wait_for_port(port, child, log)
-            yield Server(f"redis://127.0.0.1:{port}/0", child.pid)
+        with redis_server(folder, "everysec") as server:
+            yield server
 
     async def work(self, address: str, ready: Callable[[], None]) -> None:
         from celery.signals import worker_ready
