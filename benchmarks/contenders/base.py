@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -54,6 +55,26 @@ class Contender(ABC):
     @abstractmethod
     def client(self, address: str) -> AbstractAsyncContextManager[RoundTrip]:
         """One connection of the dispatcher process."""
+
+
+class Slots:
+    """How many tasks a worker has in hand at most, for one that fetches as many as it has room for."""
+
+    def __init__(self, count: int) -> None:
+        self._free = asyncio.Semaphore(count)
+
+    async def take_all(self) -> int:
+        """Wait for a free one, and take all that are free."""
+        await self._free.acquire()
+        taken = 1
+        while not self._free.locked():
+            await self._free.acquire()
+            taken += 1
+        return taken
+
+    def give_back(self, count: int = 1) -> None:
+        for _ in range(count):
+            self._free.release()
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .base import Contender, RoundTrip, Server, free_port, process, wait_for_port
+from .base import Contender, RoundTrip, Server, Slots, free_port, process, wait_for_port
 
 
 class Nats(Contender):
@@ -60,7 +60,7 @@ class Nats(Contender):
         connection = await nats.connect(address)
         streams = connection.jetstream()
         tasks = await streams.pull_subscribe("tasks.echo", durable="workers")
-        slots = asyncio.Semaphore(100)
+        slots = Slots(100)
 
         async def handle(message: Msg) -> None:
             try:
@@ -68,22 +68,17 @@ class Nats(Contender):
                 await streams.publish(f"results.{headers['Reply']}", message.data, headers={"Task": headers["Task"]})
                 await message.ack()
             finally:
-                slots.release()
+                slots.give_back()
 
         ready()
         async with asyncio.TaskGroup() as running:
             while True:
-                await slots.acquire()
-                free = 1
-                while not slots.locked():
-                    await slots.acquire()
-                    free += 1
+                free = await slots.take_all()
                 try:
                     messages = await tasks.fetch(free, timeout=5)
                 except TimeoutError:
                     messages = []
-                for _ in range(free - len(messages)):
-                    slots.release()
+                slots.give_back(free - len(messages))
                 for message in messages:
                     running.create_task(handle(message))
 

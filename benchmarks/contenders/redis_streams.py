@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .base import Contender, RoundTrip, Server
+from .base import Contender, RoundTrip, Server, Slots
 from .redis_server import missing_redis, redis_server, redis_version
 
 SLOTS = 100
@@ -50,27 +50,22 @@ class RedisStreams(Contender):
         redis = Redis.from_url(address, max_connections=2 * SLOTS)
         await redis.xgroup_create("tasks", "workers", id="0", mkstream=True)
         ask = self._ask(redis)
-        slots = asyncio.Semaphore(SLOTS)
+        slots = Slots(SLOTS)
 
         async def handle(id: bytes, fields: dict[bytes, bytes]) -> None:
             try:
                 await ask("XADD", fields[b"reply"], "*", "task", fields[b"task"], "body", fields[b"body"])
                 await asyncio.gather(ask("XACK", "tasks", "workers", id), ask("XDEL", "tasks", id))
             finally:
-                slots.release()
+                slots.give_back()
 
         ready()
         async with asyncio.TaskGroup() as running:
             while True:
-                await slots.acquire()
-                free = 1
-                while not slots.locked():
-                    await slots.acquire()
-                    free += 1
+                free = await slots.take_all()
                 found = await redis.xreadgroup("workers", "worker", {"tasks": ">"}, count=free, block=BLOCK)
                 messages = found[0][1] if found else []
-                for _ in range(free - len(messages)):
-                    slots.release()
+                slots.give_back(free - len(messages))
                 for id, fields in messages:
                     running.create_task(handle(id, fields))
 
