@@ -149,6 +149,13 @@ class Codec:
         tuples count as lists, sets are sorted."""
         return hashlib.sha256(msgpack.packb(value, default=self._lax, strict_types=False, unicode_errors="surrogatepass")).hexdigest()[:32]
 
+    def _travels(self, value: Any) -> bool:
+        try:
+            _pack(value, self._strict)
+        except (NoLagError, TypeError, ValueError, RecursionError, OverflowError):
+            return False
+        return True
+
     # --- out ------------------------------------------------------------------------------------------------
 
     def _strict(self, value: Any) -> Any:
@@ -166,7 +173,7 @@ class Codec:
         if cls is tuple:
             return msgpack.ExtType(_TUPLE, _pack(list(value), again))
         if isinstance(value, BaseException):
-            return msgpack.ExtType(_EXCEPTION, _pack(failures.describe(value, self.trust), self._lax))
+            return msgpack.ExtType(_EXCEPTION, _pack(failures.describe(value, self.trust, self._travels), self._lax))
         if is_rebuilt(cls) or cls in _SLOTTED:
             return msgpack.ExtType(_OBJECT, _pack([self.trust.check(cls), _fields(value)], again))
         if isinstance(value, (set, frozenset, deque)):

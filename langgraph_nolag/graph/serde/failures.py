@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import socket
 import traceback
+from collections.abc import Callable
 from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ..errors import RemoteNodeError
+from . import exchange
 from .trust import Trust
 
 REMOTE: Final = "Remote traceback"  # how the note begins that says where an exception came from
 MAX_TRACEBACK: Final = 32_768  # characters; its end says most
+_KNOWN_BY: Final[dict[str, type]] = {
+    name: cls
+    for name, cls in vars(builtins).items()
+    if isinstance(cls, type)
+    and issubclass(cls, Exception)
+    and not issubclass(cls, (BaseExceptionGroup, Warning, StopIteration, StopAsyncIteration))
+    and cls is not Exception
+}
+"""Python's own exceptions that another class may be one of, by their names. Those that end loops mean something to whoever runs them."""
 _WHERE: Final = f"process {os.getpid()} on {socket.gethostname()}"
 
 
-def describe(error: BaseException, trust: Trust) -> dict[str, Any]:
-    """What `rebuild` needs, to be encoded laxly: an exception may hold anything."""
+def describe(error: BaseException, trust: Trust, travels: Callable[[Any], bool]) -> dict[str, Any]:
+    """What `rebuild` needs, to be encoded laxly: an exception may hold anything.
+
+    Args:
+        travels: whether a value comes back as what it is. An attribute that does not stays behind, and is named: a text in its place would
+            be met by whoever looks into it.
+    """
+    attributes = {name: value for name, value in getattr(error, "__dict__", {}).items() if name != "__notes__"}
+    exchanged = {name: plain for name, value in attributes.items() if (plain := exchange.describe(value)) is not None}
+    left = {name: type(value).__qualname__ for name, value in attributes.items() if name not in exchanged and not travels(value)}
     facts: dict[str, Any] = {
         "class": trust.exception_name(type(error)),
+        "bases": _bases(type(error)),
         "args": list(_arguments(error)),
-        "attributes": {name: value for name, value in getattr(error, "__dict__", {}).items() if name != "__notes__"},
+        "attributes": {name: value for name, value in attributes.items() if name not in exchanged and name not in left},
+        "exchanged": exchanged,
+        "left": left,
         "notes": list(getattr(error, "__notes__", ())),
         "text": _text(error),
         "traceback": "".join(traceback.format_exception(error))[-MAX_TRACEBACK:],
@@ -34,6 +57,11 @@ def describe(error: BaseException, trust: Trust) -> dict[str, Any]:
         facts["title"] = error.title
         facts["lines"] = error.errors(include_url=False)
     return facts
+
+
+def _bases(cls: type[BaseException]) -> list[str]:
+    """Python's own exceptions that it is one of, the nearest first: what a handler elsewhere can know it by."""
+    return [base.__name__ for base in cls.__mro__ if base.__name__ in _KNOWN_BY and base.__module__ == "builtins"]
 
 
 def _arguments(error: BaseException) -> tuple[Any, ...]:
@@ -52,11 +80,13 @@ def rebuild(facts: dict[str, Any], trust: Trust) -> BaseException:
     """The exception again, with the remote traceback as a note.
 
     Its constructor is not run (unless it is one of Python's own). A class that this process does not know becomes a
-    `RemoteNodeError` that names it.
+    `RemoteNodeError` that names it, and that is a `ValueError`, say, where that class is one.
     """
     error = _instance(facts, trust)
     for note in facts["notes"]:
         error.add_note(str(note))
+    for name, kind in facts.get("left", {}).items():
+        error.add_note(f"its attribute {name!r}, a {kind}, stayed in the process where it was raised")
     error.add_note(f"{REMOTE} ({facts['where']}):\n{facts['traceback']}")
     if isinstance(facts["cause"], BaseException):
         error.__cause__ = facts["cause"]
@@ -67,7 +97,7 @@ def _instance(facts: dict[str, Any], trust: Trust) -> BaseException:
     ref, args = facts["class"], facts["args"]
     cls = trust.exception(ref)
     if cls is None or not issubclass(cls, BaseException):
-        return RemoteNodeError(error_type=ref, error_message=facts["text"])
+        return _stand_in(facts)
     try:
         if cls is ValidationError:
             error: BaseException = ValidationError.from_exception_data(facts["title"], [_line(line) for line in facts["lines"]])
@@ -80,10 +110,24 @@ def _instance(facts: dict[str, Any], trust: Trust) -> BaseException:
                 error.args = tuple(args)
         for name, value in facts["attributes"].items():
             setattr(error, name, value)
+        for name, value in facts.get("exchanged", {}).items():
+            setattr(error, name, exchange.rebuild(value))
     except Exception as broken:
-        failed = RemoteNodeError(error_type=ref, error_message=facts["text"])
+        failed = _stand_in(facts)
         failed.add_note(f"{ref} could not be rebuilt: {type(broken).__name__}: {broken}")
         return failed
+    return error
+
+
+def _stand_in(facts: dict[str, Any]) -> RemoteNodeError:
+    """For an exception whose class can't be had: retry policies and handlers still know it by what it is one of."""
+    bases: list[type] = []
+    for name in facts.get("bases", ()):
+        if name in _KNOWN_BY and not any(issubclass(known, _KNOWN_BY[name]) for known in bases):
+            bases.append(_KNOWN_BY[name])
+    # as in any class of ours, its text is what it is made with: some of Python's own make one of what was never set
+    cls: Any = type("RemoteNodeError", (RemoteNodeError, *bases), {"__module__": RemoteNodeError.__module__, "__str__": Exception.__str__})
+    error: RemoteNodeError = (cls if bases else RemoteNodeError)(error_type=facts["class"], error_message=facts["text"])
     return error
 
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+import httpx
 from langgraph.cache.memory import InMemoryCache
 from langgraph.errors import NodeError
 from langgraph.graph import START, StateGraph
@@ -74,6 +75,15 @@ def flaky(state: State, runtime: Runtime[Any]) -> State:
     return {"log": [attempt]}
 
 
+def asks_a_server(state: State, runtime: Runtime[Any]) -> State:
+    assert runtime.execution_info is not None
+    attempt = runtime.execution_info.node_attempt
+    request = httpx.Request("GET", "http://model.example/v1")
+    status = {1: 503, 2: 500}.get(attempt, state["x"])
+    httpx.Response(status, json={"attempt": attempt}, request=request).raise_for_status()
+    return {"log": [attempt]}
+
+
 async def aflaky(state: State, runtime: Runtime[Any]) -> State:
     return flaky(state, runtime)
 
@@ -111,6 +121,7 @@ half_failing = beside(too_long, abreaks).compile()
 retrying = single(flaky, retry_policy=RetryPolicy(max_attempts=3, retry_on=Broken, **QUICK)).compile()
 aretrying = single(aflaky, retry_policy=RetryPolicy(max_attempts=3, retry_on=Broken, **QUICK)).compile()
 giving_up = single(flaky, retry_policy=RetryPolicy(max_attempts=2, retry_on=Broken, **QUICK)).compile()
+by_default = single(asks_a_server, retry_policy=RetryPolicy(**QUICK)).compile()
 not_retried = single(flaky, retry_policy=RetryPolicy(max_attempts=3, retry_on=KeyError, **QUICK)).compile()
 two_policies = single(
     flaky, retry_policy=[RetryPolicy(retry_on=KeyError, **QUICK), RetryPolicy(max_attempts=3, retry_on=Broken, **QUICK)]
@@ -144,6 +155,8 @@ CASES = [
     case("retry of an async node", aretrying, {"x": 1}, how=ASYNC),
     case("retries that do not help", giving_up, {"x": 1}),
     case("an error that is not retried", not_retried, {"x": 1}),
+    case("retry of a server that is busy", by_default, {"x": 200}),
+    case("a server that refuses is not asked again", by_default, {"x": 404}),
     case("two retry policies", two_policies, {"x": 1}),
     case("error handler", handled, {"x": 1}),
     case("error handler that goes elsewhere", rescued, {"x": 1}),

@@ -1,0 +1,147 @@
+"""Exceptions on their way between processes: what policies and handlers look at is there."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import types
+from typing import Any
+
+import httpx
+import msgpack
+import pytest
+import requests
+from langgraph.types import default_retry_on
+
+from langgraph_nolag.graph.errors import RemoteNodeError
+from langgraph_nolag.graph.serde.codec import Codec
+from langgraph_nolag.graph.serde.exchange import MAX_BODY
+from langgraph_nolag.graph.serde.trust import Trust
+
+codec = Codec(Trust(frozenset(), frozenset()))
+URL = "http://model.example/v1"
+
+
+def there(error: BaseException) -> Any:
+    return codec.decode(codec.encode(error))
+
+
+def of_httpx(status: int, content: bytes = b"{}", **headers: str) -> httpx.HTTPStatusError:
+    request = httpx.Request("POST", URL, headers={"authorization": "Bearer secret"}, content=b"private")
+    response = httpx.Response(status, content=content, headers=headers, request=request)
+    return httpx.HTTPStatusError("no", request=request, response=response)
+
+
+def of_requests(status: int) -> requests.HTTPError:
+    request = requests.Request("POST", URL, headers={"authorization": "Bearer secret"}, data=b"private").prepare()
+    response = requests.Response()
+    response.status_code, response.url, response.reason, response.encoding, response.request = status, URL, "Busy", "utf-8", request
+    response._content = b'{"why": "busy"}'
+    response.headers["Retry-After"] = "3"
+    return requests.HTTPError("no", response=response)
+
+
+@pytest.mark.parametrize("make", [of_httpx, of_requests])
+@pytest.mark.parametrize("status", [503, 404])
+def test_the_default_policy_judges_errors_of_http_alike(make: Any, status: int) -> None:
+    error, copy = make(status), there(make(status))
+    assert type(copy) is type(error)
+    assert copy.response.status_code == status
+    assert default_retry_on(copy) == default_retry_on(error)
+    assert (copy.request.method, str(copy.request.url)) == ("POST", URL)
+
+
+def test_a_response_is_there_with_what_was_read_of_it() -> None:
+    error = there(of_httpx(429, b'{"why": "busy"}', **{"retry-after": "3", "content-type": "application/json"}))
+    assert error.response.json() == {"why": "busy"}
+    assert error.response.headers["retry-after"] == "3"
+    error = there(of_requests(429))
+    assert error.response.json() == {"why": "busy"}
+    assert (error.response.headers["retry-after"], error.response.reason, error.response.url) == ("3", "Busy", URL)
+
+
+def test_a_body_that_was_compressed_is_not_taken_for_one_that_is() -> None:
+    import gzip
+
+    error = there(of_httpx(500, gzip.compress(b"plain"), **{"content-encoding": "gzip"}))
+    assert error.response.text == "plain"
+
+
+@pytest.mark.parametrize("make", [of_httpx, of_requests])
+def test_what_may_be_a_secret_stays_behind(make: Any) -> None:
+    error = make(503)
+    error.response.headers["set-cookie"] = "session=secret"
+    data = codec.encode(error)
+    assert b"secret" not in data
+    assert b"private" not in data
+
+
+def test_a_body_that_was_not_read_or_is_too_large_is_not_made_up() -> None:
+    for response in (httpx.Response(503, stream=httpx.ByteStream(b"")), httpx.Response(503, content=bytes(MAX_BODY + 1))):
+        if hasattr(response, "_content") and len(response.content) <= MAX_BODY:
+            del response._content
+        copy = there(httpx.HTTPStatusError("no", request=httpx.Request("GET", URL), response=response))
+        assert copy.response.status_code == 503
+        assert copy.response.content == b""
+
+
+class Carries(Exception):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__("carries")
+        self.__dict__.update(attributes)
+
+
+def test_an_attribute_that_can_not_travel_stays_behind_and_is_named() -> None:
+    error = there(Carries(code=7, lock=asyncio.Lock(), inner=ValueError("x")))
+    assert error.code == 7
+    assert repr(error.inner) == repr(ValueError("x"))
+    assert not hasattr(error, "lock")
+    assert "its attribute 'lock', a Lock, stayed in the process where it was raised" in error.__notes__
+
+
+def test_a_payload_names_no_other_kind_of_exchange() -> None:
+    facts = {"class": "builtins:ValueError", "args": ["x"], "attributes": {}, "exchanged": {"response": ["subprocess.Popen", ["ls"]]}}
+    rest = {"notes": [], "text": "t", "traceback": "", "where": "", "cause": None}
+    error = codec.decode(bytes(msgpack.packb(msgpack.ExtType(5, msgpack.packb({**facts, **rest})))))
+    assert isinstance(error, RemoteNodeError)
+    assert not hasattr(error, "response")
+
+
+# --- classes that only the other side has -------------------------------------------------------------------
+
+
+def unknown(*bases: type) -> BaseException:
+    """Raised where its module is known, looked at where it is not."""
+    module = types.ModuleType("only_there")
+    cls = type("Own", bases, {"__module__": "only_there"})
+    module.Own = cls  # type: ignore[attr-defined]
+    sys.modules["only_there"] = module
+    try:
+        data = codec.encode(cls("no such thing"))
+    finally:
+        del sys.modules["only_there"]
+    found: BaseException = codec.decode(data)
+    return found
+
+
+@pytest.mark.parametrize("base", [ValueError, KeyError, FileNotFoundError, ConnectionResetError, UnicodeError, Exception, StopIteration])
+def test_an_unknown_class_is_still_known_by_what_it_is_one_of(base: type[Exception]) -> None:
+    error = unknown(base)
+    assert isinstance(error, RemoteNodeError)
+    assert isinstance(error, base) is (base is not StopIteration)
+    assert error.error_type == "only_there:Own"
+    assert str(error) == f"only_there:Own: {error.error_message}"
+    if base is not StopIteration:
+        assert default_retry_on(error) == default_retry_on(base("no such thing"))
+
+
+def test_an_unknown_class_of_several_kinds_is_one_of_each() -> None:
+    error = unknown(KeyError, AttributeError)
+    assert isinstance(error, KeyError)
+    assert isinstance(error, AttributeError)
+
+
+def test_what_ends_a_process_is_not_made_an_ordinary_exception_of_its_kind() -> None:
+    error = unknown(KeyboardInterrupt)
+    assert isinstance(error, RemoteNodeError)
+    assert not isinstance(error, KeyboardInterrupt)
