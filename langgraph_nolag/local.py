@@ -211,6 +211,7 @@ class LocalBroker:
                 pass_fds=(end_of_theirs,),
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # what they print goes to our stderr: our own output is for what we print
+                process_group=0,  # a Ctrl-C is for us: what we run may be interrupted, and go on with the same workers
             )
         finally:
             os.close(end_of_theirs)

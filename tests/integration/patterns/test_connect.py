@@ -452,6 +452,30 @@ def test_workers_end_when_their_parent_is_killed(worker_module: str, tmp_path: P
     asyncio.run(eventually(lambda: not _alive(pid), timeout=20))
 
 
+def test_a_ctrl_c_at_whoever_spawned_workers_leaves_them_alone(worker_module: str, tmp_path: Path) -> None:
+    """A terminal sends it to a whole group of processes, and so does Jupyter when a cell is interrupted: the next cell wants them."""
+    program = (
+        "import asyncio, os, signal, time\n"
+        "from langgraph_nolag import LocalBroker, connect\n"
+        "async def ask():\n"
+        "    async with connect(broker.url, token=broker.token('desk')) as client:\n"
+        "        room = await client.join('demo')\n"
+        "        return await (await room.handoff.dispatch('whoami')).result(20)\n"
+        "with LocalBroker() as broker:\n"
+        f"    worker, = broker.spawn_worker({worker_module!r})\n"
+        "    worker.wait_ready()\n"
+        "    try:\n"
+        "        os.killpg(0, signal.SIGINT)\n"
+        "        time.sleep(30)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print(asyncio.run(ask()), worker.returncode)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, start_new_session=True, check=False)
+    assert (done.stdout, done.returncode) == ("worker None\n", 0), done.stderr
+
+
 def _alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
