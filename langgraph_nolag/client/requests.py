@@ -85,9 +85,10 @@ class Unanswered:
     answered long before, so it rings once in a while, and a request costs no timer of its own.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, allowance: Allowance) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, allowance: Allowance, on_settled: Callable[[], object]) -> None:
         self._loop = loop
         self._allowance = allowance
+        self._on_settled = on_settled  # told of each request that is no longer here
         self._waiting: dict[int, Pending] = {}
         self._next_id = 1
         self._timer: asyncio.TimerHandle | None = None
@@ -134,6 +135,7 @@ class Unanswered:
         pending = self._waiting.pop(id, None)
         if pending is not None:
             self._allowance.give_back(pending.size)
+            self._on_settled()
             try:
                 pending.on_answer(answer, error)
             except Exception:  # one who is told badly must not keep the others from being told

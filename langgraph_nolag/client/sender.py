@@ -12,6 +12,7 @@ from ..errors import MessageTooLarge, NoLagError, Refused
 from .large import Value
 from .requests import Allowance, OnAnswer, Pending, Unanswered
 from .uploads import HeldNote, HeldRequest, Uploads
+from .window import Window
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,17 +38,20 @@ class Sender:
     def __init__(self, loop: asyncio.AbstractEventLoop, allowance: Allowance, establish: Establish) -> None:
         self.loop = loop
         self.establish = establish
-        self.unanswered = Unanswered(loop, allowance)
+        self.unanswered = Unanswered(loop, allowance, self._settled)
         self._allowance = allowance
         self._pack = new_packer().pack
         self._socket: Socket | None = None
         self._uploads = Uploads(self)
+        self._window = Window(self.unanswered.oldest)
+        self._releasing = False
         self._spoken: set[str | None] = set()  # rooms that were sent a request in this turn
 
     def begin(self, socket: Socket) -> None:
         """A session has begun: from now on frames leave. What has no answer is to be sent again, with `send_again`."""
         self._socket = socket
         self._uploads = Uploads(self)
+        self._window.begin()
 
     def end(self) -> None:
         """The session is over. Requests are kept for the next one."""
@@ -102,7 +106,24 @@ class Sender:
         return True
 
     def send_request(self, pending: Pending) -> None:
-        """Send a request whose values are stored."""
+        """Send a request whose values are stored, or when there is a place for it."""
+        if self._window.admits(pending):
+            self._send_now(pending)
+
+    def _settled(self) -> None:
+        """A request has its answer, or was given up."""
+        if self._window and not self._releasing:
+            self._releasing = True
+            self.loop.call_soon(self._release)
+
+    def _release(self) -> None:
+        self._releasing = False
+        if self._socket is not None:
+            for pending in self._window.released():
+                if self.unanswered.get(pending.id) is pending:
+                    self._send_now(pending)
+
+    def _send_now(self, pending: Pending) -> None:
         socket = self._socket
         assert socket is not None
         frame = pending.frame

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..wire.once import ANSWERS
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -40,7 +42,7 @@ class Limits:
     decided: int = 1_000  # approvals that can still be listed; all can be read by their id
     retained: int = 100_000  # topics
     clients: int = 4096  # processes whose answers are kept for a request that comes again; the oldest is dropped
-    answers: int = 512  # of one process; the oldest is dropped
+    answers: int = ANSWERS  # of one process; the oldest is dropped
     progress: int = 1 << 20  # of a running task; the oldest is dropped, and said to be gone
     tells: int = 1 << 20  # of a task
     effects: int = 1_000  # of a task

@@ -27,6 +27,7 @@ from langgraph_nolag import (
 from langgraph_nolag.patterns.serving import HandedTask
 from langgraph_nolag.testing import eventually
 from nolag_broker.engine.sqlite import SqliteEngine
+from nolag_broker.wire.once import ANSWERS
 
 from .conftest import Restarting
 
@@ -204,6 +205,28 @@ async def test_a_lost_answer_is_asked_for_again_and_nothing_happens_twice(
     kinds = [event["type"] for event in events]
     for kind in ("n", "topic.published", "blackboard.set", "inbox.sent", "task.dispatched"):
         assert kinds.count(kind) == 3, kind
+
+
+async def test_however_many_answers_are_lost_nothing_happens_twice(
+    broker: LocalBroker, proxy: Any, stack: AsyncExitStack, join: Any
+) -> None:
+    """More than the broker keeps answers of."""
+    client = await stack.enter_async_context(connect(proxy.url, token=broker.token("writer"), actor="writer"))
+    room, other = await client.join("demo"), await join("other")
+    proxy.hold_answers()
+    calls = [asyncio.create_task(room.observe.emit("n", n)) for n in range(3 * ANSWERS)]
+    await eventually(lambda: _has_emitted(other, ANSWERS))
+    proxy.cut()
+    sequences = await asyncio.wait_for(asyncio.gather(*calls), 20)
+    stream = other.observe.stream("n", since=0)
+    events = [await asyncio.wait_for(anext(stream), 10) for _ in calls]
+    assert [event.body for event in events] == list(range(len(calls)))
+    assert [event.seq for event in events] == sequences
+    assert (await other.link.acall("room.info"))["seq"] < sequences[0] + len(calls) + 10  # and nothing more
+
+
+async def _has_emitted(room: Room, n: int) -> bool:
+    return (await room.link.acall("room.info"))["seq"] > n
 
 
 async def _has(room: Room, key: str) -> bool:

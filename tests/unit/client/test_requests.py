@@ -21,7 +21,7 @@ class Told:
 
 def table(limit: int = 1000) -> tuple[Unanswered, Allowance]:
     allowance = Allowance(limit)
-    return Unanswered(asyncio.get_running_loop(), allowance), allowance
+    return Unanswered(asyncio.get_running_loop(), allowance, lambda: None), allowance
 
 
 def request(unanswered: Unanswered, told: Told, timeout: float | None = 30.0, **more: Any) -> int:
