@@ -244,6 +244,22 @@ async def test_a_worker_that_is_missing(
     assert "__interrupt__" in await invoke(worker, None, thread, durability="sync")
 
 
+async def test_a_worker_that_had_the_node_and_is_gone(broker: LocalBroker, impatient: pytest.LogCaptureFixture) -> None:
+    """Then it waits again, and that is said again."""
+    graph = distribute(graphs.graph_of(graphs.question), broker.room("demo"), name="left")
+    taken = threading.Event()
+    async with connect(broker.url, token=broker.token("taker")) as client:
+        taker = await client.join("demo")
+        taker.link.serve(kind="node", types=[f"{graph.distribution.name}/question"], on_task=lambda task: taken.set())
+        running = asyncio.create_task(graph.ainvoke({"x": 1}))
+        assert await asyncio.to_thread(taken.wait, WITHIN)
+        await asyncio.sleep(4 * execution.PATIENCE)  # it was looked at, and somebody had it
+        assert not impatient.records
+    await said(impatient, "node 'question' waits: no worker in room demo", "serves left@")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_capabilities_that_nobody_has(broker: LocalBroker, impatient: pytest.LogCaptureFixture, invoke: Invoke) -> None:
     graph = distribute(graphs.plus_graph, broker.room("demo"), pools={"plus": ["gpu"]}, timeout=0.3)
     with pytest.raises(TaskTimeout):
