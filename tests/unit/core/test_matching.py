@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nolag_broker.core.limits import Limits
 from nolag_broker.core.members import Member, Session
-from nolag_broker.core.tasks.matching import Market, Offer
+from nolag_broker.core.tasks.matching import IN_HAND, Market, Offer
 from nolag_broker.core.tasks.task import Task
 
 from .conftest import Driver
@@ -153,7 +153,7 @@ sets = st.frozensets(names, max_size=3)
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("task"), names, sets, st.integers(0, 2)),
-        st.tuples(st.just("offer"), st.none() | st.frozensets(names, min_size=1, max_size=2), sets, st.integers(1, 2)),
+        st.tuples(st.just("offer"), st.none() | st.frozensets(names, min_size=1, max_size=2), sets, st.integers(1, 4)),
         st.tuples(st.just("remove"), st.integers(0, 30)),
         st.tuples(st.just("close"), st.integers(0, 30)),
         st.tuples(st.just("find"), st.integers(0, 30)),
@@ -172,6 +172,7 @@ def plain_task(seq: int, type: str, capabilities: frozenset[str], priority: int)
     task = Task(None)
     task.seq, task.id, task.kind, task.type = seq, str(seq), "handoff", type
     task.capabilities, task.priority, task.queue, task.lane = capabilities, priority, None, None
+    task.size = (0, IN_HAND // 3, IN_HAND)[seq % 3]
     return task
 
 
@@ -179,6 +180,8 @@ def plain_task(seq: int, type: str, capabilities: frozenset[str], priority: int)
 @given(steps)
 def test_against_a_plain_search(steps: list[tuple[Any, ...]]) -> None:
     market, waiting, offers = Market(), [], []
+    slots_of: dict[Offer, int] = {}
+    held: dict[Offer, list[Task]] = {}
     for seq, (what, *details) in enumerate(steps):
         if what == "task":
             waiting.append(plain_task(seq, *details))
@@ -187,6 +190,7 @@ def test_against_a_plain_search(steps: list[tuple[Any, ...]]) -> None:
             types, capabilities, slots = details
             worker = Member("worker", "", 0, 0.0)
             offers.append(Offer(Session(""), seq, worker, market.profile("handoff", types, capabilities), slots))
+            slots_of[offers[-1]], held[offers[-1]] = slots, []
             market.open(offers[-1])
         elif what == "remove" and waiting:
             market.remove(waiting.pop(details[0] % len(waiting)))
@@ -194,17 +198,22 @@ def test_against_a_plain_search(steps: list[tuple[Any, ...]]) -> None:
             market.close(offers.pop(details[0] % len(offers)))
         elif what == "find" and waiting:
             task = waiting[details[0] % len(waiting)]
-            free = [offer for offer in offers if offer.used < offer.slots and admits(offer, task)]
+            free = [
+                offer
+                for offer in offers
+                if len(held[offer]) < slots_of[offer] and sum(task.size for task in held[offer]) < IN_HAND and admits(offer, task)
+            ]
             found = market.find(task)
             assert (found in free) if free else found is None
             if found is not None:
-                assert found.used == min(offer.used for offer in free)
+                assert len(held[found]) == found.used == min(offer.used for offer in free)
                 waiting.remove(task)
                 market.remove(task)
-                market.occupy(found)
+                market.occupy(found, task.size)
+                held[found].append(task)
         elif what == "best" and offers:
             offer = offers[details[0] % len(offers)]
             able = [task for task in waiting if admits(offer, task)]
             assert market.best(offer.profile) is min(able, key=lambda task: task.rank, default=None)
-            if offer.used:
-                market.vacate(offer)
+            if held[offer]:
+                market.vacate(offer, held[offer].pop(details[0] % len(held[offer])).size)

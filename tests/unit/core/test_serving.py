@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nolag_broker.core.limits import Limits
+from nolag_broker.core.tasks.matching import IN_HAND
 
 
 def test_the_token_rises_with_every_hand_out(driver: Any, planner: Any, writer: Any) -> None:
@@ -387,3 +388,35 @@ def test_a_completion_with_a_bad_approval_changes_nothing(driver: Any, planner: 
             writer.complete(task, approvals=[good, bad])
     assert "approval.requested" not in driver.types()
     assert planner.state() == "running"
+
+
+def test_an_offer_gets_no_more_while_it_has_large_bodies_in_hand(driver: Any, planner: Any) -> None:
+    """Else a worker with many slots would be sent more than its connection takes, and be cut off, each time it comes back."""
+    worker = driver.agent("worker")
+    worker.ask("room.join")
+    worker.serve("draft", slots=10)
+    for number in range(6):
+        planner.dispatch(f"t{number}", body=bytes(IN_HAND // 2))
+    tasks = worker.pushes("task")
+    assert [task["task"] for task in tasks] == ["t0", "t1"]
+    worker.complete(tasks[0])
+    (third,) = worker.pushes("task")
+    assert third["task"] == "t2"
+    planner.dispatch("small", body=b"", priority=1)
+    assert worker.pushes("task") == []
+    driver.restart()  # who comes back has as much in hand
+    worker.ask("room.join")
+    worker.serve("draft", slots=10, holding=[["t1", tasks[1]["token"]]])
+    assert [task["task"] for task in worker.pushes("task")] == ["t2"]
+    worker.complete(third)
+    assert [task["task"] for task in worker.pushes("task")] == ["small", "t3"]
+
+
+def test_a_task_larger_than_that_is_handed_out_all_the_same(driver: Any, planner: Any) -> None:
+    worker = driver.worker("worker", "draft", slots=2)
+    planner.dispatch("t1", body=bytes(IN_HAND + 1))
+    planner.dispatch("t2")
+    (task,) = worker.pushes("task")
+    assert task["task"] == "t1"
+    worker.complete(task)
+    assert worker.push("task")["task"] == "t2"

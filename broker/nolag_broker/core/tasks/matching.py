@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 ANY: Final = "*"  # never a type: names have no wildcard
 CHOICE: Final = 8  # suitable profiles that are compared for the least loaded offer
+IN_HAND: Final = (
+    8 << 20
+)  # bytes of bodies that an offer has in hand when it gets no more: a connection takes little more than one of the largest
 
 _Bucket = tuple[str, str, str | None]  # kind, type or ANY, capability or None
 _Entry = tuple[int, int, int, "Task"]  # its rank, and the task
@@ -76,7 +79,7 @@ class Profile:
 class Offer:
     """A worker's word to take tasks: one `task.serve`, while its connection lives."""
 
-    __slots__ = ("member", "number", "profile", "session", "slots", "used")
+    __slots__ = ("bytes", "full", "member", "number", "profile", "session", "slots", "used")
 
     def __init__(self, session: Session, number: int, member: Member, profile: Profile, slots: int) -> None:
         self.session = session
@@ -85,6 +88,13 @@ class Offer:
         self.profile = profile
         self.slots = slots
         self.used = 0
+        self.bytes = 0  # of the bodies of the tasks that it has in hand
+        self.full = 0  # its slots, while it has so many of them that it gets no more: then it has none
+
+    def take(self, size: int) -> None:
+        """It has one more in hand from before: it is not in the market yet."""
+        self.used += 1
+        self.bytes += size
 
 
 class Market:
@@ -176,7 +186,9 @@ class Market:
 
     def open(self, offer: Offer) -> None:
         """The offer takes tasks from now on."""
-        if offer.used < offer.slots:
+        if offer.bytes >= IN_HAND:
+            offer.full, offer.slots = offer.slots, 0
+        elif offer.used < offer.slots:
             self._raise(offer, offer.used)
 
     def profile(self, kind: str, types: frozenset[str] | None, capabilities: frozenset[str]) -> Profile:
@@ -191,17 +203,28 @@ class Market:
     def close(self, offer: Offer) -> None:
         if offer.used < offer.slots:
             self._lower(offer, offer.used)
-        offer.slots = 0  # what it still holds leaves it one by one, but brings no slot
+        offer.slots = offer.full = 0  # what it still holds leaves it one by one, but brings no slot
         profile = offer.profile
         profile.offers -= 1
         if not profile.offers:
             del self._profiles[profile.key]
 
-    def occupy(self, offer: Offer) -> None:
+    def occupy(self, offer: Offer, size: int) -> None:
+        """It has a task more, with a body of so many bytes."""
         self._shift(offer, 1)
+        offer.bytes += size
+        if offer.bytes >= IN_HAND and offer.slots:
+            if offer.used < offer.slots:
+                self._lower(offer, offer.used)
+            offer.full, offer.slots = offer.slots, 0
 
-    def vacate(self, offer: Offer) -> None:
+    def vacate(self, offer: Offer, size: int) -> None:
         self._shift(offer, -1)
+        offer.bytes -= size
+        if offer.full and offer.bytes < IN_HAND:
+            offer.slots, offer.full = offer.full, 0
+            if offer.used < offer.slots:
+                self._raise(offer, offer.used)
 
     def find(self, task: Task) -> Offer | None:
         """A free offer for this task: the least loaded one of the first suitable profiles."""

@@ -67,7 +67,8 @@ class Serving:
             if live.offer is not None:
                 continue
             if holding.get(task.id) == task.token:
-                live.offer, offer.used = offer, offer.used + 1
+                live.offer = offer
+                offer.take(task.size)
                 for n in range(len(live.tells)):
                     push_tell(self._room, offer.session, task, live, n)
                 if task.cancelling is not None:
@@ -75,7 +76,8 @@ class Serving:
             elif task.offer_number != offer.number:
                 continue
             elif task.cancelling is None and offer.profile.admits(task):
-                live.offer, offer.used = offer, offer.used + 1
+                live.offer = offer
+                offer.take(task.size)
                 tasks.push_task(task, offer)
             else:
                 tasks.release(task, "handed_back", task.used)

@@ -34,7 +34,7 @@ ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED, TIMED_OUT})
 SUPERSEDED: Final = "superseded"  # why it ended: another one has its slot, or its key
 INTERRUPTED: Final = "interrupted"  # why those ended in whose place another one was dispatched
 
-HEADER: Final = 42  # fields of a stored header; new ones come last, and None is what older rows have
+HEADER: Final = 43  # fields of a stored header; new ones come last, and None is what older rows have
 
 Holder = tuple[str, str]  # actor, instance
 
@@ -96,6 +96,7 @@ class Task(Entity):
         "result_ct",
         "retry",
         "seq",
+        "size",  # bytes of the payload
         "slot",
         "state",
         "token",
@@ -117,6 +118,7 @@ class Task(Entity):
         self.capabilities = frozenset(data["capabilities"])
         self.ct: str | None = get("payload_ct", event.ct)
         self.payload_seq: int = get("payload", event.seq)
+        self.size = len(event.body or b"")
         self.moment: float | None = get("moment")
         self.idempotency_key: str | None = get("key")
         self.digest: str = data["digest"]
@@ -229,6 +231,7 @@ class Task(Entity):
                 None if self.payload_seq == self.seq else self.payload_seq,
                 self.moment,
                 self.cancelling,
+                self.size,
             )
         )
         return values
@@ -245,6 +248,7 @@ class Task(Entity):
         rate_limit: list[Any] | None
         payload_seq: int | None
         cancelling: list[Any] | None
+        size: int | None
         values: list[Any] = msgpack.unpackb(header)
         if len(values) < HEADER:
             values += [None] * (HEADER - len(values))  # written by a broker that did not know the last ones
@@ -291,9 +295,11 @@ class Task(Entity):
             payload_seq,
             self.moment,
             cancelling,
+            size,
         ) = values
         self.stored = False
         self.effects = effects or 0
+        self.size = size or 0
         self.payload_seq = payload_seq or self.seq
         self.concurrency_limit = limit or 1
         self.rate_limit = None if rate_limit is None else (rate_limit[0], rate_limit[1])

@@ -198,7 +198,7 @@ class Tasks(TaskState):
             return
         live = self.claim(task, offer.member, offer.number)
         live.offer = offer
-        self.market.occupy(offer)
+        self.market.occupy(offer, task.size)
         self.push_task(task, offer)
 
     def vacate(self, task: Task) -> Offer | None:
@@ -207,7 +207,7 @@ class Tasks(TaskState):
         if live is None or (offer := live.offer) is None:
             return None
         live.offer = None
-        self.market.vacate(offer)
+        self.market.vacate(offer, task.size)
         self._freed.append(offer)
         return offer
 
