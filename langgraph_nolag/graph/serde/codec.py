@@ -28,7 +28,7 @@ from typing import Any, Final
 import msgpack
 from langgraph.store.base import Item, SearchItem
 from langgraph.types import Send
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from ...errors import NoLagError, NotDecodable, NotEncodable
 from ..errors import UntrustedType
@@ -87,6 +87,8 @@ _SCALARS: Final[dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]
     complex: ("complex", lambda v: [v.real, v.imag], lambda p: complex(*p)),
     range: ("range", lambda v: [v.start, v.stop, v.step], lambda p: range(*p)),
     SecretStr: ("secret", SecretStr.get_secret_value, SecretStr),
+    SecretBytes: ("secret bytes", SecretBytes.get_secret_value, SecretBytes),
+    Secret: ("secret value", Secret.get_secret_value, Secret),
     # subclasses of the plain types are what they hold, as in a checkpoint
     str: ("str", str.__str__, str),
     bytes: ("bytes", bytes, bytes),

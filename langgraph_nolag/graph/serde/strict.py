@@ -24,6 +24,8 @@ from .._compat import msgpack_ext_hook
 from ..errors import UntrustedType
 
 ENCODINGS: Final = ("msgpack", "null", "bytes", "bytearray")
+SECRETS: Final = (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret)
+"""Pydantic's own covers around a value: as inert as the times and numbers that LangGraph always reads, so no schema need name them."""
 
 
 class StrictSerializer(JsonPlusSerializer):
@@ -98,17 +100,16 @@ class _Trusted(set[Any]):
         if super().__contains__(key):
             return True
         module, name = key if isinstance(key, tuple) else ("", str(key))
-        if _is_data_type(getattr(sys.modules.get(module), name, None)) and self._allows(f"{module}:{name}"):
+        found = getattr(sys.modules.get(module), name, None)
+        if isinstance(found, type) and (found in SECRETS or (_is_data_type(found) and self._allows(f"{module}:{name}"))):
             return True
         self.refused.name = f"{module}.{name}"
         return False
 
 
-def _is_data_type(candidate: object) -> bool:
-    if not isinstance(candidate, type):
-        return False
+def _is_data_type(candidate: type) -> bool:
     return (
-        issubclass(candidate, (pydantic.BaseModel, pydantic.SecretStr, pydantic.SecretBytes, enum.Enum))
+        issubclass(candidate, (pydantic.BaseModel, *SECRETS, enum.Enum))
         or dataclasses.is_dataclass(candidate)
         or (issubclass(candidate, tuple) and hasattr(candidate, "_fields"))
     )

@@ -32,8 +32,18 @@ class Model(pydantic.BaseModel):
     plan: Plan
 
 
+class Account(pydantic.BaseModel):
+    key: pydantic.SecretStr
+    raw: pydantic.SecretBytes
+    pin: pydantic.Secret[int]
+
+
 class Colour(enum.Enum):
     RED = "red"
+
+
+class Hidden(pydantic.SecretStr):
+    """A user's own."""
 
 
 class Point(NamedTuple):
@@ -150,6 +160,24 @@ def test_with_a_schema_only_what_it_names() -> None:
         assert serializer.loads_typed(serializer.dumps_typed(AIMessage("hi", id="1"))) == AIMessage("hi", id="1")
         with pytest.raises(UntrustedType, match="Colour"):
             serializer.loads_typed(other)
+
+
+def test_secrets_of_a_model_are_read_whatever_the_schema_names() -> None:
+    account = Account(key="k", raw=b"r", pin=7)  # type: ignore[arg-type]
+    module = Account.__module__
+    for serializer in (
+        StrictSerializer(),
+        StrictSerializer().with_msgpack_allowlist([(module, "Account")]),
+        StrictSerializer().within(lambda reference: reference == f"{module}:Account"),
+    ):
+        assert serializer.loads_typed(serializer.dumps_typed(account)) == account
+
+
+def test_a_secret_of_ones_own_must_be_named() -> None:
+    secret = StrictSerializer().dumps_typed(Hidden("s"))
+    assert StrictSerializer().loads_typed(secret) == Hidden("s")
+    with pytest.raises(UntrustedType, match="Hidden"):
+        StrictSerializer().within(lambda reference: False).loads_typed(secret)
 
 
 def test_a_refusal_is_not_remembered() -> None:

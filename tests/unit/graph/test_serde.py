@@ -24,7 +24,7 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from langgraph.errors import ParentCommand
 from langgraph.store.base import GetOp, Item, PutOp
 from langgraph.types import Command, Interrupt, Overwrite, Send
-from pydantic import SecretStr, TypeAdapter, ValidationError
+from pydantic import Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
 
 from langgraph_nolag.errors import NotDecodable, NotEncodable
 from langgraph_nolag.graph.errors import NotImportable, RemoteNodeError, UntrustedType
@@ -74,6 +74,8 @@ VALUES = [
     ipaddress.ip_address("::1"),
     ipaddress.ip_network("10.0.0.0/8"),
     SecretStr("s"),
+    SecretBytes(b"s"),
+    Secret((1, 2)),
     sample.Colour.RED,
     sample.Access.READ | sample.Access.WRITE,
     sample.Point(1, (2,)),
