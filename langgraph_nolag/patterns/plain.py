@@ -31,6 +31,8 @@ def plain(value: Any, depth: int = 0, unknown: Callable[[Any], Any] = repr) -> A
         return f"(nested deeper than {DEEPEST})"
     if isinstance(value, enum.Enum):
         return plain(value.value, depth + 1, unknown)
+    if type(value).__module__ == "numpy" and not getattr(value, "shape", True):  # its scalars: some are floats too, others nothing known
+        return plain(value.tolist(), depth + 1, unknown)
     if isinstance(value, _AS_THEY_ARE):
         return value if not isinstance(value, int) or isinstance(value, bool) or -(2**63) <= value < 2**64 else str(value)
     if isinstance(value, Mapping):

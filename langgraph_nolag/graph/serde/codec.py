@@ -17,7 +17,6 @@ import hashlib
 import ipaddress
 import pathlib
 import re
-import sys
 import uuid
 import zoneinfo
 from collections import ChainMap, deque
@@ -32,7 +31,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from ...errors import NoLagError, NotDecodable, NotEncodable
 from ..errors import UntrustedType
-from . import failures
+from . import arrays, failures
 from .trust import Trust, is_rebuilt
 
 _TUPLE, _COLLECTION, _OBJECT, _SCALAR, _EXCEPTION, _CLASS, _ARRAY = range(1, 8)
@@ -188,6 +187,8 @@ class Codec:
             return dict(value)
         if isinstance(value, list):
             return list(value)
+        if arrays.is_numpy(value):  # before the scalars: some of numpy's are floats, or texts, too
+            return msgpack.ExtType(_ARRAY, _pack(arrays.describe(value), again))
         for base in cls.__mro__:
             if base in _SCALARS:
                 name, save, _ = _SCALARS[base]
@@ -196,11 +197,6 @@ class Codec:
             return msgpack.ExtType(_TUPLE, _pack(list(value), again))
         if isinstance(value, type):
             return msgpack.ExtType(_CLASS, _pack(self.trust.check(value), again))
-        if (numpy := sys.modules.get("numpy")) is not None:
-            if isinstance(value, numpy.generic):
-                return value.item()
-            if isinstance(value, numpy.ndarray) and not value.dtype.hasobject:
-                return msgpack.ExtType(_ARRAY, _pack([value.dtype.str, value.shape, value.tobytes()], again))
         raise NotEncodable(f"a {cls.__module__}.{cls.__qualname__} has no form that could cross processes")
 
     def _path(self, value: Any, where: str, depth: int = 0) -> str:
@@ -247,9 +243,7 @@ class Codec:
         if code == _CLASS:
             return self.trust.load(plain)
         if code == _ARRAY:
-            import numpy
-
-            return numpy.frombuffer(plain[2], dtype=numpy.dtype(plain[0])).reshape(plain[1]).copy()
+            return arrays.rebuild(plain)
         raise NotDecodable(f"unknown kind of value {code}")
 
 
