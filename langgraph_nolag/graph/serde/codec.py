@@ -22,6 +22,7 @@ import zoneinfo
 from collections import ChainMap, deque
 from collections.abc import Callable, Mapping
 from enum import Enum, Flag
+from types import MemberDescriptorType
 from typing import Any, Final
 
 import msgpack
@@ -207,8 +208,12 @@ class Codec:
         elif isinstance(value, (list, tuple, set, frozenset, deque)):
             parts = [(f"{where}[{index}]", part) for index, part in enumerate(value)]
         elif is_rebuilt(type(value)) and isinstance(fields := _fields(value), dict):
-            inside = fields.get("__dict__", fields) if isinstance(value, BaseModel) else fields
-            parts = [(f"{where}.{name}", part) for name, part in inside.items()]
+            held = (
+                (fields["__dict__"], fields["__pydantic_extra__"], fields["__pydantic_private__"])
+                if isinstance(value, BaseModel)
+                else (fields,)
+            )
+            parts = [(f"{where}.{name}", part) for some in held for name, part in (some or {}).items()]
         for name, part in parts if depth < 30 else ():
             try:
                 _pack(part, self._strict)
@@ -264,13 +269,15 @@ def _fields(value: Any) -> Any:
         return {**state, "__pydantic_fields_set__": sorted(state["__pydantic_fields_set__"])}
     if isinstance(value, tuple):
         return list(value)
-    if dataclasses.is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if hasattr(value, field.name)}
-    return {name: getattr(value, name) for name in _slots(type(value))}
+    # all that it holds, not its fields only: what its constructor computed does not run again
+    held = {name: getattr(value, name) for name in _slots(type(value)) if hasattr(value, name)} | getattr(value, "__dict__", {})
+    held.pop("__orig_class__", None)  # what typing notes down about a generic class; nothing reads it
+    return held
 
 
 def _slots(cls: type) -> list[str]:
-    return [name for base in cls.__mro__ for name in getattr(base, "__slots__", ()) if not name.startswith("__")]
+    """The names under which instances keep values outside their `__dict__`."""
+    return [name for base in cls.__mro__ for name, slot in vars(base).items() if isinstance(slot, MemberDescriptorType)]
 
 
 def _filled(cls: type, fields: Any) -> Any:
@@ -287,14 +294,16 @@ def _filled(cls: type, fields: Any) -> Any:
         return model
     if issubclass(cls, tuple) and is_rebuilt(cls):
         return tuple.__new__(cls, fields)
-    if dataclasses.is_dataclass(cls):
-        names = [field.name for field in dataclasses.fields(cls)]
-    elif cls in _SLOTTED:
-        names = _slots(cls)
-    else:
+    if not dataclasses.is_dataclass(cls) and cls not in _SLOTTED:
         raise UntrustedType(f"{cls.__module__}.{cls.__qualname__} is not a class of plain data")
-    made = object.__new__(cls)
-    for name in names:
-        if name in fields:
-            object.__setattr__(made, name, fields[name])
+    made, rest = object.__new__(cls), dict(fields)
+    for name in _slots(cls):
+        if name in rest:
+            object.__setattr__(made, name, rest.pop(name))
+    if rest and not hasattr(made, "__dict__"):
+        raise NotDecodable(
+            f"{cls.__module__}.{cls.__qualname__} has no {', '.join(map(str, rest))}; do both sides run the same version of it?"
+        )
+    if rest:  # past `__setattr__`, which would run the class's properties
+        made.__dict__.update(**rest)
     return made

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import Annotated, Any, NamedTuple
+import functools
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from langgraph.graph import START, StateGraph
 from pydantic import BaseModel, PrivateAttr
 from typing_extensions import TypedDict
+
+T = TypeVar("T")
 
 
 class Colour(enum.Enum):
@@ -39,9 +42,63 @@ class Slotted:
     value: Any
 
 
+class Kept:
+    __slots__ = ("__hidden", "never_set")
+
+    def hide(self, value: Any) -> None:
+        self.__hidden = value
+
+    def hidden(self) -> Any:
+        return self.__hidden
+
+
+@dataclasses.dataclass(slots=True)
+class InSlots(Kept):
+    x: int
+
+
+@dataclasses.dataclass
+class Parsed:
+    text: str
+    upper: dataclasses.InitVar[bool] = False
+    seen: list[str] = dataclasses.field(init=False, default_factory=list)
+    default: int = dataclasses.field(init=False, default=3)
+
+    def __post_init__(self, upper: bool) -> None:
+        self.words = tuple(self.text.upper().split() if upper else self.text.split())
+
+    @functools.cached_property
+    def count(self) -> int:
+        RAN.append("Parsed.count")
+        return len(self.words)
+
+    @property
+    def watched(self) -> Any:
+        return None
+
+    @watched.setter
+    def watched(self, value: Any) -> None:
+        RAN.append("Parsed.watched")
+
+
+@dataclasses.dataclass(frozen=True)
+class Digested(Frozen):
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", len(self.name))
+
+
+@dataclasses.dataclass
+class Pair(Generic[T]):
+    left: T
+
+
 class Leaf(BaseModel):
     n: int
-    _secret: int = PrivateAttr(default=0)
+    _secret: Any = PrivateAttr(default=0)
+
+    @functools.cached_property
+    def double(self) -> int:
+        return 2 * self.n
 
 
 class Tree(BaseModel):

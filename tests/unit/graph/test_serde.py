@@ -103,9 +103,45 @@ def test_round_trip(value: Any) -> None:
 def test_models_keep_what_equality_does_not_see() -> None:
     leaf = sample.Leaf(n=1)
     leaf._secret = 7
-    copy = again(sample.Tree(leaf=leaf))
+    assert leaf.double == 2
+    copy = again(sample.Tree(leaf=leaf, more=(1,)))  # type: ignore[call-arg]
     assert copy.leaf._secret == 7
-    assert copy.model_fields_set == {"leaf"}
+    assert copy.leaf.__dict__ == {"n": 1, "double": 2}
+    assert copy.model_fields_set == {"leaf", "more"}
+    assert copy.model_extra == {"more": (1,)}
+
+
+def test_data_classes_keep_what_is_no_field() -> None:
+    parsed = sample.Parsed("a b", upper=True)
+    parsed.later = {1}  # type: ignore[attr-defined]
+    assert parsed.count == 2
+    sample.RAN.clear()
+    copy = again(parsed)
+    assert vars(copy) == {"text": "a b", "seen": [], "words": ("A", "B"), "later": {1}, "count": 2}
+    assert (copy.count, copy.default, sample.RAN) == (2, 3, [])
+
+
+def test_data_classes_keep_what_is_in_slots() -> None:
+    value = sample.InSlots(1)
+    value.hide((2,))
+    copy = again(value)
+    assert (copy.x, copy.hidden(), hasattr(copy, "never_set")) == (1, (2,), False)
+    assert again(sample.Digested("abc")).size == 3
+
+
+def test_generic_data_classes() -> None:
+    same(sample.Pair[int](1), again(sample.Pair[int](1)))
+
+
+def test_what_an_object_holds_beside_its_fields_is_not_lost_in_silence() -> None:
+    parsed = sample.Parsed("a")
+    parsed.lock = threading.Lock()  # type: ignore[attr-defined]
+    with pytest.raises(NotEncodable, match=re.escape("value[0].lock: a _thread.lock has no form")):
+        codec.encode([parsed])
+    leaf = sample.Leaf(n=1)
+    leaf._secret = threading.Lock()
+    with pytest.raises(NotEncodable, match=re.escape("value.leaf._secret: a _thread.lock has no form")):
+        codec.encode(sample.Tree(leaf=leaf))
 
 
 def test_store_items() -> None:
@@ -291,6 +327,17 @@ def test_allowed_classes_are_filled_in_without_running_them() -> None:
     sample.RAN.clear()
     assert codec.decode(data).name == "f"
     assert sample.RAN == []
+
+
+def test_attributes_of_a_payload_run_nothing() -> None:
+    sample.RAN.clear()
+    copy = codec.decode(named("sample:Parsed", {"text": "a", "watched": 1, "__class__": "x", "__setattr__": "y"}))
+    assert type(copy) is sample.Parsed
+    assert (copy.text, copy.watched, sample.RAN) == ("a", None, [])
+    with pytest.raises(NotDecodable):
+        codec.decode(named("sample:Parsed", {1: 2}))
+    with pytest.raises(NotDecodable, match="InSlots has no y; do both sides run the same version"):
+        codec.decode(named("sample:InSlots", {"x": 1, "y": 2}))
 
 
 def test_exception_of_a_payload_is_not_imported() -> None:
