@@ -11,14 +11,7 @@ Plain dicts, lists, strings and numbers take the C encoder's path and cost no Py
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import decimal
 import hashlib
-import ipaddress
-import pathlib
-import re
-import uuid
-import zoneinfo
 from collections import ChainMap, deque
 from collections.abc import Callable, Mapping
 from enum import Enum, Flag
@@ -28,75 +21,17 @@ from typing import Any, Final
 import msgpack
 from langgraph.store.base import Item, SearchItem
 from langgraph.types import Send
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+from pydantic import BaseModel
 
 from ...errors import NoLagError, NotDecodable, NotEncodable
 from ..errors import UntrustedType
 from . import arrays, failures
+from .scalars import FROM_SCALAR, SCALARS
 from .trust import Trust, is_rebuilt
 
 _TUPLE, _COLLECTION, _OBJECT, _SCALAR, _EXCEPTION, _CLASS, _ARRAY = range(1, 8)
 _COLLECTIONS: Final[dict[str, type]] = {"set": set, "frozenset": frozenset, "deque": deque}
 _SLOTTED: Final[tuple[type, ...]] = (Send, Item, SearchItem)
-_ADDRESSES: Final = {
-    cls.__name__: cls
-    for cls in (
-        ipaddress.IPv4Address,
-        ipaddress.IPv6Address,
-        ipaddress.IPv4Network,
-        ipaddress.IPv6Network,
-        ipaddress.IPv4Interface,
-        ipaddress.IPv6Interface,
-    )
-}
-
-
-def _zone(zone: dt.tzinfo | None, moment: dt.datetime | None = None) -> Any:
-    """Named zones keep their name; any other is the fixed offset that it has at this moment."""
-    if zone is None or isinstance(zone, zoneinfo.ZoneInfo):
-        return None if zone is None else zone.key
-    offset = zone.utcoffset(moment)
-    return None if offset is None else offset / dt.timedelta(microseconds=1)
-
-
-def _to_zone(plain: Any) -> dt.tzinfo | None:
-    if plain is None:
-        return None
-    return zoneinfo.ZoneInfo(plain) if isinstance(plain, str) else dt.timezone(dt.timedelta(microseconds=plain))
-
-
-_SCALARS: Final[dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]]] = {
-    dt.datetime: (
-        "datetime",
-        lambda v: [v.replace(tzinfo=None).isoformat(), _zone(v.tzinfo, v), v.fold],
-        lambda p: dt.datetime.fromisoformat(p[0]).replace(tzinfo=_to_zone(p[1]), fold=p[2]),
-    ),
-    dt.date: ("date", dt.date.isoformat, dt.date.fromisoformat),
-    dt.time: (
-        "time",
-        lambda v: [v.replace(tzinfo=None).isoformat(), _zone(v.tzinfo), v.fold],
-        lambda p: dt.time.fromisoformat(p[0]).replace(tzinfo=_to_zone(p[1]), fold=p[2]),
-    ),
-    dt.timedelta: ("timedelta", lambda v: [v.days, v.seconds, v.microseconds], lambda p: dt.timedelta(p[0], p[1], p[2])),
-    dt.timezone: ("timezone", _zone, _to_zone),
-    zoneinfo.ZoneInfo: ("zone", _zone, _to_zone),
-    uuid.UUID: ("uuid", lambda v: v.bytes, lambda p: uuid.UUID(bytes=p)),
-    decimal.Decimal: ("decimal", str, decimal.Decimal),
-    pathlib.PurePath: ("path", str, pathlib.Path),
-    re.Pattern: ("pattern", lambda v: [v.pattern, v.flags], lambda p: re.compile(p[0], p[1])),
-    complex: ("complex", lambda v: [v.real, v.imag], lambda p: complex(*p)),
-    range: ("range", lambda v: [v.start, v.stop, v.step], lambda p: range(*p)),
-    SecretStr: ("secret", SecretStr.get_secret_value, SecretStr),
-    SecretBytes: ("secret bytes", SecretBytes.get_secret_value, SecretBytes),
-    Secret: ("secret value", Secret.get_secret_value, Secret),
-    # subclasses of the plain types are what they hold, as in a checkpoint
-    str: ("str", str.__str__, str),
-    bytes: ("bytes", bytes, bytes),
-    float: ("float", float.__float__, float),
-    int: ("int", lambda v: hex(int.__index__(v)), lambda p: int(p, 16)),
-    **{cls: ("address", lambda v: [type(v).__name__, str(v)], lambda p: _ADDRESSES[p[0]](p[1])) for cls in _ADDRESSES.values()},
-}
-_FROM_SCALAR: Final = {name: load for name, _, load in _SCALARS.values()}
 
 
 class Codec:
@@ -191,8 +126,8 @@ class Codec:
         if arrays.is_numpy(value):  # before the scalars: some of numpy's are floats, or texts, too
             return msgpack.ExtType(_ARRAY, _pack(arrays.describe(value), again))
         for base in cls.__mro__:
-            if base in _SCALARS:
-                name, save, _ = _SCALARS[base]
+            if base in SCALARS:
+                name, save, _ = SCALARS[base]
                 return msgpack.ExtType(_SCALAR, _pack([name, save(value)], again))
         if isinstance(value, tuple):
             return msgpack.ExtType(_TUPLE, _pack(list(value), again))
@@ -239,7 +174,7 @@ class Codec:
         if code == _TUPLE:
             return tuple(plain)
         if code == _SCALAR:
-            return _FROM_SCALAR[plain[0]](plain[1])
+            return FROM_SCALAR[plain[0]](plain[1])
         if code == _COLLECTION:
             items = [_unpack(item, again) for item in plain[1]]
             return deque(items, plain[2]) if plain[0] == "deque" else _COLLECTIONS[plain[0]](items)

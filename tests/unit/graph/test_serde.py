@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import decimal
+import fractions
 import ipaddress
 import pathlib
 import re
@@ -15,6 +16,8 @@ from collections import ChainMap, OrderedDict, defaultdict, deque
 from typing import Any
 
 import msgpack
+import pydantic
+import pydantic_core
 import pytest
 import sample
 from hypothesis import given
@@ -24,11 +27,24 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from langgraph.errors import ParentCommand
 from langgraph.store.base import GetOp, Item, PutOp
 from langgraph.types import Command, Interrupt, Overwrite, Send
-from pydantic import Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
+from pydantic import (
+    AnyUrl,
+    FileUrl,
+    HttpUrl,
+    NameEmail,
+    PostgresDsn,
+    RedisDsn,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+)
 
 from langgraph_nolag.errors import NotDecodable, NotEncodable
 from langgraph_nolag.graph.errors import NotImportable, RemoteNodeError, UntrustedType
 from langgraph_nolag.graph.serde.codec import Codec
+from langgraph_nolag.graph.serde.scalars import SCALARS
 from langgraph_nolag.graph.serde.trust import Trust, trust_of
 
 codec = Codec(trust_of(sample.graph))
@@ -69,13 +85,24 @@ VALUES = [
     zoneinfo.ZoneInfo("Europe/Berlin"),
     uuid.UUID(int=7),
     decimal.Decimal("1.50"),
+    fractions.Fraction(2**70, 3),
     pathlib.PosixPath("/a/b"),
+    pathlib.PurePosixPath("/a/b"),
+    pathlib.PureWindowsPath("c:/a"),
     re.compile("a+", re.IGNORECASE),
     ipaddress.ip_address("::1"),
     ipaddress.ip_network("10.0.0.0/8"),
     SecretStr("s"),
     SecretBytes(b"s"),
     Secret((1, 2)),
+    NameEmail("Ana", "ana@example.org"),
+    HttpUrl("http://a.org/b?c=d#e"),
+    AnyUrl("x:y"),
+    FileUrl("file:///a"),
+    PostgresDsn("postgres://ana:secret@h1:1,h2:2/db"),
+    RedisDsn("redis://h"),
+    pydantic_core.Url("http://a.org"),
+    pydantic_core.MultiHostUrl("http://a.org,b.org"),
     sample.Colour.RED,
     sample.Access.READ | sample.Access.WRITE,
     sample.Point(1, (2,)),
@@ -158,6 +185,33 @@ def test_subclasses_of_plain_types_are_what_they_hold() -> None:
     assert again(defaultdict(list, a=[1])) == {"a": [1]}
     assert again(ChainMap({"a": 1}, {"b": 2})) == {"a": 1, "b": 2}
     assert type(again(Name("x"))) is str
+
+
+def test_models_with_addresses() -> None:
+    tree = sample.Tree(leaf=[HttpUrl("http://a.org")], other=2)
+    same(tree, again(tree))
+
+
+def test_every_url_of_pydantic_has_a_form() -> None:
+    own = {cls for cls in vars(pydantic.networks).values() if isinstance(cls, type) and cls.__name__.endswith(("Url", "Dsn"))}
+    assert len({cls for cls in own if not cls.__name__.startswith("_")} - SCALARS.keys()) == 0
+    assert len(own) > 15
+
+
+def test_a_url_that_its_text_does_not_tell_is_refused() -> None:
+    class Own(HttpUrl):
+        pass
+
+    with pytest.raises(NotEncodable, match=r"value\['url'\]: .*Own is not one of pydantic's own"):
+        codec.encode({"url": Own("http://a.org")})
+
+
+@pytest.mark.parametrize(
+    "plain", [["HttpUrl", "ftp://a.org"], ["HttpUrl", {"a": 1}], ["os:system", "true"], ["PostgresDsn", 3], ["fraction", [1, 0]]]
+)
+def test_a_payload_can_not_name_another_scalar(plain: list[Any]) -> None:
+    with pytest.raises(NotDecodable):
+        codec.decode(bytes(msgpack.packb(msgpack.ExtType(4, msgpack.packb(plain)))))
 
 
 plain = st.recursive(
