@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections import ChainMap, deque
+from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from enum import Enum, Flag
 from types import MemberDescriptorType
@@ -29,8 +29,11 @@ from . import arrays, failures
 from .scalars import FROM_SCALAR, SCALARS
 from .trust import Trust, is_rebuilt
 
-_TUPLE, _COLLECTION, _OBJECT, _SCALAR, _EXCEPTION, _CLASS, _ARRAY = range(1, 8)
+_TUPLE, _COLLECTION, _OBJECT, _SCALAR, _EXCEPTION, _CLASS, _ARRAY, _MAP = range(1, 9)
 _COLLECTIONS: Final[dict[str, type]] = {"set": set, "frozenset": frozenset, "deque": deque}
+_MAPS: Final[dict[str, type]] = {"OrderedDict": OrderedDict, "Counter": Counter, "defaultdict": defaultdict}
+_FACTORIES: Final = {cls.__name__: cls for cls in (list, dict, set, frozenset, tuple, str, bytes, int, float, bool)}
+"""What a defaultdict makes for a missing key: only of these is it known that they run nothing."""
 _SLOTTED: Final[tuple[type, ...]] = (Send, Item, SearchItem)
 
 
@@ -120,7 +123,10 @@ class Codec:
                 items.sort()
             return msgpack.ExtType(_COLLECTION, _pack([name, items, value.maxlen if isinstance(value, deque) else None], again))
         if isinstance(value, (dict, ChainMap, Mapping)):
-            return dict(value)
+            factory = getattr(value, "default_factory", None)
+            if _MAPS.get(cls.__name__) is not cls or (factory is not None and factory not in _FACTORIES.values()):
+                return dict(value)
+            return msgpack.ExtType(_MAP, _pack([cls.__name__, dict(value), factory and factory.__name__], again))
         if isinstance(value, list):
             return list(value)
         if arrays.is_numpy(value):  # before the scalars: some of numpy's are floats, or texts, too
@@ -178,6 +184,9 @@ class Codec:
         if code == _COLLECTION:
             items = [_unpack(item, again) for item in plain[1]]
             return deque(items, plain[2]) if plain[0] == "deque" else _COLLECTIONS[plain[0]](items)
+        if code == _MAP:
+            name, items, factory = plain
+            return defaultdict(factory and _FACTORIES[factory], items) if name == "defaultdict" else _MAPS[name](items)
         if code == _OBJECT:
             return _filled(self.trust.load(plain[0]), plain[1])
         if code == _CLASS:

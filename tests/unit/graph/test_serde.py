@@ -12,7 +12,7 @@ import re
 import threading
 import uuid
 import zoneinfo
-from collections import ChainMap, OrderedDict, defaultdict, deque
+from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
 from typing import Any
 
 import msgpack
@@ -73,6 +73,10 @@ VALUES = [
     frozenset("ab"),
     deque([1, (2,)], maxlen=3),
     {(1, 2): "tuple key", 3: "int key", None: 4},
+    OrderedDict(b=1, a=(2,)),
+    Counter("aab"),
+    defaultdict(list, a=[1]),
+    defaultdict(None, a=1),
     complex(1, 2),
     range(1, 9, 2),
     dt.datetime(2026, 1, 2, 3, 4, 5, 6),
@@ -181,10 +185,28 @@ def test_subclasses_of_plain_types_are_what_they_hold() -> None:
     class Name(str):
         pass
 
-    assert again(OrderedDict(a=1)) == {"a": 1}
-    assert again(defaultdict(list, a=[1])) == {"a": [1]}
+    class Names(OrderedDict[str, int]):
+        pass
+
+    assert type(again(Names(a=1))) is dict
+    assert type(again(defaultdict(lambda: 1, a=2))) is dict
     assert again(ChainMap({"a": 1}, {"b": 2})) == {"a": 1, "b": 2}
     assert type(again(Name("x"))) is str
+
+
+def test_maps_go_on_making_what_is_missing() -> None:
+    copy = again({"count": Counter("aab"), "lists": defaultdict(list, {(1,): [1]})})
+    assert copy["count"]["z"] == 0
+    assert copy["lists"]["new"] == []
+    assert list(again(OrderedDict.fromkeys("cab"))) == list("cab")
+
+
+@pytest.mark.parametrize(
+    "plain", [["defaultdict", {}, "eval"], ["dict", {}, None], ["Counter", 3, None], ["OrderedDict", {}], ["defaultdict", {}, ["list"]]]
+)
+def test_a_payload_can_not_name_another_map_or_factory(plain: list[Any]) -> None:
+    with pytest.raises(NotDecodable):
+        codec.decode(bytes(msgpack.packb(msgpack.ExtType(8, msgpack.packb(plain)))))
 
 
 def test_models_with_addresses() -> None:
