@@ -181,7 +181,7 @@ class HereTrust(Trust):
     def __init__(self, trust: Trust) -> None:
         super().__init__(trust.classes, trust.modules)
 
-    def check(self, cls: type) -> str:
+    def check(self, cls: type) -> Any:
         if not is_local(cls):
             return super().check(cls)
         if not self.allows(reference(cls)):

@@ -75,7 +75,12 @@ class StrictSerializer(JsonPlusSerializer):
             value = super().loads_typed(data)
         except (ValueError, RecursionError) as error:  # ormsgpack's own is a ValueError
             raise NotDecodable(f"a stored value of {len(data[1])} bytes is not MessagePack: {error}") from None
-        if (name := self._trusted.refused.name) is not None:
+        if "[" in (name := self._trusted.refused.name or ""):
+            raise UntrustedType(
+                f"a stored value names {name}, a generic model with parameters, which a checkpoint knows by that name only: make it at the "
+                "top level of a module that is imported, Name = Model[...], and name it in the state or in allow=[...] of distribute()"
+            )
+        if name:
             raise UntrustedType(
                 f"a stored value names {name}, not a data type that this process has imported, or not one that this graph names; if it is "
                 "yours, import its module, name it in allow=[...] of distribute(), or pass serde=StrictSerializer(types=[...])"

@@ -15,13 +15,16 @@ from collections.abc import Iterable
 from enum import Enum
 from types import ModuleType
 from typing import Any, Final, get_args, get_type_hints
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
+from ...errors import NoLagError
 from .._compat import Pregel, collect_allowlist_from_schemas, has_body, node_function
 from ..errors import NotImportable, UntrustedType
 from ..remote.nodes_of import body_of
+from . import generics
 
 LIBRARIES: Final = (
     "langchain_core.agents",
@@ -57,6 +60,7 @@ class Trust:
         self.classes = frozenset(classes)
         self.modules = frozenset(modules)
         self._known: dict[str, type] = {}
+        self._generics: WeakKeyDictionary[type, Any] = WeakKeyDictionary()  # pydantic makes and forgets them as they are used
 
     def allows(self, ref: str) -> bool:
         module = ref.partition(":")[0]
@@ -64,14 +68,17 @@ class Trust:
             return True
         return any(module == library or module.startswith(library + ".") for library in LIBRARIES)
 
-    def check(self, cls: type) -> str:
-        """The reference of a class about to be sent.
+    def check(self, cls: type) -> Any:
+        """The reference of a class about to be sent: a text, or the parts of a generic model with parameters.
 
         Raises:
             NotImportable: the other side could not import it.
             UntrustedType: the other side would refuse it.
+            NotEncodable: a generic model that the other side could not put together.
         """
         ref = reference(cls)
+        if "[" in ref and generics.parts(cls) is not None:
+            return self._check_generic(cls, ref)
         if ref in self._known:
             return ref
         if is_local(cls):
@@ -83,6 +90,20 @@ class Trust:
             )
         self._known[ref] = cls
         return ref
+
+    def _check_generic(self, cls: type, ref: str) -> Any:
+        """By its parts, which every process has; by its name, which only those have where it was made, if the parts have none."""
+        if (described := self._generics.get(cls)) is None:
+            try:
+                described = generics.describe(cls, self.check)
+                if self.load(described) is not cls:
+                    raise generics.unnamed(cls)
+            except NoLagError:
+                if not self.allows(ref) or lookup(sys.modules[cls.__module__], cls.__qualname__) is not cls:
+                    raise
+                described = ref
+            self._generics[cls] = described
+        return described
 
     def exception_name(self, cls: type[BaseException]) -> str:
         """How the class of an exception is named; every one may be."""
@@ -97,7 +118,10 @@ class Trust:
 
         Raises:
             UntrustedType: not on the list, or not what it says it is. Nothing was imported then.
+            NotDecodable: parts of what is no generic model.
         """
+        if isinstance(ref, list):
+            return generics.rebuild(ref, self.load)
         known = self._known.get(ref) if isinstance(ref, str) else None
         if known is not None:
             return known

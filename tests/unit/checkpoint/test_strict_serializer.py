@@ -10,7 +10,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import ormsgpack
 import pydantic
@@ -40,6 +40,16 @@ class Account(pydantic.BaseModel):
 
 class Colour(enum.Enum):
     RED = "red"
+
+
+T = TypeVar("T")
+
+
+class Box(pydantic.BaseModel, Generic[T]):
+    held: T
+
+
+Named = Box[str]
 
 
 class Hidden(pydantic.SecretStr):
@@ -178,6 +188,13 @@ def test_a_secret_of_ones_own_must_be_named() -> None:
     assert StrictSerializer().loads_typed(secret) == Hidden("s")
     with pytest.raises(UntrustedType, match="Hidden"):
         StrictSerializer().within(lambda reference: False).loads_typed(secret)
+
+
+def test_a_generic_model_has_to_be_made_where_a_module_is_imported() -> None:
+    serializer = StrictSerializer()
+    assert serializer.loads_typed(serializer.dumps_typed(Named(held="a"))) == Named(held="a")
+    with pytest.raises(UntrustedType, match=r"Box\[int\], a generic model .* make it at the top level of a module"):
+        serializer.loads_typed(serializer.dumps_typed(Box[int](held=1)))
 
 
 def test_a_refusal_is_not_remembered() -> None:

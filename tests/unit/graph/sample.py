@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 from langgraph.graph import START, StateGraph
 from pydantic import BaseModel, PrivateAttr
 from typing_extensions import TypedDict
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Colour(enum.Enum):
@@ -90,6 +91,18 @@ class Digested(Frozen):
 @dataclasses.dataclass
 class Pair(Generic[T]):
     left: T
+
+
+class Box(BaseModel, Generic[T]):
+    held: T
+
+
+class Both(Box[T], Generic[T, U]):
+    other: U
+
+
+NamedBox = Box[Colour]
+NamedOption = Box[Literal["a"]]  # whose parameter has no name
 
 
 class Leaf(BaseModel):

@@ -13,7 +13,8 @@ import threading
 import uuid
 import zoneinfo
 from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, Optional
 
 import msgpack
 import pydantic
@@ -29,6 +30,7 @@ from langgraph.store.base import GetOp, Item, PutOp
 from langgraph.types import Command, Interrupt, Overwrite, Send
 from pydantic import (
     AnyUrl,
+    BaseModel,
     FileUrl,
     HttpUrl,
     NameEmail,
@@ -162,6 +164,63 @@ def test_data_classes_keep_what_is_in_slots() -> None:
 
 def test_generic_data_classes() -> None:
     same(sample.Pair[int](1), again(sample.Pair[int](1)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: sample.NamedBox(held=sample.Colour.RED),
+        lambda: sample.NamedOption(held="a"),
+        lambda: sample.Box[float](held=1.5),
+        lambda: sample.Box[sample.Box[sample.Point]](held=sample.Box[sample.Point](held=sample.Point(1, 2))),
+        lambda: sample.Box[dict[str, tuple[int, ...]]](held={"a": (1,)}),
+        lambda: sample.Box[Optional[decimal.Decimal]](held=None),  # noqa: UP045 - another class than the next
+        lambda: sample.Box[decimal.Decimal | None](held=None),
+        lambda: sample.Both[Any, HttpUrl](held=(1,), other=HttpUrl("http://a.org")),
+    ],
+)
+def test_generic_models_made_inside_a_function(make: Callable[[], Any]) -> None:
+    value = make()
+    same(value, again(value))
+    assert again(type(value)) is type(value)
+
+
+def test_generic_models_that_no_other_process_could_make() -> None:
+    class Local(BaseModel):
+        pass
+
+    with pytest.raises(NotImportable, match=r"the class .*Local is defined inside a function"):
+        codec.encode(sample.Box[Local](held=Local()))
+    with pytest.raises(NotEncodable, match=re.escape("sample:Box[Literal['b']] is a generic model with parameters")):
+        codec.encode(sample.Box[Literal["b"]](held="b"))
+    with pytest.raises(UntrustedType, match=r"sample:Box .* allow=\[Box\]"):
+        stranger.encode(sample.Box[int](held=1))
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        ["os:system", ["int"]],
+        ["sample:Box", ["os:system"]],
+        ["sample:Box", [["os:system", ["int"]]]],
+        ["sample:Box", [["list", ["antigravity:x"]]]],
+        ["sample:Box", ["eval"]],
+        ["sample:Box", []],
+        ["sample:Box", ["int", "int"]],
+        ["sample:Box", [["int", ["int"]]]],
+        ["sample:Box", [["UnionType", []]]],
+        ["sample:Leaf", ["int"]],
+        ["sample:Pair", ["int"]],
+        ["sample:Frozen", ["int"]],
+        ["list", ["int"]],
+        [],
+        [[], []],
+    ],
+    ids=str,
+)
+def test_parts_of_a_payload_are_classes_of_the_graph(ref: Any) -> None:
+    with pytest.raises((UntrustedType, NotDecodable)):
+        codec.decode(named(ref, {"__dict__": {}, "__pydantic_fields_set__": []}))
 
 
 def test_what_an_object_holds_beside_its_fields_is_not_lost_in_silence() -> None:
