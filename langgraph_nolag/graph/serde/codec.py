@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum, Flag
 from types import MemberDescriptorType
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import msgpack
 from langgraph.store.base import Item, SearchItem
@@ -35,6 +36,7 @@ _MAPS: Final[dict[str, type]] = {"OrderedDict": OrderedDict, "Counter": Counter,
 _FACTORIES: Final = {cls.__name__: cls for cls in (list, dict, set, frozenset, tuple, str, bytes, int, float, bool)}
 """What a defaultdict makes for a missing key: only of these is it known that they run nothing."""
 _SLOTTED: Final[tuple[type, ...]] = (Send, Item, SearchItem)
+_SLOTS: Final[WeakKeyDictionary[type, list[str]]] = WeakKeyDictionary()  # looked up for each object: a class's never change
 
 
 class Codec:
@@ -149,12 +151,9 @@ class Codec:
         elif isinstance(value, (list, tuple, set, frozenset, deque)):
             parts = [(f"{where}[{index}]", part) for index, part in enumerate(value)]
         elif is_rebuilt(type(value)) and isinstance(fields := _fields(value), dict):
-            held = (
-                (fields["__dict__"], fields["__pydantic_extra__"], fields["__pydantic_private__"])
-                if isinstance(value, BaseModel)
-                else (fields,)
-            )
-            parts = [(f"{where}.{name}", part) for some in held for name, part in (some or {}).items()]
+            inside = ("__dict__", "__pydantic_extra__", "__pydantic_private__") if isinstance(value, BaseModel) else ()
+            held = [fields[part] or {} for part in inside] or [fields]
+            parts = [(f"{where}.{name}", part) for some in held for name, part in some.items()]
         for name, part in parts if depth < 30 else ():
             try:
                 _pack(part, self._strict)
@@ -221,7 +220,9 @@ def _fields(value: Any) -> Any:
 
 def _slots(cls: type) -> list[str]:
     """The names under which instances keep values outside their `__dict__`."""
-    return [name for base in cls.__mro__ for name, slot in vars(base).items() if isinstance(slot, MemberDescriptorType)]
+    if (known := _SLOTS.get(cls)) is None:
+        known = _SLOTS[cls] = [name for base in cls.__mro__ for name, slot in vars(base).items() if isinstance(slot, MemberDescriptorType)]
+    return known
 
 
 def _filled(cls: type, fields: Any) -> Any:
