@@ -6,7 +6,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("langgraph_nolag")
 
 OVER: Final = ("end", "left", "refused")  # the items behind which none is taken
+CANCELLED: Final = ("end", "left")  # of what was cancelled: one of these always comes, whatever was refused meanwhile
 
 
 class RemoteNode(StandIn):
@@ -86,7 +87,7 @@ class RemoteNode(StandIn):
         try:
             result = await _auntil_end(execution, items, answering)
         except BaseException as error:
-            result = await _undisturbed(_auntil_end(execution, items, answering)) if execution.cancel(error) else None
+            result = await _undisturbed(_auntil_end(execution, items, answering, CANCELLED)) if execution.cancel(error) else None
             if not (isinstance(error, asyncio.CancelledError) and execution.went_on(result)):
                 execution.leave()
                 raise
@@ -108,13 +109,17 @@ def _until_end(execution: Execution, items: queue.SimpleQueue[Item]) -> Result |
     return _over(*item)
 
 
-async def _auntil_end(execution: Execution, items: asyncio.Queue[Item], answering: set[asyncio.Task[None]]) -> Result | None:
+async def _auntil_end(
+    execution: Execution, items: asyncio.Queue[Item], answering: set[asyncio.Task[None]], over: Collection[str] = OVER
+) -> Result | None:
     """The same, in an event loop, where calls of the body are answered, too."""
-    while (item := await items.get())[0] not in OVER:
+    while (item := await items.get())[0] not in over:
         if item[0] == "call":
             task = asyncio.create_task(_answer(execution, item[1]))
             answering.add(task)
             task.add_done_callback(answering.discard)
+        elif item[0] == "refused":  # the run's end, which cancelled the node, told in the other way too
+            log.debug("node %s was cancelled, and is refused: %s", execution.place.node, item[1])
         elif (event := _taken(execution, *item)) is not None:
             await callbacks.areplay(execution.config.get("callbacks"), event, execution.taps)
     return _over(*item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 import time
 from pathlib import Path
@@ -43,6 +44,17 @@ def long(state: State) -> dict[str, Any]:
     noted = note(state, "long")
     get_stream_writer()("waiting")
     wait_for(state, ".go")
+    return noted
+
+
+async def tidy(state: State) -> dict[str, Any]:
+    noted, flag = note(state, "tidy"), Path(state["file"]).with_suffix(".go")
+    try:
+        while not flag.exists():
+            await asyncio.sleep(0.005)
+    finally:
+        await asyncio.sleep(0.2)  # so that the run's end is known before
+        note(state, "tidied")
     return noted
 
 
@@ -102,4 +114,5 @@ GRAPHS = {
     "gated": chain(first, publish, last),
     "gated slowly": chain(first, publish_slowly, last),
     "failing": chain(failing),
+    "tidy": chain(tidy),
 }

@@ -12,7 +12,7 @@ import pytest
 from langgraph.types import Command
 from runs_helpers import Start, config, ran, wait_until
 
-from langgraph_nolag import Busy, LocalBroker, Room, TaskCancelled, TaskFailed, connect
+from langgraph_nolag import Busy, LocalBroker, Room, TaskCancelled, TaskFailed, TaskTimeout, connect
 
 pytestmark = pytest.mark.usefixtures("nodes")
 
@@ -114,6 +114,29 @@ async def test_a_cancelled_run_stops_its_nodes(room: Room, start: Start, tmp_pat
 
     assert not nodes(), "they have ended before the run"
     file.with_suffix(".go").touch()
+
+
+@pytest.mark.parametrize("by", ["interrupt", "timeout", "cancel"])
+async def test_a_run_that_is_ended_lets_its_nodes_end_and_is_no_fault(room: Room, start: Start, tmp_path: Path, by: str) -> None:
+    """The end of a run reaches a node in two ways at once: what waits for it is cancelled, and the lease is gone."""
+    file, thread = tmp_path / "runs", uuid.uuid4().hex
+    worker = await asyncio.to_thread(start, "worker", "resume")
+    run = await room.runs.start("tidy", {"file": str(file)}, config(thread), timeout=3.0 if by == "timeout" else None)
+    await until(lambda: ran(file) == ["tidy"], "the node runs")
+    if by == "cancel":
+        await run.cancel(wait=20.0)
+    elif by == "interrupt":
+        (tmp_path / "other.go").touch()
+        instead = await room.runs.start("tidy", {"file": str(tmp_path / "other")}, config(thread), on_busy="interrupt")
+        await instead.result(timeout=30)
+    with pytest.raises((TaskCancelled, TaskTimeout)):
+        await run.result(timeout=30)
+    await until(lambda: ran(file) == ["tidy", "tidied"], "it has ended")
+    await until(lambda: not room.link.call("task.list", kind="node", states=["running"])["tasks"], "it was let go of")
+    worker.process.terminate()
+    await asyncio.to_thread(worker.process.wait, 20)
+    said = "".join(worker.output)
+    assert "Traceback" not in said, said
 
 
 async def test_what_the_graph_raises_is_how_the_run_failed(room: Room, start: Start) -> None:
