@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from itertools import takewhile
+from typing import Any, Final
 
 try:
     from langchain.agents.middleware import AgentMiddleware
-    from langchain.agents.middleware.types import ModelRequest, ModelResponse
+    from langchain.agents.middleware.types import ModelRequest, ModelResponse, hook_config
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("live_tools is middleware for LangChain's agents: pip install 'langgraph-nolag[agents]'") from error
 from langchain_core.messages import ToolMessage
@@ -21,6 +22,8 @@ from ..patterns.tool_calls import CALL_TIMEOUT
 from ..patterns.tool_proxy import facts_of
 from ..patterns.tools import Tools
 from .rooms import room_here
+
+DIRECT: Final = "return_direct"  # in an answer's `response_metadata`, which no model is shown
 
 
 def live_tools(room: Any = None, *, token: str | None = None, timeout: float = CALL_TIMEOUT, handle_tool_error: Any = True) -> LiveTools:
@@ -39,7 +42,11 @@ def live_tools(room: Any = None, *, token: str | None = None, timeout: float = C
 
 
 class LiveTools(AgentMiddleware[Any, Any]):
-    """See `live_tools`. The room is asked before each turn of the model, and for each call of a tool that is not the agent's own."""
+    """See `live_tools`. The room is asked before each turn of the model, and for each call of a tool that is not the agent's own.
+
+    That a tool's answer is the agent's (`return_direct`) LangChain knows of the agent's own tools only: answers of the room's are marked,
+    and the agent ends before the model's next turn.
+    """
 
     def __init__(self, room: Any, token: str | None, timeout: float, handle_tool_error: Any) -> None:
         super().__init__()
@@ -52,6 +59,17 @@ class LiveTools(AgentMiddleware[Any, Any]):
 
     async def _afound(self) -> list[BaseTool]:
         return await Tools(room_here(self._room)).list(**self._terms)
+
+    # --- the model's turn comes -----------------------------------------------------------------------------
+
+    @hook_config(can_jump_to=["end"])
+    def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        answers = list(takewhile(lambda message: isinstance(message, ToolMessage), reversed(state["messages"])))
+        return {"jump_to": "end"} if answers and all(answer.response_metadata.get(DIRECT) for answer in answers) else None
+
+    @hook_config(can_jump_to=["end"])
+    async def abefore_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        return self.before_model(state, runtime)
 
     # --- the model is asked ---------------------------------------------------------------------------------
 
@@ -70,16 +88,16 @@ class LiveTools(AgentMiddleware[Any, Any]):
     ) -> ToolMessage | Command[Any]:
         if request.tool is not None:
             return handler(request)
-        answer = _called(request, self._found(), handler)
-        return _gone(request) if answer is None else answer
+        tool = _named(request, self._found())
+        return _gone(request) if tool is None else _marked(tool, handler(request.override(tool=tool)))
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
         if request.tool is not None:
             return await handler(request)
-        answering = _called(request, await self._afound(), handler)
-        return _gone(request) if answering is None else await answering
+        tool = _named(request, await self._afound())
+        return _gone(request) if tool is None else _marked(tool, await handler(request.override(tool=tool)))
 
 
 def _offering(request: ModelRequest[Any], found: list[BaseTool]) -> ModelRequest[Any]:
@@ -87,11 +105,14 @@ def _offering(request: ModelRequest[Any], found: list[BaseTool]) -> ModelRequest
     return request.override(tools=[*request.tools, *(tool for tool in found if tool.name not in own)])
 
 
-def _called(request: ToolCallRequest, found: list[BaseTool], handler: Callable[[ToolCallRequest], Any]) -> Any:
-    """What the room's tool of that name answers, or None: it has none."""
-    named = {tool.name: tool for tool in found}
-    tool = named.get(request.tool_call["name"])
-    return None if tool is None else handler(request.override(tool=tool))
+def _named(request: ToolCallRequest, found: list[BaseTool]) -> BaseTool | None:
+    return next((tool for tool in found if tool.name == request.tool_call["name"]), None)
+
+
+def _marked(tool: BaseTool, answer: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
+    if not tool.return_direct or not isinstance(answer, ToolMessage):
+        return answer
+    return answer.model_copy(update={"response_metadata": {**answer.response_metadata, DIRECT: True}})
 
 
 def _gone(request: ToolCallRequest) -> ToolMessage:

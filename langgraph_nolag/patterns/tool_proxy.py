@@ -49,15 +49,22 @@ class RemoteTool(BaseTool):
         args = facts.get("args") if isinstance(facts, dict) else None
         if not isinstance(facts, dict) or not isinstance(args, dict | None) or not isinstance((args or {}).get("properties", {}), dict):
             raise NotDecodable(f"tool {name!r} is described in a way that is not understood here")
-        made = cls(
-            name=name,
-            description=str(facts.get("description") or ""),
-            args_schema={**NO_ARGUMENTS, **(args or {})},
-            response_format="content_and_artifact" if facts.get("response_format") == "content_and_artifact" else "content",
-            handle_tool_error=handle_tool_error,
-            timeout=timeout,
-            max_attempts=int(facts.get("max_attempts") or 1),
-        )
+        try:
+            made = cls(
+                name=name,
+                description=str(facts.get("description") or ""),
+                args_schema={**NO_ARGUMENTS, **(args or {})},
+                response_format="content_and_artifact" if facts.get("response_format") == "content_and_artifact" else "content",
+                return_direct=bool(facts.get("return_direct")),
+                tags=facts.get("tags"),
+                metadata=facts.get("metadata"),
+                extras=facts.get("extras"),
+                handle_tool_error=handle_tool_error,
+                timeout=timeout,
+                max_attempts=int(facts.get("max_attempts") or 1),
+            )
+        except (TypeError, ValueError) as error:  # pydantic's too
+            raise NotDecodable(f"tool {name!r} is described in a way that is not understood here: {error}") from error
         made._link = link
         return made
 

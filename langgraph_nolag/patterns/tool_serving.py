@@ -6,7 +6,7 @@ import functools
 import json
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.messages import ToolMessage
 from langchain_core.messages.tool import ToolOutputMixin
@@ -22,6 +22,9 @@ from .tool_function import as_function
 from .tool_seam import Prepare, preparation, report, reporting
 
 log = logging.getLogger("langgraph_nolag")
+
+ABOUT_IT: Final = ("tags", "metadata", "extras")
+"""Attributes that its caller's callbacks and models look at."""
 
 
 def tool_progress(value: Any) -> None:
@@ -65,15 +68,19 @@ class ServedTool:
         self._wants_call = bool(handles) or self.tool.response_format == "content_and_artifact" or _wants_id(self.tool)
 
     def spec(self) -> bytes:
-        """What others must know of it: name, description, JSON schema of its arguments."""
+        """What others must know of it: name, description, JSON schema of its arguments, and what its caller's side does with it."""
         schema: Any = self.tool.tool_call_schema
-        facts = {
+        facts: dict[str, Any] = {
             "name": self.name,
             "description": self.tool.description,
             "args": schema if isinstance(schema, dict) else schema.model_json_schema(),
             "response_format": self.tool.response_format,
+            "return_direct": self.tool.return_direct,
             "max_attempts": self._max_attempts,
         }
+        for what in ABOUT_IT:
+            if (value := getattr(self.tool, what)) is not None:
+                facts[what] = self._carried(what, value)
         return encode(facts)
 
     async def run(self, task: HandedTask) -> dict[str, Any]:
@@ -100,6 +107,15 @@ class ServedTool:
                 f"{self.name} returned a {type(result).__name__}, which only a tool in its caller's process can: return plain values"
             )
         return {"content": _plain(result)}
+
+    def _carried(self, what: str, value: Any) -> Any:
+        """What is beside the work of the tool, in plain values; None, with a word in the log, where it has no such form."""
+        try:
+            encode(value)
+        except NotEncodable as error:
+            log.warning("%s of tool %r stays in this process: %s", what, self.name, error)
+            return None
+        return value
 
     async def _invoke(self, task: HandedTask, args: dict[str, Any], config: RunnableConfig | None) -> Any:
         if self._function is not None:
