@@ -33,7 +33,7 @@ PROGRESS, CUSTOM, DELTA = "progress", "custom", "delta"
 OnProgress = Callable[[str, Any], object]
 """Told what kind of progress it is, and the value."""
 Outcome = dict[str, Any]
-"""How a call ended: `content`, and where there are, `artifact` and `status`."""
+"""How a call ended: `content`, and where there are, `artifact` and `status`, and `shown`: what a model is shown of the content."""
 Item = tuple[str, Any]  # "progress"; "end": Result; "refused": error; "before": it had failed under this key; "late"
 LATE: Final[Item] = ("late", None)
 

@@ -104,6 +104,8 @@ class RemoteTool(BaseTool):
 
     def _give(self, answer: Outcome, tool_call_id: str | None) -> Any:
         content, artifact = answer["content"], answer.get("artifact")
+        if tool_call_id is not None:
+            content = answer.get("shown", content)
         if tool_call_id is not None and answer.get("status") == "error":
             content = ToolMessage(content, artifact=artifact, tool_call_id=tool_call_id, name=self.name, status="error")
         return self._shaped(content, artifact)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,9 +12,10 @@ from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, InjectedToolCallId
 from langchain_core.tools import tool as as_tool
+from langchain_core.tools.base import _format_output
 
-from ..client.body import encode
-from ..errors import BadRequest, BufferFull, NotEncodable, Permanent
+from ..client.body import decode, encode
+from ..errors import BadRequest, BufferFull, NotDecodable, NotEncodable, Permanent
 from .serving import HandedTask
 from .tool_calls import PROGRESS
 from .tool_function import as_function
@@ -25,6 +25,8 @@ log = logging.getLogger("langgraph_nolag")
 
 ABOUT_IT: Final = ("tags", "metadata", "extras")
 """Attributes that its caller's callbacks and models look at."""
+AS_IT_IS: Final = (str, bytes, bool, float, type(None))
+"""Travel as they are, however large, and are shown the same there."""
 
 
 def tool_progress(value: Any) -> None:
@@ -84,7 +86,7 @@ class ServedTool:
         return encode(facts)
 
     async def run(self, task: HandedTask) -> dict[str, Any]:
-        """Run it for a remote caller: `{content, artifact?, status?}`.
+        """Run it for a remote caller: `{content, shown?, artifact?, status?}`.
 
         Raises:
             Permanent: what it raised, as the cause: a tool that failed is not tried again.
@@ -106,7 +108,7 @@ class ServedTool:
             raise BadRequest(
                 f"{self.name} returned a {type(result).__name__}, which only a tool in its caller's process can: return plain values"
             )
-        return {"content": _plain(result)}
+        return _of_value(result)
 
     def _carried(self, what: str, value: Any) -> Any:
         """What is beside the work of the tool, in plain values; None, with a word in the log, where it has no such form."""
@@ -132,13 +134,13 @@ def _wants_id(tool: BaseTool) -> bool:
 
 def _say(task: HandedTask, kind: str, value: Any) -> None:
     try:
-        task.note({kind: _plain(value)})
+        task.note({kind: _of_value(value)["content"]})
     except BufferFull:  # the tool goes on
         log.warning("progress of %s (%s) is lost: the broker is away", task.type, task.id)
 
 
 def _of_message(message: ToolMessage) -> dict[str, Any]:
-    answer: dict[str, Any] = {"content": _plain(message.content)}
+    answer = _of_value(message.content)
     if message.status != "success":
         answer["status"] = message.status
     if message.artifact is not None:
@@ -150,13 +152,20 @@ def _of_message(message: ToolMessage) -> dict[str, Any]:
     return answer
 
 
-def _plain(content: Any) -> Any:
-    """Plain values as they are; anything else as the text that LangChain would show a model."""
+def _of_value(value: Any) -> dict[str, Any]:
+    """`content`: a plain value as it is, anything else as what LangChain would show a model. `shown`: that, where it can't be made of what
+    arrives, as of a tuple or a time of another zone inside of what is no JSON."""
+    if type(value) in AS_IT_IS:
+        return {"content": value}
+    shown = _shown(value)
     try:
-        encode(content)
-    except NotEncodable:
-        try:
-            return json.dumps(content, ensure_ascii=False, default=str)
-        except (TypeError, ValueError):
-            return str(content)
-    return content
+        arrives = decode(encode(value))
+    except (NotEncodable, NotDecodable):
+        return {"content": shown if isinstance(shown, str) else str(value)}
+    return {"content": value} if _shown(arrives) == shown else {"content": value, "shown": shown}
+
+
+def _shown(value: Any) -> Any:
+    """What a model is shown of it: text, or blocks of content."""
+    message: Any = _format_output(value, None, "", "", "success")
+    return message.content

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Annotated, Any
 
 import pytest
@@ -178,7 +177,7 @@ async def test_what_is_not_plain_travels_as_text(join: Any) -> None:
         return {"when": {1, 2}}
 
     async with room.tools.serve([give]):
-        assert json.loads(await room.tools.invoke("give")) == {"when": "{1, 2}"}
+        assert await room.tools.invoke("give") == "{'when': {1, 2}}"
 
 
 async def test_two_tools_of_one_name_and_no_tool_are_refused(join: Any) -> None:

@@ -1,0 +1,161 @@
+"""What a tool returns: a model is shown the same of it, wherever the tool runs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import enum
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytest
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import tool
+from pydantic import BaseModel
+
+from langgraph_nolag import LocalBroker, Room, connect
+from langgraph_nolag.client.body import decode, encode
+from langgraph_nolag.errors import NoLagError
+
+
+@dataclass
+class Weather:
+    degrees: float
+
+
+class Answer(BaseModel):
+    text: str
+
+
+class Colour(enum.Enum):
+    RED = "r"
+
+
+class Named(enum.StrEnum):
+    RED = "r"
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Own:
+    def __str__(self) -> str:
+        return "one's own"
+
+
+class Map(dict[str, Any]):
+    """A map, and yet not one."""
+
+
+DATE, BLOCK = dt.datetime(2026, 11, 21, 12), {"type": "text", "text": "a"}
+ZONED = DATE.replace(tzinfo=dt.timezone(dt.timedelta(hours=2)))
+VALUES: dict[str, Any] = {
+    "text": "tea",
+    "umlauts": {"täglich": "Tee ☕"},
+    "number": 5,
+    "large number": 2**70,
+    "float": 1.5,
+    "not a number": float("nan"),
+    "truth": True,
+    "nothing": None,
+    "bytes": b"tea",
+    "byte array": bytearray(b"tea"),
+    "tuple": (1, 2),
+    "nothing in a list": [],
+    "texts": ["a", "b"],
+    "blocks": [BLOCK, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}],
+    "blocks in a tuple": (BLOCK, "b"),
+    "blocks with bytes": [{**BLOCK, "bytes": b"tea"}],
+    "no blocks": [{"type": "tea"}],
+    "map": {"a": [1, None]},
+    "numbers as keys": {1: "a", False: "b", 1.5: "c", None: "d"},
+    "tuples as keys": {(1, 2): 3},
+    "bytes in a map": {"b": b"tea"},
+    "bytes and tuples": {"b": b"tea", "t": (1, 2)},
+    "set": {1, 2},
+    "set in a map": {"s": {1, 2}},
+    "data class": Weather(3.5),
+    "data class in a list": [Weather(3.5)],
+    "model": Answer(text="a"),
+    "model in a map": {"m": Answer(text="a")},
+    "enum": Colour.RED,
+    "enum of texts": Named.RED,
+    "enum of texts in a map": {"e": Named.RED},
+    "enum of numbers": Number.ONE,
+    "named tuple": Point(1, 2),
+    "named tuple in a map": {"p": Point(1, 2), "b": b""},
+    "map of a class": Map(a=1),
+    "map of a class, with bytes": Map(a=b""),
+    "time": DATE,
+    "time in Greenwich": DATE.replace(tzinfo=dt.UTC),
+    "time elsewhere": ZONED,
+    "time in a map": {"t": ZONED},
+    "date": DATE.date(),
+    "id": uuid.UUID(int=5),
+    "decimal": decimal.Decimal("1.50"),
+    "exception": ValueError("no"),
+    "class": Weather,
+    "range": range(3),
+    "object": Own(),
+    "object in a map": {"o": Weather(1.0), "n": [1]},
+}
+
+
+@tool
+def give(what: str) -> Any:
+    """Give a value."""
+    return VALUES[what]
+
+
+@tool
+def handled(what: str) -> Any:
+    """Give a value; such a tool is called as by a model."""
+    return VALUES[what]
+
+
+handled.handle_tool_error = True
+
+
+def called(what: str) -> Any:
+    """Give a value, by a function."""
+    return VALUES[what]
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[LocalBroker]:
+    with LocalBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+async def room(broker: LocalBroker) -> AsyncIterator[Room]:
+    async with connect(broker.url, token=broker.token("server")) as client:
+        room = await client.join("desk")
+        async with room.tools.serve([give, handled, called]):
+            yield room
+
+
+@pytest.mark.parametrize("what", VALUES)
+async def test_a_model_is_shown_the_same(room: Room, invoke: Callable[..., Any], what: str) -> None:
+    here = await invoke(give, {"type": "tool_call", "id": "c", "name": "give", "args": {"what": what}})
+    for proxy in await room.tools.list():
+        there = await invoke(proxy, {"type": "tool_call", "id": "c", "name": proxy.name, "args": {"what": what}})
+        assert isinstance(there, ToolMessage)
+        assert (there.content, there.status) == (here.content, "success"), proxy.name
+
+
+@pytest.mark.parametrize("what", VALUES)
+async def test_code_is_given_what_is_plain(room: Room, what: str) -> None:
+    try:
+        plain = decode(encode(VALUES[what]))
+    except NoLagError:
+        return
+    assert str(await room.tools.invoke("give", {"what": what})) == str(plain)
