@@ -1,4 +1,5 @@
-"""What a run takes and gives where no graph is at hand: plain values, as any process and language can read them."""
+"""What a run takes and gives where no graph is at hand, and a tool beside its content: plain values, as any process and language can read
+them."""
 
 from __future__ import annotations
 
@@ -16,12 +17,12 @@ _AS_THEY_ARE: Final = (str, bytes, int, float, bool, type(None))
 
 
 def asked(value: Any) -> Any:
-    """The value for a run. Raises: NotEncodable: something in it has no plain form."""
+    """The value for somebody who may not have its classes. Raises: NotEncodable: something in it has no plain form."""
     return plain(value, unknown=_refuse)
 
 
 def _refuse(value: Any) -> NoReturn:
-    raise NotEncodable(f"a {type(value).__module__}.{type(value).__qualname__} has no plain form; a run takes data, messages, models")
+    raise NotEncodable(f"{type(value).__module__}.{type(value).__qualname__} has no plain form; what travels is data, messages, models")
 
 
 def plain(value: Any, depth: int = 0, unknown: Callable[[Any], Any] = repr) -> Any:

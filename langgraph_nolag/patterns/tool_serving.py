@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from langchain_core.messages import ToolMessage
@@ -16,6 +17,7 @@ from langchain_core.tools.base import _format_output
 
 from ..client.body import decode, encode
 from ..errors import BadRequest, BufferFull, NotDecodable, NotEncodable, Permanent
+from .plain import asked
 from .serving import HandedTask
 from .tool_calls import PROGRESS
 from .tool_function import as_function
@@ -63,6 +65,7 @@ class ServedTool:
         self.tool = as_base_tool(given)
         self.name = self.tool.name
         self._max_attempts = max_attempts
+        self._kept: set[str] = set()  # what the log knows of
         self._prepare: Prepare = preparation(self.tool)
         self._function = None if isinstance(given, BaseTool) else as_function(self.tool)
         # What a tool does with its own errors, and its artifact, are seen in a message only; the id of its call is in a call only.
@@ -103,21 +106,36 @@ class ServedTool:
         args, config = self._prepare(task.payload, task.id)
         result = await self._invoke(task, args, config)
         if isinstance(result, ToolMessage):
-            return _of_message(result)
+            return self._of_message(result)
         if isinstance(result, ToolOutputMixin) or (isinstance(result, list) and any(isinstance(each, ToolOutputMixin) for each in result)):
             raise BadRequest(
                 f"{self.name} returned a {type(result).__name__}, which only a tool in its caller's process can: return plain values"
             )
         return _of_value(result)
 
+    def _of_message(self, message: ToolMessage) -> dict[str, Any]:
+        answer = _of_value(message.content)
+        if message.status != "success":
+            answer["status"] = message.status
+        if message.artifact is not None:
+            answer["artifact"] = self._carried("artifact", message.artifact)
+        return answer
+
     def _carried(self, what: str, value: Any) -> Any:
-        """What is beside the work of the tool, in plain values; None, with a word in the log, where it has no such form."""
+        """What goes beside the content, its models and data classes as maps of their fields. None, with a word in the log, where that can't
+        be: it is no reason for a call to fail."""
+        with suppress(NotEncodable, NotDecodable):
+            decode(encode(value))
+            return value
         try:
-            encode(value)
-        except NotEncodable as error:
-            log.warning("%s of tool %r stays in this process: %s", what, self.name, error)
+            made = asked(value)
+            encode(made)
+        except Exception as error:  # how an object tells its fields is its own affair
+            if what not in self._kept:
+                self._kept.add(what)
+                log.warning("%s of tool %r (%s) stays in this process: %s", what, self.name, type(value).__qualname__, error)
             return None
-        return value
+        return made
 
     async def _invoke(self, task: HandedTask, args: dict[str, Any], config: RunnableConfig | None) -> Any:
         if self._function is not None:
@@ -137,19 +155,6 @@ def _say(task: HandedTask, kind: str, value: Any) -> None:
         task.note({kind: _of_value(value)["content"]})
     except BufferFull:  # the tool goes on
         log.warning("progress of %s (%s) is lost: the broker is away", task.type, task.id)
-
-
-def _of_message(message: ToolMessage) -> dict[str, Any]:
-    answer = _of_value(message.content)
-    if message.status != "success":
-        answer["status"] = message.status
-    if message.artifact is not None:
-        try:
-            encode(message.artifact)
-            answer["artifact"] = message.artifact
-        except NotEncodable:  # an artifact is extra; one that can't travel stays at home
-            answer["artifact"] = None
-    return answer
 
 
 def _of_value(value: Any) -> dict[str, Any]:

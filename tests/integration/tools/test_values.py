@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
+from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
-from langchain_core.tools import tool
+from langchain_core.tools import BaseTool, tool
 from pydantic import BaseModel
 
 from langgraph_nolag import LocalBroker, Room, connect
@@ -49,6 +50,11 @@ class Point(NamedTuple):
 class Own:
     def __str__(self) -> str:
         return "one's own"
+
+
+class Model:
+    def model_dump(self) -> Any:
+        raise RuntimeError("out of reach")
 
 
 class Map(dict[str, Any]):
@@ -129,6 +135,24 @@ def called(what: str) -> Any:
     return VALUES[what]
 
 
+DOCUMENT = Document("tea", metadata={"page": 1})
+BESIDE: dict[str, tuple[Any, Any]] = {
+    "plain": ({"bytes": b"tea", 1.5: [None]}, {"bytes": b"tea", 1.5: [None]}),
+    "documents": ([DOCUMENT], [{"id": None, "metadata": {"page": 1}, "page_content": "tea", "type": "Document"}]),
+    "data class": (Weather(3.5), {"degrees": 3.5}),
+    "tuples as keys": ({(1, 2): DATE.date()}, {"(1, 2)": "2026-11-21"}),
+    "object": (Own(), None),
+    "object inside": ({"own": [Own()]}, None),
+    "model that can't be told": (Model(), None),
+}
+
+
+@tool(response_format="content_and_artifact")
+def beside(what: str) -> tuple[str, Any]:
+    """Give a value beside the content."""
+    return what, BESIDE[what][0]
+
+
 @pytest.fixture(scope="module")
 def broker() -> Iterator[LocalBroker]:
     with LocalBroker() as broker:
@@ -139,14 +163,18 @@ def broker() -> Iterator[LocalBroker]:
 async def room(broker: LocalBroker) -> AsyncIterator[Room]:
     async with connect(broker.url, token=broker.token("server")) as client:
         room = await client.join("desk")
-        async with room.tools.serve([give, handled, called]):
+        async with room.tools.serve([give, handled, called, beside]):
             yield room
+
+
+async def proxies(room: Room, *names: str) -> list[BaseTool]:
+    return [each for each in await room.tools.list() if each.name in names]
 
 
 @pytest.mark.parametrize("what", VALUES)
 async def test_a_model_is_shown_the_same(room: Room, invoke: Callable[..., Any], what: str) -> None:
     here = await invoke(give, {"type": "tool_call", "id": "c", "name": "give", "args": {"what": what}})
-    for proxy in await room.tools.list():
+    for proxy in await proxies(room, "give", "handled", "called"):
         there = await invoke(proxy, {"type": "tool_call", "id": "c", "name": proxy.name, "args": {"what": what}})
         assert isinstance(there, ToolMessage)
         assert (there.content, there.status) == (here.content, "success"), proxy.name
@@ -159,3 +187,17 @@ async def test_code_is_given_what_is_plain(room: Room, what: str) -> None:
     except NoLagError:
         return
     assert str(await room.tools.invoke("give", {"what": what})) == str(plain)
+
+
+@pytest.mark.parametrize("what", BESIDE)
+async def test_an_artifact_is_carried_or_kept_with_a_word(
+    room: Room, invoke: Callable[..., Any], what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    given, expected = BESIDE[what]
+    (proxy,) = await proxies(room, "beside")
+    for call in ("first", "second"):
+        answer = await invoke(proxy, {"type": "tool_call", "id": call, "name": "beside", "args": {"what": what}})
+        assert (answer.content, answer.artifact, answer.status) == (what, expected, "success")
+    said = [record.getMessage() for record in caplog.records if "stays in this process" in record.getMessage()]
+    assert len(said) == (expected is None), "once is enough"
+    assert all(f"artifact of tool 'beside' ({type(given).__name__})" in line for line in said)
