@@ -19,6 +19,7 @@
         ActorMismatch
       BufferFull
       NotEncodable, NotDecodable
+      NotSupported .......... of LangChain or LangGraph, and cannot work over processes
       WrongThread
       Permanent ............. raised by a handler: do not try this task again
 
@@ -375,6 +376,12 @@ class NotDecodable(NoLagError, ValueError):
     """A body is not what its content type says."""
 
     code = "not_decodable"
+
+
+class NotSupported(NoLagError):
+    """Something of LangChain or LangGraph that cannot be done from another process. The message says what to do instead."""
+
+    code = "not_supported"
 
 
 class WrongThread(NoLagError, RuntimeError):

@@ -2,7 +2,7 @@
 
 NoLagError
   NotImportable ......... a class or node that other processes could not import
-  NotSupported .......... something of LangGraph that cannot be distributed (yet)
+  NotSupported .......... something of LangGraph or LangChain that cannot be distributed (yet); tools that are served raise it too
   UntrustedType ......... a payload names a class that the graph does not use: nothing of it was executed
   RemoteNodeError ....... a node raised an exception whose class does not exist in this process
   NothingToDecide ....... a thread was to be resumed with a decision, and waits for none
@@ -17,16 +17,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import NoLagError, StaleLease
+from ..errors import NotSupported as NotSupported
 
 
 class NotImportable(NoLagError):
     """Another process can't import what this graph needs. The message names it and says what to do."""
 
     code = "not_importable"
-
-
-class NotSupported(NoLagError):
-    code = "not_supported"
 
 
 class UntrustedType(NoLagError):

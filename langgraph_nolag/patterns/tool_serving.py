@@ -11,12 +11,13 @@ from typing import Any, Final
 from langchain_core.messages import ToolMessage
 from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool, InjectedToolCallId
+from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId
 from langchain_core.tools import tool as as_tool
 from langchain_core.tools.base import _format_output
+from pydantic.fields import FieldInfo
 
 from ..client.body import decode, encode
-from ..errors import BadRequest, BufferFull, NotDecodable, NotEncodable, Permanent
+from ..errors import BadRequest, BufferFull, NotDecodable, NotEncodable, NotSupported, Permanent
 from .plain import asked
 from .serving import HandedTask
 from .tool_calls import PROGRESS
@@ -58,7 +59,7 @@ class ServedTool:
 
     Raises:
         BadRequest: not a tool.
-        NotSupported: it needs what only its caller's process has.
+        NotSupported: it needs what only its caller's process has: state, a store, arguments that no model gives.
     """
 
     def __init__(self, given: BaseTool | Callable[..., Any], max_attempts: int = 1) -> None:
@@ -67,10 +68,18 @@ class ServedTool:
         self._max_attempts = max_attempts
         self._kept: set[str] = set()  # what the log knows of
         self._prepare: Prepare = preparation(self.tool)
+        ids = _injected(self.tool, InjectedToolCallId)
+        hidden = {name: field for name, field in _injected(self.tool, InjectedToolArg).items() if name not in ids}
+        if wanted := [name for name, field in hidden.items() if field.is_required()]:
+            raise NotSupported(
+                f"tool {self.name!r} has arguments that no model gives ({', '.join(wanted)}, InjectedToolArg), and so no call over a room: "
+                "give them defaults, or serve a tool that calls this one with them"
+            )
+        self._hidden = frozenset(hidden)
         self._function = None if isinstance(given, BaseTool) else as_function(self.tool)
         # What a tool does with its own errors, and its artifact, are seen in a message only; the id of its call is in a call only.
         handles = self.tool.handle_tool_error or self.tool.handle_validation_error
-        self._wants_call = bool(handles) or self.tool.response_format == "content_and_artifact" or _wants_id(self.tool)
+        self._wants_call = bool(handles) or self.tool.response_format == "content_and_artifact" or bool(ids)
 
     def spec(self) -> bytes:
         """What others must know of it: name, description, JSON schema of its arguments, and what its caller's side does with it."""
@@ -103,7 +112,8 @@ class ServedTool:
         if not isinstance(task.payload, dict):
             raise BadRequest(f"the arguments of {self.name} must be a map, not {type(task.payload).__name__}")
         reporting.set(functools.partial(_say, task))
-        args, config = self._prepare(task.payload, task.id)
+        given = {name: value for name, value in task.payload.items() if name not in self._hidden}
+        args, config = self._prepare(given, task.id)
         result = await self._invoke(task, args, config)
         if isinstance(result, ToolMessage):
             return self._of_message(result)
@@ -144,10 +154,14 @@ class ServedTool:
         return await self.tool.ainvoke(call if self._wants_call else args, config)
 
 
-def _wants_id(tool: BaseTool) -> bool:
-    fields = getattr(tool.get_input_schema(), "model_fields", {})
-    marks = [mark for field in fields.values() for mark in field.metadata]
-    return any(mark is InjectedToolCallId or isinstance(mark, InjectedToolCallId) for mark in marks)
+def _injected(tool: BaseTool, mark: type[InjectedToolArg]) -> dict[str, FieldInfo]:
+    """The arguments that are marked so in what the tool takes."""
+    fields: dict[str, FieldInfo] = getattr(tool.get_input_schema(), "model_fields", {})
+    return {
+        name: field
+        for name, field in fields.items()
+        if any(isinstance(each, mark) or (isinstance(each, type) and issubclass(each, mark)) for each in field.metadata)
+    }
 
 
 def _say(task: HandedTask, kind: str, value: Any) -> None:

@@ -52,7 +52,7 @@ class Tools:
 
         Raises:
             BadRequest: two tools have the same name, or one is no tool.
-            NotSupported: a tool asks for its caller's state or store.
+            NotSupported: a tool asks for its caller's state or store, or has an `InjectedToolArg` without a default.
         """
         named: dict[str, ServedTool] = {}
         for given in tools:

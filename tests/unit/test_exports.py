@@ -39,6 +39,7 @@ NAMES = [
     "NotDecodable",
     "NotEncodable",
     "NotJoined",
+    "NotSupported",
     "ObserveCallbackHandler",
     "Overloaded",
     "PeerNotFound",

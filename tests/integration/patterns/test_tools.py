@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import pytest
 from langchain_core.messages import ToolMessage
-from langchain_core.tools import BaseTool, InjectedToolCallId, ToolException, tool
+from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, ToolException, tool
 
-from langgraph_nolag import BadRequest, NotEncodable, TaskTimeout, ToolFailed, ToolNotFound
+from langgraph_nolag import BadRequest, NotEncodable, NotSupported, TaskTimeout, ToolFailed, ToolNotFound
 from langgraph_nolag.client.body import decode, encode
 from langgraph_nolag.testing import eventually
 
@@ -241,3 +241,25 @@ async def test_a_tool_that_wants_the_id_of_its_call(join: Any) -> None:
         first, second = [await remote.ainvoke({"what": "tea"}) for _ in range(2)]
     assert first != second
     assert all(text.startswith("tea: ") and len(text) > 10 for text in (first, second))
+
+
+async def test_what_code_beside_the_model_gives_does_not_travel(join: Any) -> None:
+    """An argument of a served tool that no model may give is its server's to give: a default, or a refusal before anybody calls it."""
+    room = await join("server")
+
+    def look(q: str, user: Annotated[str, InjectedToolArg]) -> str:
+        """Look it up for somebody."""
+        return f"{q} for {user}"
+
+    def guess(q: str, user: Annotated[str, InjectedToolArg()] = "nobody") -> str:
+        """Look it up for somebody, or nobody."""
+        return f"{q} for {user}"
+
+    for given in (look, tool(look)):
+        with pytest.raises(NotSupported, match=r"'look'.*\(user, InjectedToolArg\)"):
+            room.tools.serve([search, given])
+    async with room.tools.serve([guess, tool("called")(guess)]):
+        for remote in await room.tools.list():
+            assert list(remote.args) == ["q"]
+            assert await remote.ainvoke({"q": "tea"}) == "tea for nobody"
+            assert await remote.ainvoke({"q": "tea", "user": "a model's idea"}) == "tea for nobody"
