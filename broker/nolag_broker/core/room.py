@@ -46,7 +46,7 @@ class Room:
     """The interface between the core and the node.
 
     The node calls, for one room, strictly one after the other:
-      needs -> (fetches) -> decide; disconnected, heartbeat, tick; take.
+      needs -> (fetches) -> come_due, once for all that follows -> decide; disconnected, tick, …; take.
     """
 
     __deletable__ = (  # a compiled class lets go of nothing else
@@ -201,11 +201,19 @@ class Room:
             moments.append(wall - self.env.wall + self.env.now)
         return min(moments, default=None)
 
+    def come_due(self, env: Env) -> None:
+        """Whatever was to happen by the wall clock: timeouts, delays, expiries. Before anything is decided at this moment: what comes after
+        its time, when a broker was away or an alarm is late, is not decided as if it had come before."""
+        if (when := self.wall.next()) is not None and when <= env.wall + EARLY:
+            self.caller, self.env = BROKER, env
+            self.wall.run(env.wall + EARLY)
+            self.tasks.settle()
+
     def tick(self, env: Env) -> None:
-        """Whatever has come due: leases, timeouts, delays, expiries."""
+        """Whatever has come due: leases too."""
+        self.come_due(env)
         self.caller, self.env = BROKER, env
         self.monotonic.run(env.now)
-        self.wall.run(env.wall + EARLY)
         self.tasks.settle()
 
     @property

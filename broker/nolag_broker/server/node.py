@@ -76,7 +76,7 @@ class Node:
         self._alarms = Alarms(self._ring)
         self._commits = Committer(self, engine, self._speaker)
         self.behind = self._commits.behind
-        self._broken = Broken(self._load)
+        self._broken = Broken(self.look_at)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pressure = Pressure()
         self._failed = False
@@ -186,6 +186,10 @@ class Node:
 
     # -- opening a room
 
+    def look_at(self, room: str) -> None:
+        """Open it if need be: what has come due by the wall clock happens, and what is still to come will."""
+        self.call(room, _nothing, BROKER, may_open=False, request=None)
+
     async def _open(self, hosted: HostedRoom) -> None:
         def may_create() -> bool:
             return any(may_open for _, _, _, may_open in hosted.inbox)
@@ -204,10 +208,6 @@ class Node:
         hosted.room, image = opened
         hosted.feed.epoch, hosted.feed.through, hosted.feed.first = image.epoch, image.sequence, image.first_sequence
         self.wake(hosted)
-
-    def _load(self, name: str) -> None:
-        """A room that broke goes on: what is to come by itself must come."""
-        self.call(name, _tick, BROKER, may_open=False, request=None)
 
     def _close(self, hosted: HostedRoom, refusal: Refusal) -> None:
         """A room that could not be opened."""
@@ -301,18 +301,21 @@ class Node:
         self._commits.soon()
 
     def _decide_all(self, hosted: HostedRoom, room: Room, inbox: list[Work], cold: Mapping[str, bytes | None], env: Env) -> None:
-        decided = 0
+        decided = suspects = 0
         try:
+            room.come_due(env)
             for command, caller, request, _ in inbox:
+                suspects = 1
                 if callable(command):
                     command(hosted, env)
                 else:
                     room.decide(command, caller, request, cold, env)
                 decided += 1
+            suspects = 0
             self._decided(hosted)
         except Exception as error:
             hosted.inbox = inbox[decided:] + hosted.inbox
-            self.broke(hosted, error, 1 if decided < len(inbox) else 0)
+            self.broke(hosted, error, suspects)
 
     def _decided(self, hosted: HostedRoom) -> None:
         assert hosted.room is not None
@@ -333,7 +336,8 @@ class Node:
 
     def look_at_clocks(self) -> None:
         """In every room: the wall clock was set, and what was to come by it may be due."""
-        self._ring([hosted for hosted in self._rooms.values() if hosted.room is not None])
+        for name in [name for name, hosted in self._rooms.items() if hosted.room is not None]:
+            self.look_at(name)
 
     def _env(self) -> Env:
         return Env(self._loop.time(), time.time(), CHANCE.random, _new_id, CALENDAR)
@@ -434,6 +438,10 @@ class Node:
 def _tick(hosted: HostedRoom, env: Env) -> None:
     assert hosted.room is not None
     hosted.room.tick(env)
+
+
+def _nothing(hosted: HostedRoom, env: Env) -> None:
+    """What is due comes before whatever is done in a room, and its deadlines are looked at afterwards."""
 
 
 def _loaded_again() -> Refusal:

@@ -10,8 +10,6 @@ import asyncio
 from typing import Final
 
 from ..core.tasks.schedules import KEYS
-from ..core.turn import BROKER, Env
-from .hosted import HostedRoom
 from .node import Node
 
 LOOK_EVERY: Final = 5.0  # seconds
@@ -21,7 +19,7 @@ JUMP: Final = 0.5  # seconds that the clocks differ by more, or by less, than at
 async def wake_rooms(node: Node) -> None:
     """Open the rooms that have schedules."""
     for room in await node.engine.rooms_with(KEYS):
-        node.call(room, _look_at_the_clock, BROKER, may_open=False, request=None)
+        node.look_at(room)
 
 
 async def watch_the_clock(node: Node) -> None:
@@ -32,7 +30,3 @@ async def watch_the_clock(node: Node) -> None:
         former, ahead = ahead, node.ahead
         if abs(ahead - former) > JUMP:
             node.look_at_clocks()
-
-
-def _look_at_the_clock(hosted: HostedRoom, env: Env) -> None:
-    """Nothing: whatever is done in a room, its deadlines are looked at afterwards."""

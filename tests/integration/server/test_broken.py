@@ -67,7 +67,7 @@ async def test_a_room_that_breaks_by_itself_is_refused_after_a_while(start: Star
     broker = await start()
     client, bystander = await broker.member("ana", "bad"), await broker.member("bob", "good")
     with pytest.MonkeyPatch.context() as fault:
-        break_in(fault, "tick", "bad")
+        break_in(fault, "come_due", "bad")
         broker.broker._context.node.look_at_clocks()
         assert await client.close_code() == (1012, "restarting")
         again = await broker.client()
@@ -84,7 +84,7 @@ async def test_a_room_that_breaks_by_itself_is_refused_after_a_while(start: Star
     assert broker.broker.failure is None
 
 
-@pytest.mark.parametrize("method", ["recover", "tick"])
+@pytest.mark.parametrize("method", ["recover", "come_due"])
 async def test_a_room_that_rested_goes_on_by_itself(start: Start, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     """Its schedule comes again though nobody asks; while it can't, the broker starts and serves the others."""
     monkeypatch.setattr("nolag_broker.server.broken.REST", 0.1)

@@ -10,7 +10,7 @@ import pytest
 from nolag_broker.server import node, waking
 
 if TYPE_CHECKING:
-    from .conftest import Harness
+    from .conftest import Harness, Start
 
 
 class Clock:
@@ -39,3 +39,28 @@ async def test_a_clock_that_jumps_forward_wakes_what_is_due(broker: Harness, mon
         await client.call("task.dispatch", task="t1", type="t", body=b"", delay=86400)
     clock.ahead = 366 * 86400.0
     assert (await worker.push("task"))["type"] == "t"
+
+
+async def test_what_came_due_while_the_broker_was_away_comes_before_what_is_asked(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each room is opened by the first that is asked of it."""
+    clock = Clock()
+    monkeypatch.setattr(node, "time", clock)
+    broker = await start(engine="sqlite")
+    ana = await broker.member("ana", "running")
+    await ana.call("approval.request", "votes", approval="a", action="pay", body=b"", allow=["approve", "reject"], expires=60)
+    await ana.call("task.dispatch", "waiting", task="t", type="t", body=b"", timeout=60)
+    begun = await ana.call("task.begin", "running", task="t", type="t", body=b"", concurrency_key="k", timeout=60)
+    clock.ahead = 61.0
+    await broker.restart()
+    bob, again = await broker.client("bob"), await broker.client("ana", instance=ana.instance)
+    err = await bob.refused("approval.decide", "votes", approval="a", type="approve")
+    assert (err["code"], err["detail"]["decision"]["reason"], err["detail"]["decision"]["approved"]) == (
+        "already_decided",
+        "expired",
+        False,
+    )
+    await bob.send([bob.request(op, "waiting", **more)[0] for op, more in (("room.join", {}), ("task.serve", {"offer": 1, "slots": 1}))])
+    assert (await bob.call("task.get", "waiting", task="t"))["task"]["state"] == "timed_out"
+    assert [push for push in bob.pushes if push["push"] == "task"] == []
+    err = await again.refused("task.complete", "running", task="t", token=begun["token"], body=b"late")
+    assert (err["code"], err["detail"]) == ("task_finished", {"state": "timed_out"})

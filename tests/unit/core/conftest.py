@@ -61,6 +61,7 @@ class Driver:
     def decide(self, caller: Caller, frame: dict[str, Any], request: int | None) -> None:
         command = parse(frame)
         needed = self.room.needs(command)
+        self.room.come_due(self.env)
         self.fetched.extend(needed)
         self.room.decide(command, caller, request, {key: self.records.get(key) for key in needed}, self.env)
 
@@ -118,6 +119,10 @@ class Driver:
             for agent in alive:
                 agent.heartbeat()
         self._advance(seconds)
+
+    def oversleep(self, seconds: float) -> None:
+        """Let time pass, and nothing happen at its moment: an alarm is late."""
+        self.now, self.wall = self.now + seconds, self.wall + seconds
 
     def _advance(self, seconds: float) -> None:
         end, start = self.now + seconds, self.now

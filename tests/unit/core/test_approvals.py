@@ -175,6 +175,19 @@ def test_expiry_rejects(driver: Any, planner: Any) -> None:
     assert (decision["type"], decision["approved"], decision["reason"], decision["actor"]) == ("reject", False, "expired", "@broker")
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_vote_after_the_expiry_comes_too_late(driver: Any, planner: Any, refused: Any, restarted: bool) -> None:
+    """Also where it is the first that the room hears of after that."""
+    ask_for(planner, expires=10)
+    if restarted:
+        driver.restart()
+    driver.oversleep(10)
+    with refused("already_decided") as caught:
+        decide(driver.agent("ana"))
+    decision = caught.value.detail["decision"]
+    assert (decision["approved"], decision["reason"]) == (False, "expired")
+
+
 def test_a_decided_approval_does_not_expire(driver: Any, planner: Any) -> None:
     ask_for(planner, expires=10)
     decide(planner)

@@ -136,6 +136,36 @@ def test_a_timeout_ends_a_waiting_task(driver: Any, planner: Any) -> None:
     assert driver.log[-1].sender == "@broker"
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_has_timed_out_is_handed_to_nobody(driver: Any, planner: Any, restarted: bool) -> None:
+    planner.dispatch(timeout=10)
+    if restarted:
+        driver.restart()
+    driver.oversleep(10)
+    assert driver.worker("writer", "draft").pushes() == []
+    assert planner.state() == "timed_out"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_result_after_the_deadline_comes_too_late(driver: Any, planner: Any, writer: Any, refused: Any, restarted: bool) -> None:
+    planner.dispatch(timeout=10)
+    task = writer.push("task")
+    if restarted:
+        driver.restart()
+    driver.oversleep(10)
+    with refused("task_finished") as caught:
+        writer.complete(task)
+    assert caught.value.detail == {"state": "timed_out"}
+
+
+def test_what_came_due_while_nobody_looked_takes_its_turn(driver: Any, planner: Any) -> None:
+    planner.dispatch("later", delay=10, priority=9)
+    planner.dispatch("now")
+    driver.restart()
+    driver.oversleep(10)
+    assert driver.worker("writer", "draft").push("task")["task"] == "later"
+
+
 def test_a_timeout_ends_a_running_task_and_frees_its_slot(driver: Any, planner: Any, writer: Any, refused: Any) -> None:
     planner.dispatch(timeout=5)
     planner.dispatch("t2")
