@@ -29,6 +29,8 @@ class Connection(ServerConnection):
     writer: Writer | None = None
     on_heartbeat: Callable[[], None] | None = None
     """Called in place of a message for a heartbeat that comes alone: idle connections send nothing else, and there are many of them."""
+    on_data: Callable[[], None] | None = None
+    """Called before anything else that came is read, a part of a message too: large ones take a while, and nothing else comes meanwhile."""
     held = False
     """The peer is behind: the transport's buffer is full."""
 
@@ -47,6 +49,8 @@ class Connection(ServerConnection):
         if len(data) == 6 and data[:2] == HEARTBEAT and self.on_heartbeat is not None and self._is_between_frames():
             self.on_heartbeat()
         else:
+            if self.on_data is not None:
+                self.on_data()
             super().data_received(data)
 
     def _is_between_frames(self) -> bool:

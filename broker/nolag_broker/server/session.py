@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
@@ -77,6 +78,7 @@ class Session:
         self.context.sessions.add(self)
         self.last_heard = self._loop.time()
         connection.on_heartbeat = self._beat
+        connection.on_data = self._renew
         connection.inlet.open(self._take)
         try:
             await connection.wait_closed()
@@ -116,15 +118,21 @@ class Session:
             self.context.node.spawn(self._relieved())
 
     async def _relieved(self) -> None:
-        await self.context.node.relief()
+        """Wait until more can be taken. What is not read meanwhile is no silence of the peer."""
+        relieved = False
+        while not relieved:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._renew_every):
+                    await self.context.node.relief()
+                    relieved = True
+            self._renew()
         self._connection.inlet.go_on()
 
     def receive(self, message: bytes) -> None:
         """Handle one WebSocket message. Raises `Refusal` (`bad_frame`) when it is not of this protocol."""
         if not message:
-            self._beat()
+            self._writer.heartbeat()
             return
-        self._renew()
         self.context.node.take_in(len(message))
         frames = unpack(message)
         if type(frames) is dict:

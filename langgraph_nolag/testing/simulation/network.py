@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -105,12 +106,15 @@ class ServerEnd:
         self.state = State.OPEN
         self.protocol = self.transport = self  # the server looks through the connection at these
         self.inlet = Inlet(lambda: None, lambda: None)
+        self.on_data: Callable[[], None] | None = None
         self._link = link
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def admit(self, max_message: int) -> None: ...
 
     def arrived(self, message: bytes) -> None:
+        if self.on_data is not None:
+            self.on_data()
         self.inlet.put(message)
 
     def broke(self) -> None:
