@@ -287,7 +287,7 @@ class Members:
 
     def _lease_due(self, member: Member) -> None:
         """Renewals do not move the timer, they only move the end; so look again when that has moved."""
-        if member.until > self._room.env.now:
+        if member.until > self._room.heard:
             self._look_later(member)
             return
         session = member.session

@@ -80,6 +80,7 @@ class Room:
         # the moment: who asks, when, and what was fetched for it
         self.caller = BROKER
         self.env = Env(0.0, 0.0, lambda: 0.5, lambda: "")
+        self.heard = 0.0  # see `tick`
         self._cold: Mapping[str, bytes | None] = {}
 
         # what changed since the last `take`
@@ -188,7 +189,7 @@ class Room:
         self.store.refresh(revisions)
 
     def heartbeat(self, session: str, env: Env) -> None:
-        """A sign of life: renews the leases of the member on this connection. Any message counts."""
+        """A sign of life: renews the leases of the member on this connection. Whatever comes on it counts."""
         self.env = env
         self.members.heartbeat(session)
 
@@ -209,11 +210,16 @@ class Room:
             self.wall.run(env.wall + EARLY)
             self.tasks.settle()
 
-    def tick(self, env: Env) -> None:
-        """Whatever has come due: leases too."""
+    def tick(self, env: Env, heard: float | None = None) -> None:
+        """Whatever has come due: leases too.
+
+        Args:
+            heard: the moment (on `Env.now`, which it is if not given) up to which every sign of life was told. Whose lease ends later has
+                perhaps given one, and is judged when that is known.
+        """
         self.come_due(env)
-        self.caller, self.env = BROKER, env
-        self.monotonic.run(env.now)
+        self.caller, self.env, self.heard = BROKER, env, env.now if heard is None else heard
+        self.monotonic.run(self.heard)
         self.tasks.settle()
 
     @property

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 
+from .hearing import Hearing
 from .hosted import HostedRoom
 
 
 class Alarms:
-    """Calls `ring` with every room whose time has come. A deadline that moved away rings once for nothing; the room
-    is then set again: that is cheaper than following every renewal of a lease."""
+    """Calls `ring` with every room whose time has come, and with the moment up to which everybody was heard. A deadline that moved away
+    rings once for nothing; the room is then set again: that is cheaper than following every renewal of a lease."""
 
-    def __init__(self, ring: Callable[[list[HostedRoom]], None]) -> None:
+    def __init__(self, ring: Callable[[list[HostedRoom], float], None]) -> None:
         self._ring = ring
-        self._loop = asyncio.get_running_loop()
         self._heap: list[tuple[float, int, HostedRoom]] = []
         self._order = count()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Hearing | None = None
 
     def set(self, hosted: HostedRoom) -> None:
         """Look at the room's next deadline, and ring then at the latest."""
@@ -34,12 +33,11 @@ class Alarms:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._heap[0][0], self._due) if self._heap else None
+        self._timer = Hearing(self._heap[0][0], self._due) if self._heap else None
 
-    def _due(self) -> None:
-        now = self._loop.time()
+    def _due(self, heard: float) -> None:
         due: list[HostedRoom] = []
-        while self._heap and self._heap[0][0] <= now:
+        while self._heap and self._heap[0][0] <= heard:
             deadline, _, hosted = heappop(self._heap)
             if hosted.alarm == deadline:  # otherwise an earlier one was set, and rang
                 hosted.alarm = None
@@ -47,7 +45,7 @@ class Alarms:
         self._timer = None
         self._arm()
         if due:
-            self._ring(due)
+            self._ring(due, heard)
 
     def stop(self) -> None:
         if self._timer is not None:

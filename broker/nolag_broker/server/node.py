@@ -323,10 +323,15 @@ class Node:
         self._alarms.set(hosted)
         self._commits.decided(hosted)
 
-    def _ring(self, due: list[HostedRoom]) -> None:
+    def _ring(self, due: list[HostedRoom], heard: float) -> None:
         """Deadlines: after everything that came before them was decided."""
+
+        def tick(hosted: HostedRoom, env: Env) -> None:
+            assert hosted.room is not None
+            hosted.room.tick(env, heard)
+
         for hosted in due:
-            self.call(hosted.name, _tick, BROKER, may_open=False, request=None)
+            self.call(hosted.name, tick, BROKER, may_open=False, request=None)
 
     @property
     def ahead(self) -> float:
@@ -433,11 +438,6 @@ class Node:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _tick(hosted: HostedRoom, env: Env) -> None:
-    assert hosted.room is not None
-    hosted.room.tick(env)
 
 
 def _nothing(hosted: HostedRoom, env: Env) -> None:

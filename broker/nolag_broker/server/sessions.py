@@ -9,6 +9,7 @@ from typing import Final
 
 from ..wire.codes import Closes
 from .auth import Revocations
+from .hearing import Hearing
 from .session import Session
 
 LOOK_EVERY: Final = 1.0  # seconds
@@ -27,7 +28,7 @@ class Sessions:
         self._loop = asyncio.get_running_loop()
         self._by_id: dict[str, Session] = {}
         self._by_process: dict[tuple[str, str], Session] = {}
-        self._timer = self._loop.call_later(LOOK_EVERY, self._look)
+        self._look_later()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -73,12 +74,15 @@ class Sessions:
     def stop(self) -> None:
         self._timer.cancel()
 
-    def _look(self) -> None:
+    def _look_later(self) -> None:
+        self._timer = Hearing(self._loop.time() + LOOK_EVERY, self._look)
+
+    def _look(self, heard: float) -> None:
         """Close what expired, and what is silent: a half-open connection looks alive to the kernel for hours."""
-        wall, now = time.time(), self._loop.time()
+        wall = time.time()
         for session in self:
             if session.identity.expires <= wall:
                 session.close(Closes.EXPIRED)
-            elif now - session.last_heard > self._silence:
+            elif heard - session.last_heard > self._silence:
                 session.abort()
-        self._timer = self._loop.call_later(LOOK_EVERY, self._look)
+        self._look_later()

@@ -21,6 +21,7 @@ from ..wire.codes import Refusal
 from ..wire.frames import dealt_push
 from ..wire.topics import matcher
 from .errors import failed_push, storage_failed
+from .hearing import Hearing
 from .logs import get_logger, trace
 from .readers import Reader, Spawn, View
 
@@ -120,7 +121,7 @@ class Sharing:
         self._claims: dict[int, tuple[Member, int]] = {}  # in hand since before the broker was started, and not read again yet
         self._turns = 0
         self._reading: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Hearing | None = None
         self._closed = False
 
     # -- coming and going
@@ -343,26 +344,26 @@ class Sharing:
     # -- time
 
     def _arm(self, when: float) -> None:
-        if self._closed or (self._timer is not None and self._timer.when() <= when):
+        if self._closed or (self._timer is not None and self._timer.when <= when):
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(max(when, self._loop.time() + 0.001), self._tick)
+        self._timer = Hearing(max(when, self._loop.time() + 0.001), self._tick)
 
-    def _tick(self) -> None:
+    def _tick(self, heard: float) -> None:
         """Take from members what they have had for too long, or can't have any more."""
         self._timer = None
-        now, lease = self._loop.time(), self._patience.lease
+        lease = self._patience.lease
         for member in list(self.members.values()):
             seat = member.seat
             if seat is None:
-                if (until := member.gone_at + self._patience.grace) <= now:
+                if (until := member.gone_at + self._patience.grace) <= heard:
                     self.quit(member)
                 else:
                     self._arm(until)
             elif member.in_hand:
-                silent = seat.reader.last_heard + lease <= now
-                self._release(member, [seq for seq, until in member.in_hand.items() if silent or until <= now])
+                silent = seat.reader.last_heard + lease <= heard
+                self._release(member, [seq for seq, until in member.in_hand.items() if silent or until <= heard])
                 if member.in_hand:
                     self._arm(min(*member.in_hand.values(), seat.reader.last_heard + lease))
         self.go_on()

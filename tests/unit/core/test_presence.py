@@ -94,6 +94,27 @@ def test_a_silent_member_leaves(driver: Any) -> None:
     assert ana.push("expired") == {"push": "expired", "room": "room"}
 
 
+def test_a_lease_is_judged_by_what_was_heard(driver: Any) -> None:
+    """The room is late: up to a while ago it knows who has spoken, and not since."""
+    ana, ben, cleo = (driver.agent(name) for name in ("ana", "ben", "cleo"))
+    for agent in (ana, ben, cleo):
+        agent.ask("room.join")
+    driver.advance(1)
+    ben.heartbeat()
+    driver.advance(1)
+    cleo.heartbeat()
+    began = driver.now - 2
+    driver.oversleep(20)
+    driver.room.tick(driver.env, heard=began + 10.5)
+    driver.flush()
+    assert [member["actor"] for member in members(cleo)] == ["ben", "cleo"]
+    assert driver.room.next_deadline() < driver.now
+    cleo.heartbeat()
+    driver.room.tick(driver.env)
+    driver.flush()
+    assert [member["actor"] for member in members(cleo)] == ["cleo"]
+
+
 def test_many_leases_are_few_awakenings(driver: Any) -> None:
     agents = [driver.agent(f"agent-{number}") for number in range(20)]
     for agent in agents:
