@@ -52,14 +52,13 @@ class Session:
 
 
 class Registration:
-    """One tool that a member serves; its description is the body of the event at `seq`."""
+    """One tool that an offer serves; its description is the body of the event at `seq`."""
 
-    __slots__ = ("digest", "offer", "seq")
+    __slots__ = ("digest", "seq")
 
-    def __init__(self, seq: int, digest: str | None, offer: int) -> None:
+    def __init__(self, seq: int, digest: str | None) -> None:
         self.seq = seq
         self.digest = digest
-        self.offer = offer
 
 
 class Member(Entity):
@@ -93,7 +92,7 @@ class Member(Entity):
         self.max_concurrency = 1
         self.status = ""
         self.metadata: dict[str, Any] = {}
-        self.tools: dict[str, Registration] = {}
+        self.tools: dict[tuple[str, int], Registration] = {}  # by name and offer
         # not stored
         self.session: Session | None = None
         self.last_heartbeat = joined_at
@@ -117,7 +116,7 @@ class Member(Entity):
     def head(self) -> bytes | None:
         if not self.present:
             return None
-        tools = [(name, tool.seq, tool.digest, tool.offer) for name, tool in sorted(self.tools.items())]
+        tools = [(name, self.tools[name, offer].seq, self.tools[name, offer].digest, offer) for name, offer in sorted(self.tools)]
         row: bytes = pack(
             (
                 self.actor,
@@ -139,7 +138,7 @@ class Member(Entity):
         self = cls(actor, instance, seq, joined_at)
         self.stored = True
         self.capabilities, self.max_concurrency, self.status, self.metadata = capabilities, max_concurrency, status, metadata
-        self.tools = {name: Registration(seq, digest, offer) for name, seq, digest, offer in tools}
+        self.tools = {(name, offer): Registration(seq, digest) for name, seq, digest, offer in tools}
         return self
 
 
@@ -333,6 +332,8 @@ class Members:
             self._drop_offers(before)
             before.member = None
             before.inbox = False
+        if before is not session:
+            room.tools.expect(member, session)
         session.member, member.session = member, session
         member.last_heartbeat = room.env.wall
         self._arm(member, room.limits.lease)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from nolag_broker.core.event import Event
+
 
 def call(agent: Any, task: str = "call", tool: str = "search", **fields: Any) -> dict[str, Any]:
     answer: dict[str, Any] = agent.dispatch(task, tool, kind="tool", require_live=True, max_attempts=1, **fields)
@@ -114,3 +116,72 @@ def test_bad_offers_of_tools(driver: Any, refused: Any) -> None:
         agent.serve("a", kind="tool", specs={"b": b""})
     with refused("bad_request"):
         agent.dispatch(require_live=True)
+
+
+def names(agent: Any) -> list[str]:
+    return [tool["name"] for tool in agent.ask("tool.list")["tools"]]
+
+
+def test_a_tool_is_served_until_the_last_of_its_offers_ends(driver: Any, planner: Any, refused: Any) -> None:
+    server = driver.worker("server", "search", kind="tool")
+    server.serve("search", offer=2, kind="tool")
+    assert planner.ask("tool.list")["tools"] == [{"name": "search", "spec": None, "servers": 1}]
+    server.ask("task.unserve", offer=2)
+    driver.restart()
+    assert names(planner) == ["search"]
+    server.connect()
+    server.ask("room.join")
+    server.serve("search", kind="tool")
+    assert call(planner)["state"] == "running"
+    server.ask("task.unserve", offer=1)
+    assert names(planner) == []
+    with refused("tool_not_found"):
+        call(planner, "late")
+
+
+def test_an_offer_that_becomes_one_of_another_kind_serves_its_tools_no_more(driver: Any, planner: Any, refused: Any) -> None:
+    server = driver.worker("server", "search", kind="tool")
+    call(planner, "held")
+    call(planner, "waiting")
+    server.serve()
+    assert {push["task"] for push in planner.pushes("result")} == {"held", "waiting"}
+    assert names(planner) == []
+    with refused("tool_not_found"):
+        call(planner)
+
+
+def test_a_server_that_comes_back_has_a_lease_to_serve_again(driver: Any, planner: Any, refused: Any) -> None:
+    server = driver.worker("server", "search", "lookup", kind="tool")
+    server.disconnect()
+    server.connect()
+    server.ask("room.join")
+    call(planner, "kept", tool="search")
+    call(planner, "dropped", tool="lookup")
+    driver.advance(driver.limits.lease - 1, server)
+    assert names(planner) == ["lookup", "search"]
+    server.serve("search", offer=7, kind="tool")
+    assert server.push("task")["task"] == "kept"
+    driver.advance(2, server)
+    assert names(planner) == ["search"]
+    assert planner.push("result")["task"] == "dropped"
+    with refused("tool_not_found"):
+        call(planner, tool="lookup")
+
+
+def test_a_second_break_does_not_shorten_the_time_to_serve_again(driver: Any, planner: Any) -> None:
+    server = driver.worker("server", "search", kind="tool")
+    for _ in range(2):
+        server.disconnect()
+        server.connect()
+        server.ask("room.join")
+        driver.advance(driver.limits.lease - 1, server)
+    assert names(planner) == ["search"]
+    driver.advance(2, server)
+    assert names(planner) == []
+
+
+def test_logs_whose_unregistered_tools_name_no_offer_are_read(driver: Any, planner: Any) -> None:
+    server = driver.worker("server", "search", "lookup", kind="tool")
+    data = {"actor": "server", "instance": server.caller.instance}
+    driver.room.apply(Event(len(driver.log) + 1, "tool.unregistered", driver.wall, "server", data, "search"))
+    assert names(planner) == ["lookup"]

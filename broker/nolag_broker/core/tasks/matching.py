@@ -67,7 +67,7 @@ class Profile:
         self.buckets: tuple[_Bucket, ...] = (*by_type, *((kind, ANY, anchor) for anchor in anchors[1:]))  # where it stands itself
 
     def admits(self, task: Task) -> bool:
-        return (self.types is None or task.type in self.types) and task.capabilities <= self.capabilities
+        return self.kind == task.kind and (self.types is None or task.type in self.types) and task.capabilities <= self.capabilities
 
     def level(self) -> int:
         return min(self.levels)

@@ -52,8 +52,8 @@ class Serving:
         lost = self._reconcile(offer, member, dict(command.holding))
         session.offers[command.offer] = offer
         self._tasks.open(offer)
-        if command.kind == "tool":
-            room.tools.register(member, offer.number, command.types or frozenset(), command.specs or {})
+        tools = command.types if command.kind == "tool" else None
+        room.tools.register(member, offer.number, tools or frozenset(), command.specs or {})
         return {"lost": lost}
 
     def _reconcile(self, offer: Offer, member: Member, holding: dict[str, int]) -> list[str]:

@@ -298,7 +298,7 @@ class Tasks(TaskState):
         if task.preferred is not None:
             for member in self._room.members.of_actor(task.preferred):
                 for offer in () if member.session is None else member.session.offers.values():
-                    if offer.used < offer.slots and offer.profile.kind == task.kind and offer.profile.admits(task):
+                    if offer.used < offer.slots and offer.profile.admits(task):
                         return offer
         return None
 
