@@ -49,6 +49,7 @@ def test_who_begins_the_same_ends_the_former_one(driver: Any, first: Any, second
     assert (state(first, "r1"), state(first, "r2")) == ("cancelled", "running")
     lease = ["r1", held["token"]]
     for op, fields in (
+        ("task.begin", {**RUN, "task": "r3"}),
         ("record.write", {"puts": [["checkpoint/t/c", b"1", False]]}),
         ("task.dispatch", {"task": "n1", "type": "g/node", "kind": "node", "body": b""}),
         ("task.cancel", {"task": "r2"}),
@@ -65,6 +66,7 @@ def test_its_holder_may_do_what_names_the_lease(driver: Any, first: Any) -> None
     assert first.ask("record.write", puts=[["checkpoint/t/c", b"1", False]], lease=lease)["written"] == 1
     assert first.ask("task.dispatch", task="n1", type="g/node", kind="node", body=b"", lease=lease)["state"] == "waiting"
     assert first.ask("task.cancel", task="n1", lease=lease) == {"state": "cancelled"}
+    assert begin(first, "r2", concurrency_key="thread-2", lease=lease)["task"] == "r2"
 
 
 def test_taking_goes_on_with_what_has_begun(driver: Any, first: Any, second: Any, refused: Any) -> None:
@@ -126,7 +128,15 @@ def test_it_goes_on_over_restarts_of_the_broker(driver: Any, first: Any) -> None
 
 @pytest.mark.parametrize(
     ("fields", "field"),
-    [({"delay": 1}, "delay"), ({"key": "k"}, "key"), ({"slot": "s"}, "slot"), ({"concurrency_key": None}, "concurrency_key")],
+    [
+        ({"delay": 1}, "delay"),
+        ({"key": "k"}, "key"),
+        ({"slot": "s"}, "slot"),
+        ({"busy": "refuse"}, "busy"),
+        ({"forget": ["t0"]}, "forget"),
+        ({"follow": True}, "follow"),
+        ({"concurrency_key": None}, "concurrency_key"),
+    ],
 )
 def test_what_a_beginning_can_not_be(first: Any, refused: Any, fields: dict[str, Any], field: str) -> None:
     with refused("bad_request") as caught:

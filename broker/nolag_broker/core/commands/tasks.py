@@ -73,6 +73,7 @@ class TaskDispatch(Command):
 @dataclass(slots=True)
 class TaskBegin(TaskDispatch):
     op = "task.begin"
+    follow: Flag = False  # whoever begins learns of its end as its holder
     take: Flag = False  # go on with the one that has begun and not ended, if there is one
     drop: Name | None = None  # a group: of those that have not begun, the ones that this makes needless
 

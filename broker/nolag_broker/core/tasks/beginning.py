@@ -31,6 +31,7 @@ class Beginning:
     def begin(self, command: TaskBegin, caller: Caller) -> dict[str, Any]:
         room, tasks = self._room, self._tasks
         member = room.members.joined(caller)
+        tasks.check_lease(command.lease, caller)
         self._check(command)
         sharing = tasks.sharing(command.concurrency_key)
         begun = [task for task in sharing if task.attempt]
@@ -62,9 +63,11 @@ class Beginning:
     def _check(self, command: TaskBegin) -> None:
         self._room.allow(*verb_on(command.kind, command.type))
         check_terms(command)
-        for field in ("delay", "run_at", "require_live", "slot", "key", "rate_key"):
+        for field in ("delay", "run_at", "require_live", "slot", "key", "rate_key", "forget", "follow"):
             if getattr(command, field):
                 raise Refusal("bad_request", f"a task that is begun has no {field}", detail={"field": field})
+        if command.busy == "refuse":
+            raise Refusal("bad_request", "a task that is begun is not refused for others: it takes their place", detail={"field": "busy"})
         if command.concurrency_key is None:
             raise Refusal("bad_request", "task.begin needs a concurrency_key", detail={"field": "concurrency_key"})
         for other in self._tasks.sharing(command.concurrency_key):
