@@ -420,3 +420,15 @@ def test_a_task_larger_than_that_is_handed_out_all_the_same(driver: Any, planner
     assert task["task"] == "t1"
     worker.complete(task)
     assert worker.push("task")["task"] == "t2"
+
+
+def test_one_approval_named_twice_is_one_question_or_a_conflict(driver: Any, planner: Any, writer: Any, refused: Any) -> None:
+    planner.dispatch("t1")
+    task = writer.push("task")
+    asked = {"approval": "a1", "action": "deploy", "body": b"v2", "allow": ["approve", "reject"]}
+    for other in ({"action": "delete"}, {"body": b"v3"}):
+        with refused("key_conflict"):
+            writer.complete(task, approvals=[asked, {**asked, **other}])
+    assert "approval.requested" not in driver.types()
+    writer.complete(task, approvals=[asked, asked])
+    assert driver.types().count("approval.requested") == 1

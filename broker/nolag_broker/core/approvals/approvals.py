@@ -202,12 +202,17 @@ class Approvals:
     def check(self, commands: Iterable[ApprovalRequest], ending: int = 0) -> None:
         """Whether all of these can be opened, where so many tasks end with it: nothing is accepted by half."""
         new, waking = 0, -ending
+        asked: dict[str, tuple[str, str]] = {}  # action and digest, by id
         for command in commands:
             self._room.allow("dispatch", command.action)
-            if (known := self._find(command.approval)) is not None:
-                if known.action != command.action or known.digest != _digest(command):
-                    raise Refusal("key_conflict", f"the approval {known.id!r} was asked for with another action or body")
+            id, request = command.approval, (command.action, _digest(command))
+            if (known := self._find(id)) is not None:
+                asked[id] = known.action, known.digest
+            if id in asked:
+                if asked[id] != request:
+                    raise Refusal("key_conflict", f"the approval {id!r} was asked for with another action or body")
                 continue
+            asked[id] = request
             new += 1
             if (job := command.wake) is not None:
                 check_terms(job)
