@@ -92,6 +92,8 @@ async def test_a_batch_larger_than_a_row_is_read_whole(engine: Engine) -> None:
     assert [event.seq for event in await engine.events("r", 0, 100, max_bytes=1 << 30)] == list(range(1, 43))
     assert len((await engine.bodies("r", [41]))[41][0] or b"") == 1 << 20
     assert len(await engine.bodies("r", list(range(1, 41)))) == 40
+    assert list(await engine.bodies("r", [30, 41, 2, 7, 1], max_bytes=(1 << 20) + 30_000)) == [30, 41, 2]
+    assert list(await engine.bodies("r", [41, 2], max_bytes=1)) == [41]
 
 
 async def test_reading_stops_at_the_bytes_asked_for_but_gives_one(engine: Engine) -> None:
@@ -105,6 +107,9 @@ async def test_heads_come_back_at_recovery_and_records_do_not(engine: Engine) ->
     await commit(engine, "r", turn(1, 1, heads={"a": None, "b": b"3", "c": b"4", "never": None}))
     assert await heads(engine) == {"b": b"3", "c": b"4"}
     assert await engine.records("r", ["k", "b", "absent"]) == {"k": b"v"}
+    await engine.create("r2", "epoch")
+    await commit(engine, "r2", turn(0, 1, records={"a": b"12", "b": b"34", "c": b"56"}))
+    assert list(await engine.records("r2", ["c", "absent", "a", "b"], max_bytes=4)) == ["c", "a"]
 
 
 async def test_a_turn_needs_no_events(engine: Engine) -> None:

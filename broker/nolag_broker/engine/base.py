@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -10,6 +11,7 @@ from ..core.event import Event
 from ..core.turn import ScanAt, Turn
 from .blobs import BlobStore
 
+UNBOUNDED: Final = sys.maxsize
 MAX_SCAN: Final = 16 << 20  # bytes of the values that a scan gives at once
 
 
@@ -98,8 +100,9 @@ class Engine(BlobStore, Protocol):
     async def events(self, room: str, after: int, limit: int, max_bytes: int = 1 << 20) -> list[Event]:
         """Events with a sequence over `after`, in order: at most `limit`, and no more once `max_bytes` are reached (one at least)."""
 
-    async def bodies(self, room: str, sequences: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
-        """Body and content type of the events at these sequences; those that are gone are absent."""
+    async def bodies(self, room: str, sequences: Sequence[int], max_bytes: int = UNBOUNDED) -> dict[int, tuple[bytes | None, str | None]]:
+        """Body and content type of the events at these sequences, in their order, no more once the bodies reach `max_bytes` (one at least);
+        those that are gone are absent."""
 
     async def floor(self, room: str, max_bytes: int) -> int:
         """The lowest sequence from which on the log takes at most `max_bytes`; the first one kept when it takes no more."""
@@ -113,11 +116,11 @@ class Engine(BlobStore, Protocol):
         """Drop the cold rows whose key begins with `prefix`, in pieces that commits pass: for rows that nobody writes or reads any more.
         Durable when it returns; a crash leaves some of it done."""
 
-    async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
-        """The cold rows of these keys; absent ones are absent."""
+    async def records(self, room: str, keys: Sequence[str], max_bytes: int = UNBOUNDED) -> dict[str, bytes]:
+        """The cold rows of these keys, in their order, no more once they reach `max_bytes` (one at least); absent ones are absent."""
 
     def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
-        """The same without waiting; None where something else is being done, or `records` would raise."""
+        """The same without waiting; None where something else is being done, it would be long, or `records` would raise."""
 
     async def scan(self, room: str, scan: ScanAt, max_bytes: int = MAX_SCAN) -> list[tuple[str, bytes | None]]:
         """Cold rows in the order of their keys' UTF-8 bytes, no more once the values reach `max_bytes` (one at least)."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from ..core.event import Event
 from ..core.turn import ScanAt, Turn
-from .base import MAX_SCAN, RoomImage, SequenceConflict, StorageFailed
+from .base import MAX_SCAN, UNBOUNDED, RoomImage, SequenceConflict, StorageFailed
 from .keys import KeyRange
 from .memory_blobs import MemoryBlobs
 
@@ -133,11 +133,18 @@ class MemoryEngine(MemoryBlobs):
                 break
         return found
 
-    async def bodies(self, room: str, sequences: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
+    async def bodies(self, room: str, sequences: Sequence[int], max_bytes: int = UNBOUNDED) -> dict[int, tuple[bytes | None, str | None]]:
         self._check()
+        found: dict[int, tuple[bytes | None, str | None]] = {}
+        size = 0
         stored = self._rooms.get(room)
-        found = {seq: stored.at(seq) for seq in sequences} if stored is not None else {}
-        return {seq: (event.body, event.ct) for seq, event in found.items() if event is not None}
+        for seq in sequences:
+            if stored is not None and (event := stored.at(seq)) is not None:
+                found[seq] = event.body, event.ct
+                size += len(event.body or b"")
+                if size >= max_bytes:
+                    break
+        return found
 
     async def floor(self, room: str, max_bytes: int) -> int:
         self._check()
@@ -166,10 +173,18 @@ class MemoryEngine(MemoryBlobs):
         if (stored := self._rooms.get(room)) is not None:
             stored.drop(KeyRange.of(prefix))
 
-    async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
+    async def records(self, room: str, keys: Sequence[str], max_bytes: int = UNBOUNDED) -> dict[str, bytes]:
         self._check()
+        found: dict[str, bytes] = {}
+        size = 0
         stored = self._rooms.get(room)
-        return {} if stored is None else {key: stored.records[key] for key in keys if key in stored.records}
+        for key in keys:
+            if stored is not None and (row := stored.records.get(key)) is not None:
+                found[key] = row
+                size += len(row)
+                if size >= max_bytes:
+                    break
+        return found
 
     def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
         return None  # there is no waiting in `records`

@@ -105,32 +105,38 @@ class Reads:
         if expected != end + 1:
             raise ValueError(f"damaged: event {expected} of the room {log.room!r} can't be read") from cause
 
-    def bodies(self, room: str, sequences: Sequence[int]) -> Read[dict[int, tuple[bytes | None, str | None]]]:
+    def bodies(self, room: str, sequences: Sequence[int], max_bytes: int) -> Read[dict[int, tuple[bytes | None, str | None]]]:
         found: dict[int, tuple[bytes | None, str | None]] = {}
+        size = 0
         log = self._logs.get(room)
         batch: Batch | None = None
-        for sequence in sorted(sequences):
+        for sequence in sequences:
             if log is None:
                 break
-            if batch is None or sequence > _end(batch):
+            if batch is None or not batch[1] <= sequence <= _end(batch):
                 batch = self._batch(log, sequence - 1)
-                if batch is None:
+            if batch is not None and sequence >= batch[1]:
+                found[sequence] = body, _ = _body(batch[2], sequence - batch[1])
+                size += len(body or b"")
+                if size >= max_bytes:
                     break
-            if sequence >= batch[1]:
-                found[sequence] = _body(batch[2], sequence - batch[1])
             yield
         return found
 
-    def records(self, room: str, keys: Sequence[str]) -> Read[dict[str, bytes]]:
+    def records(self, room: str, keys: Sequence[str], max_bytes: int) -> Read[dict[str, bytes]]:
         log = self._logs.get(room)
         if log is None:
             return {}
 
         def read() -> Read[dict[str, bytes]]:
             found: dict[str, bytes] = {}
+            size = 0
             for key in keys:
                 if (row := self._record(log, key)) is not None:
                     found[key] = row
+                    size += len(row)
+                    if size >= max_bytes:
+                        break
                 yield
             return found
 

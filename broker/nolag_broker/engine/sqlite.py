@@ -16,10 +16,10 @@ from typing import Any, Final, TypeVar
 from ..core.event import Event
 from ..core.turn import ScanAt, Turn
 from .backup import seal
-from .base import MAX_SCAN, BackupFailed, RoomImage, SequenceConflict, StorageFailed
+from .base import MAX_SCAN, UNBOUNDED, BackupFailed, RoomImage, SequenceConflict, StorageFailed
 from .blobs import BlobDamaged, Name, Spare
 from .pace import Pace
-from .reading import finish, first_piece
+from .reading import PIECE_BYTES, finish, first_piece
 from .tables import Tables, batches
 from .trimming import Batch, Read
 
@@ -118,8 +118,8 @@ class SqliteEngine:
     async def events(self, room: str, after: int, limit: int, max_bytes: int = 1 << 20) -> list[Event]:
         return await self._thread.read(lambda tables: tables.reads.events(room, after, limit, max_bytes))
 
-    async def bodies(self, room: str, sequences: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
-        return await self._thread.read(lambda tables: tables.reads.bodies(room, sequences))
+    async def bodies(self, room: str, sequences: Sequence[int], max_bytes: int = UNBOUNDED) -> dict[int, tuple[bytes | None, str | None]]:
+        return await self._thread.read(lambda tables: tables.reads.bodies(room, sequences, max_bytes))
 
     async def floor(self, room: str, max_bytes: int) -> int:
         return await self._thread.read(lambda tables: tables.reads.floor(room, max_bytes))
@@ -130,11 +130,14 @@ class SqliteEngine:
     async def sweep(self, room: str, prefix: str) -> None:
         await self._thread.read(lambda tables: tables.sweep(room, prefix))
 
-    async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
-        return await self._thread.read(lambda tables: tables.reads.records(room, keys))
+    async def records(self, room: str, keys: Sequence[str], max_bytes: int = UNBOUNDED) -> dict[str, bytes]:
+        return await self._thread.read(lambda tables: tables.reads.records(room, keys, max_bytes))
 
     def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
-        return self._thread.at_once(lambda tables: finish(tables.reads.records(room, keys))) if len(keys) <= AT_ONCE else None
+        if len(keys) > AT_ONCE:
+            return None
+        found = self._thread.at_once(lambda tables: finish(tables.reads.records(room, keys, PIECE_BYTES)))
+        return found if found is not None and sum(map(len, found.values())) < PIECE_BYTES else None
 
     async def scan(self, room: str, scan: ScanAt, max_bytes: int = MAX_SCAN) -> list[tuple[str, bytes | None]]:
         return await self._thread.read(lambda tables: tables.reads.scan(room, scan, max_bytes))

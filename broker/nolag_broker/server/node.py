@@ -56,7 +56,7 @@ class Node:
     ) -> None:
         self.engine = engine
         cache = BodyCache(settings.body_cache)
-        self.bodies = Encoder(engine, cache)
+        self.bodies = Encoder(engine, cache, settings.max_body)
         self._speaker = Speaker(self.bodies, cache, self.spawn, self.broke)
         self.sinks = self._speaker.sinks
         self._on_failure = on_failure

@@ -8,7 +8,7 @@ from typing import Any, Final
 from ..core.turn import Acknowledged, Effect, Ephemeral, Push, Reply, ScanAt, Then, Turn
 from ..wire.codec import pack
 from ..wire.codes import Refusal
-from .bodies import FETCH_BYTES, SCAN_BYTES, BodyCache, Encoder, NotHere
+from .bodies import SCAN_BYTES, BodyCache, Encoder, NotHere
 from .hosted import HostedRoom, Said
 from .logs import get_logger, trace
 from .readers import Spawn
@@ -61,10 +61,7 @@ class Speaker:
                         return
                     fetched, fetched_for = at_once, said.next
                     continue
-                self._refuse(
-                    said.effects[said.next],
-                    Refusal("message_too_large", "the answer is too large: ask for less, or without bodies", detail={"max": FETCH_BYTES}),
-                )
+                self._refuse(said.effects[said.next], self._too_large())
                 said.next += 1
                 continue
             except Exception as error:  # a defect in what one command says must not silence all others
@@ -82,8 +79,13 @@ class Speaker:
             fetched_for = None
 
     async def _fetch(self, hosted: HostedRoom, said: Said) -> None:
-        fetched = await self._encoder.fetch(hosted.name, _frames(hosted, said))
+        whole = isinstance(said.effects[said.next], Push)
+        fetched = await self._encoder.fetch(hosted.name, _frames(hosted, said), whole)
         self._go_on(hosted, fetched, said.next)
+
+    def _too_large(self) -> Refusal:
+        text = "the answer is too large: ask for less, or without bodies"
+        return Refusal("message_too_large", text, detail={"max": self._encoder.limit})
 
     def refuse(self, session: str, request: int, refusal: Refusal) -> None:
         """Say why a request has no answer, if anybody is there to hear it."""
@@ -98,7 +100,7 @@ class Speaker:
             log.error("a push is lost", reason=refusal.message, effect=type(effect).__name__)
 
     def _carry_out(self, hosted: HostedRoom, said: Said, fetched: dict[Any, Any]) -> None:
-        effects, sinks, encode = said.effects, self.sinks, self._encoder.encode
+        effects, sinks, encode, limit = said.effects, self.sinks, self._encoder.encode, self._encoder.limit
         while said.next < len(effects):
             effect = effects[said.next]
             if isinstance(effect, FRAMES):
@@ -106,7 +108,11 @@ class Speaker:
                     frame = _frame(hosted, said, effect)
                     if fetched:
                         _say_end_of_scan(frame, fetched)
-                    send(encode(frame))
+                    encoded = encode(frame)
+                    if len(encoded) > limit and isinstance(effect, Reply):
+                        self._refuse(effect, self._too_large())
+                    else:
+                        send(encoded)
             elif isinstance(effect, Ephemeral):
                 hosted.feed.ephemeral(effect.topic, effect.frame)
             elif isinstance(effect, Acknowledged):

@@ -14,7 +14,6 @@ from ..core.store.item import Item, Version
 from ..core.turn import Env, Then
 from ..wire.blobs import BLOB, PIECE, Reference
 from ..wire.codes import Refusal
-from .bodies import FETCH_BYTES
 from .hosted import HostedRoom
 from .requested import field
 from .vectors import Found, Vectors
@@ -97,9 +96,12 @@ async def _choose(
     chosen: list[tuple[Item, Version, bytes]] = []
     if wanted is None:
         found, offset = found[offset : offset + limit], 0
-    size = 0
-    for start in range(0, len(found), AT_ONCE):
-        for item, version, body in await _read(session, room, found[start : start + AT_ONCE]):
+    limit_bytes = session.context.node.bodies.limit
+    size = start = 0
+    while start < len(found):
+        read, looked_at = await _read(session, room, found[start : start + AT_ONCE])
+        start += looked_at
+        for item, version, body in read:
             if len(chosen) == limit:
                 return chosen
             if wanted is not None and not wanted.admits(await _value(session, room, version, body)):
@@ -109,24 +111,24 @@ async def _choose(
                 continue
             chosen.append((item, version, body))
             size += len(body)
-            if size > FETCH_BYTES:
-                raise Refusal("message_too_large", "the answer is too large: ask for less", detail={"max": FETCH_BYTES})
+            if size > limit_bytes:
+                raise Refusal("message_too_large", "the answer is too large: ask for less", detail={"max": limit_bytes})
         await asyncio.sleep(0)
     return chosen
 
 
-async def _read(session: Session, room: str, found: Sequence[Found]) -> list[tuple[Item, Version, bytes]]:
-    """Their bodies. What was overwritten since, and trimmed, is read as it is now."""
+async def _read(session: Session, room: str, found: Sequence[Found]) -> tuple[list[tuple[Item, Version, bytes]], int]:
+    """The bodies of the first of these, and of how many it is. What was overwritten since, and trimmed, is read as it is now."""
     bodies, read = session.context.node.bodies, []
     stored = await bodies.at(room, [version.seq for _, version in found])
-    for item, version in found:
-        body = stored.get(version.seq)
+    for item, version in found[: len(stored)]:
+        body = stored[version.seq]
         if body is None and not item.gone and item.version is not version:
             version = item.version
             body = (await bodies.at(room, [version.seq])).get(version.seq)
         if body is not None:
             read.append((item, version, body))
-    return read
+    return read, len(stored)
 
 
 async def _value(session: Session, room: str, version: Version, body: bytes) -> Any:

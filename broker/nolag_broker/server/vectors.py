@@ -53,10 +53,10 @@ class Vectors:
 
     async def _read(self, revisions: Sequence[int], bodies: Encoder) -> None:
         missing = [revision for revision in revisions if revision not in self._rows]
-        for start in range(0, len(missing), AT_ONCE):
-            part = missing[start : start + AT_ONCE]
-            read = await bodies.at(self._room, [revision + 1 for revision in part])
-            self._add({revision: body for revision in part if (body := read.get(revision + 1)) is not None})
+        while missing:
+            read = await bodies.at(self._room, [revision + 1 for revision in missing[:AT_ONCE]])
+            self._add({seq - 1: body for seq, body in read.items() if body is not None})
+            missing = missing[len(read) :]
 
     def _add(self, read: dict[int, bytes]) -> None:
         numpy, _ = _library()

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from nolag_broker.core.event import Event
 from nolag_broker.core.turn import ScanAt, Turn
-from nolag_broker.engine.base import MAX_SCAN, RoomImage, SequenceConflict, StorageFailed
+from nolag_broker.engine.base import MAX_SCAN, UNBOUNDED, RoomImage, SequenceConflict, StorageFailed
 from nolag_broker.engine.blobs import Name, Spare
 from nolag_broker.engine.memory import MemoryEngine
 
@@ -171,8 +171,8 @@ class SimulatedEngine:
     async def events(self, room: str, after: int, limit: int, max_bytes: int = 1 << 20) -> list[Event]:
         return await (await self._read()).events(room, after, limit, max_bytes)
 
-    async def bodies(self, room: str, sequences: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
-        return await (await self._read()).bodies(room, sequences)
+    async def bodies(self, room: str, sequences: Sequence[int], max_bytes: int = UNBOUNDED) -> dict[int, tuple[bytes | None, str | None]]:
+        return await (await self._read()).bodies(room, sequences, max_bytes)
 
     async def floor(self, room: str, max_bytes: int) -> int:
         return await (await self._read()).floor(room, max_bytes)
@@ -186,8 +186,8 @@ class SimulatedEngine:
         await (await self._read()).sweep(room, prefix)
         await self.disk.synced.sweep(room, prefix)
 
-    async def records(self, room: str, keys: Sequence[str]) -> dict[str, bytes]:
-        return await (await self._read()).records(room, keys)
+    async def records(self, room: str, keys: Sequence[str], max_bytes: int = UNBOUNDED) -> dict[str, bytes]:
+        return await (await self._read()).records(room, keys, max_bytes)
 
     def records_at_once(self, room: str, keys: Sequence[str]) -> dict[str, bytes] | None:
         return None

@@ -234,9 +234,8 @@ async def test_raw_headers_that_promise_too_much_are_closed(broker: Harness) -> 
 
 async def test_an_answer_that_is_too_large_is_refused_and_others_go_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies are fetched in bounded amounts; only an answer that needs more than that alone is refused."""
-    for module in ("bodies", "speaker"):
-        monkeypatch.setattr(f"nolag_broker.server.{module}.FETCH_BYTES", 500_000)
-    broker = await start(engine="sqlite", body_cache=0)
+    monkeypatch.setattr("nolag_broker.server.bodies.FETCH_BYTES", 500_000)
+    broker = await start(engine="sqlite", body_cache=0, max_body=100_000)
     client = await broker.member()
     for number in range(60):
         await client.call("blackboard.set", key=f"k/{number}", body=bytes(20_000))
@@ -252,5 +251,37 @@ async def test_an_answer_that_is_too_large_is_refused_and_others_go_on(start: St
     assert refused == {"blackboard.list": "message_too_large", "record.read": "message_too_large"}
     assert len(answers[10]["ok"]["entries"]) == 60
     assert all(len(answer["ok"]["entry"]["body"]) == 20_000 for answer in answers if "entry" in answer.get("ok", {}))
-    page = await client.call("record.scan", prefix="checkpoint/x/")
-    assert (len(page["items"]), page["end"]) == (60, True)
+    page = await client.call("record.scan", prefix="checkpoint/x/5")
+    assert (len(page["items"]), page["end"]) == (11, True)
+
+
+@pytest.mark.parametrize("engine", ["memory", "sqlite"])
+@pytest.mark.parametrize("cache", [0, 64 << 20])
+async def test_few_bodies_are_too_large_as_many_are(start: Start, monkeypatch: pytest.MonkeyPatch, engine: str, cache: int) -> None:
+    monkeypatch.setattr("nolag_broker.server.bodies.FETCH_BYTES", 500_000)
+    broker = await start(engine=engine, body_cache=cache, max_body=200_000)
+    client = await broker.member()
+    keys = [f"checkpoint/x/{number}" for number in range(4)]
+    for key in keys:
+        await client.call("blackboard.set", key=key, body=bytes(190_000))
+        await client.call("record.write", puts=[[key, bytes(190_000), False]])
+        await client.call("store.write", puts=[[["n", key], msgpack.packb({"text": "x" * 190_000}), {}]])
+        await client.call("inbox.send", to="bob", body=bytes(190_000), keep=True)
+    asked = [
+        client.request("blackboard.list"),
+        client.request("record.read", keys=keys[:2]),
+        client.request("record.read", keys=keys),
+        client.request("store.get", paths=[["n", key] for key in keys]),
+        client.request("blackboard.get", key=keys[0]),
+        client.request("store.search", prefix=["n"], limit=4, filter=msgpack.packb({"text": "y"})),
+        client.request("store.search", prefix=["n"], limit=4),
+    ]
+    await client.send([frame for frame, _ in asked])
+    answers = await asyncio.wait_for(asyncio.gather(*(answer for _, answer in asked)), 10)
+    large = {"code": "message_too_large", "max": 500_000}
+    said = [{"code": answer["err"]["code"], **answer["err"]["detail"]} if "err" in answer else None for answer in answers]
+    assert said == [large, None, large, large, None, None, large]
+    bob = await broker.member("bob")
+    await bob.call("inbox.open")
+    messages = (await bob.push("inbox"))["messages"]  # it can't be asked for in smaller parts
+    assert [len(message["body"]) for message in messages] == [190_000] * 4
