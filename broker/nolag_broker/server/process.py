@@ -31,6 +31,7 @@ def run(settings: Settings) -> int:
 
     The first line printed is `listening on ws://HOST:PORT`; logs and what went wrong go to stderr, one line each.
     """
+    _fill_standard_files()
     to_stderr()
     _tune()
     _allow_files(settings.max_connections + OTHER_FILES)
@@ -131,6 +132,17 @@ def _give_up(seconds: float) -> None:
         saying.join(SAID_WITHIN)  # nobody may read what is said
     finally:
         os._exit(1)
+
+
+def _fill_standard_files() -> None:
+    """Those that were closed lead nowhere: what is opened next would get their numbers, and what is said would be written into it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 - as long as the process
 
 
 def _tune() -> None:

@@ -87,6 +87,23 @@ async def test_it_says_where_it_listens_and_stops_when_told(spawned: list[Proces
     assert sorted(file.name for file in tmp_path.iterdir()) == ["rooms.db", "rooms.end", "secret.key"]
 
 
+@pytest.mark.parametrize("closed", ["0", "1", "2", "12", "012"])
+async def test_it_runs_with_its_standard_files_closed(tmp_path: Path, closed: str) -> None:
+    closing = " ".join(f"{number}>&-" for number in closed)
+    command = [sys.executable, "-m", "nolag_broker", "--path", str(tmp_path), "--port", "0"]
+    process = subprocess.Popen(["sh", "-c", f'exec "$@" {closing}', "sh", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        async with asyncio.timeout(20):
+            while not (tmp_path / "credentials.json").exists():
+                assert process.poll() is None
+                await asyncio.sleep(0.02)
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 10) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 async def stalled(join: Join, url: str) -> ClientConnection:
     """A client that asks for more than its connection holds, and does not read it."""
     socket = await join(url)
