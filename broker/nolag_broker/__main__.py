@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from pathlib import Path
-
-from .settings import Settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
         help="whether whoever may act in a room may open it, or only an admin (default: on loopback only)",
     )
     options = parser.parse_args(arguments)
+    from .settings import Settings
+
     try:
         settings = Settings(**vars(options))
     except ValueError as error:
@@ -34,4 +36,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGINT):  # until the broker hears of them itself: there is nothing yet to end in good order
+        signal.signal(number, lambda *_: os._exit(0))
     sys.exit(main())

@@ -104,6 +104,19 @@ async def test_it_runs_with_its_standard_files_closed(tmp_path: Path, closed: st
         process.wait()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_while_it_is_being_loaded_ends_it_quietly(spawned: list[Process], tmp_path: Path, number: int) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "nolag_broker", "--path", str(tmp_path / "data"), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    spawned.append(process)
+    while "pydantic" not in await line(process.stderr):
+        pass
+    process.send_signal(number)
+    said, errors = await asyncio.to_thread(process.communicate, timeout=10)
+    assert (process.returncode, said) == (0, "")
+    assert not [line for line in errors.splitlines() if not line.startswith("import time:")]
+
+
 async def stalled(join: Join, url: str) -> ClientConnection:
     """A client that asks for more than its connection holds, and does not read it."""
     socket = await join(url)
