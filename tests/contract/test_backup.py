@@ -143,6 +143,22 @@ async def test_one_at_a_time_and_a_stop_does_not_wait_for_it(engine: SqliteEngin
         await copying
 
 
+async def test_a_copy_that_was_cut_off_is_not_taken_for_one(engine: SqliteEngine, folder: Path) -> None:
+    """Killed while it is copied, or before it is sealed."""
+    copying = asyncio.create_task(engine.back_up(folder))
+    while not list(folder.iterdir()):
+        await asyncio.sleep(0)
+    assert not copying.done()
+    with pytest.raises(StorageFailed, match="not finished"):
+        await opened(folder)
+    await copying
+    assert {file.name for file in folder.iterdir()} == {"rooms.db", "rooms.end"}
+    (folder / "rooms.db").rename(folder / "rooms.part")
+    with pytest.raises(StorageFailed, match="not finished"):
+        await opened(folder)
+    assert not (folder / "rooms.db").exists()
+
+
 async def test_it_is_private(engine: SqliteEngine, folder: Path) -> None:
     await engine.back_up(folder)
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}

@@ -6,10 +6,13 @@ the copy is the database as it was at the end of the copying, not at its beginni
 What happened after that is not in it: a broker that starts on a copy goes on differently, under sequences that some client may have seen
 with other events. So a copy is marked, and the first start on it gives every room a new epoch, whereupon readers are told of a gap. It is
 done at the start, because a copy may be copied, and started on more than once: no two of those go on alike.
+
+Until it is whole, a copy has another name, by which a broker that is started on it knows that it is not.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sqlite3
@@ -23,15 +26,17 @@ from .statements import SQL
 from .trimming import Log
 
 PAGES: Final = 16  # of 16 KiB, between two places to stop: well under a millisecond
+PART: Final = ".part"  # the suffix of a copy that is not whole
 COPY: Final = 0x6E6C_6370  # the mark, in SQLite's `application_id`
 
 
 def copy(sql: sqlite3.Connection, file: Path, between: Callable[[], None]) -> None:
-    """Copy the database to a file that is not there yet, calling `between` where commits may come between. Not synced; see `seal`.
+    """Copy the database to the part of a file that is not there yet, calling `between` where commits may come between. Not synced; see
+    `seal`.
 
     Raises:
         BackupFailed
-        whatever `between` raises; then the file is of no use.
+        whatever `between` raises; then the part is of no use.
     """
 
     def progress(status: int, remaining: int, pages: int) -> None:
@@ -39,8 +44,11 @@ def copy(sql: sqlite3.Connection, file: Path, between: Callable[[], None]) -> No
             between()
 
     try:
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        target = sqlite3.connect(file, isolation_level=None)
+        if file.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        part = file.with_suffix(PART)
+        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        target = sqlite3.connect(part, isolation_level=None)
         try:
             target.execute("PRAGMA synchronous = OFF")  # a copy that was cut off is thrown away
             sql.backup(target, pages=PAGES, progress=progress)
@@ -51,7 +59,7 @@ def copy(sql: sqlite3.Connection, file: Path, between: Callable[[], None]) -> No
 
 
 def seal(file: Path, events: int) -> None:
-    """Make a copy one that can be started on: marked, with its witness, on the disk. On any thread.
+    """Make the part of a file a copy that can be started on: marked, with its witness, on the disk, under its name. On any thread.
 
     Args:
         events: that the logs in it have.
@@ -59,8 +67,9 @@ def seal(file: Path, events: int) -> None:
     Raises:
         BackupFailed
     """
+    part = file.with_suffix(PART)
     try:
-        target = sqlite3.connect(file, isolation_level=None)
+        target = sqlite3.connect(part, isolation_level=None)
         try:
             target.execute(f"PRAGMA application_id = {COPY}")
             target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -69,14 +78,20 @@ def seal(file: Path, events: int) -> None:
         witness = Witness(file)
         witness.check(events)
         witness.close()
-        for path in (file, file.with_suffix(".end"), file.parent):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        _sync(part)
+        _sync(file.with_suffix(".end"))
+        part.rename(file)
+        _sync(file.parent)
     except (sqlite3.Error, OSError, StorageFailed) as error:
         raise BackupFailed(f"cannot write {file}: {error}") from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def begin_anew(sql: sqlite3.Connection, logs: Collection[Log], witnessed: bool) -> None:

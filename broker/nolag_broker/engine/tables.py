@@ -11,7 +11,7 @@ from typing import Final
 from ..core.event import Event
 from ..core.turn import Turn
 from .appended import RECORDS, Appended
-from .backup import begin_anew, copy
+from .backup import PART, begin_anew, copy
 from .base import DatabaseInUse, DatabaseTooNew, SequenceConflict, StorageFailed
 from .blob_refs import RecordRefs, refer
 from .blob_tables import BlobTables
@@ -62,6 +62,8 @@ class Tables:
         # other processes out. (With it the log's index lives in this process's memory; there is no -shm file.)
         connection: sqlite3.Connection | None = None
         try:
+            if (part := self._file.with_suffix(PART)).exists():
+                raise StorageFailed(f"{part} is a copy that was not finished. Start on one that was, or remove it to begin with nothing.")
             _make_private(self._file)
             connection = sqlite3.connect(self._file, timeout=0.5, isolation_level=None, cached_statements=512, check_same_thread=False)
             connection.execute(f"PRAGMA page_size = {PAGE}")  # of a new file; an older one keeps its own

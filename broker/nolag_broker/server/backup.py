@@ -14,6 +14,7 @@ from ..engine.base import BackupFailed, Engine
 from ..engine.sqlite import SqliteEngine
 from ..wire.codes import Refusal
 from .auth import KEY_FILE
+from .errors import CannotStart
 from .logs import get_logger
 from .private import write_private
 
@@ -38,12 +39,13 @@ async def back_up(engine: Engine, data: Path, folder: Any) -> dict[str, Any]:
     part: Path | None = None
     try:
         part = _prepare(place)
+        await asyncio.to_thread(_add_key, data, part)  # before the database, which is there when everything is
         events = await engine.back_up(part)
-        size = await asyncio.to_thread(_finish, data, part, place)
+        size = await asyncio.to_thread(_finish, part, place)
     except BaseException as error:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
-        if isinstance(error, (BackupFailed, OSError)):
+        if isinstance(error, (BackupFailed, CannotStart, OSError)):
             raise _refused(str(error)) from None
         raise
     seconds = round(time.monotonic() - begun, 3)
@@ -58,9 +60,13 @@ def _prepare(place: Path) -> Path:
     return Path(mkdtemp(prefix=f".{place.name}.", dir=place.parent))
 
 
-def _finish(data: Path, part: Path, place: Path) -> int:
-    """Add the key, so that tokens stay good, and give the folder its name; how many bytes it has."""
+def _add_key(data: Path, part: Path) -> None:
+    """So that tokens stay good."""
     write_private(part / KEY_FILE, (data / KEY_FILE).read_bytes())
+
+
+def _finish(part: Path, place: Path) -> int:
+    """Give the folder its name; how many bytes it has."""
     size = sum(file.stat().st_size for file in part.iterdir())
     part.rename(place)
     parent = os.open(place.parent, os.O_RDONLY)
