@@ -54,6 +54,11 @@ class Feed(Generic[T]):
             self._wake()
 
     @property
+    def full(self) -> bool:
+        """Seen on the I/O thread: where it is not any more, `on_room` was called."""
+        return self._full
+
+    @property
     def is_over(self) -> bool:
         return self._ended and not self._items
 

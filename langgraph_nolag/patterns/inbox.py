@@ -8,6 +8,7 @@ from typing import Any
 from ..client.body import encode, read
 from ..client.feed import Feed
 from ..client.link import RoomLink
+from ..client.requests import Answer
 from ..client.stream import LIMIT, OVERHEAD, Stream
 from ..errors import NoLagError
 
@@ -66,48 +67,67 @@ class Inbox:
 
 
 class Reading:
-    """The open inbox of a link: a part that every session begins with again. On the I/O thread."""
+    """The open inbox of a link: a part that every session begins with again. On the I/O thread.
+
+    What is unread is asked for page by page, as there is room for it; then messages come as they are sent. One that finds no room is left
+    at the broker, and with it all that follow: they are asked for again after the last one that was queued.
+    """
 
     phase = 1
 
     def __init__(self, link: RoomLink) -> None:
         self._link = link
-        self._last = 0  # the last sequence that was queued: what a new session brings again is known by it
-        self._epoch: str | None = None  # that it belongs to
-        self._behind = False  # the queue is full: what comes stays unread at the broker, and is asked for later
+        self._last = 0  # the last sequence that was queued,
+        self._epoch: str | None = None  # and the epoch that it belongs to
+        self._asked = 0  # pages so far: only the answer to the last question counts
+        self._live = False  # what is pushed comes right after the last one that was queued
         self._closed = False
-        self._feed: Feed[dict[str, Any]] = Feed(LIMIT, self._on_full, lambda: link.connection.io.post(self._catch_up))
+        self._feed: Feed[dict[str, Any]] = Feed(LIMIT, lambda: None, lambda: link.connection.io.post(self._catch_up))
         self.stream: Stream[InboxMessage] = Stream(link, self._feed, self._hand_out, self._close)
         link.connection.io.post(self._begin)
 
     def _begin(self) -> None:
         self._link.attach(self, {"inbox": self.on_push})
         if self._link.connection.ended is not None:
-            self._feed.end(self._link.connection.ended)
+            self.on_ended(self._link.connection.ended)
         else:
             self.restore()
 
     def restore(self) -> None:
-        if not self._closed:
-            self._link.establish("inbox.open", {}, lambda answer: None, self._feed.end)
+        """Ask for a page. Where there is no room for it, it is dropped: it says at least that it is we who read this inbox."""
+        self._live = False
+        self._asked = number = self._asked + 1
+        fields = {"after": self._last} if self._epoch is None else {"after": self._last, "epoch": self._epoch}
+        self._link.establish("inbox.open", fields, lambda answer: self._on_page(answer, number), self.on_ended)
+
+    def _on_page(self, page: Answer, number: int) -> None:
+        if number != self._asked or self._closed or self._feed.full:
+            return
+        if page.epoch != self._epoch:  # sequences of a log that is lost say nothing of this one
+            self._epoch, self._last = page.epoch, 0
+        self._queue(page["messages"])
+        if not page["more"]:
+            self._live = True
+        elif not self._feed.full:
+            self.restore()
 
     def on_push(self, frame: dict[str, Any]) -> None:
-        if (epoch := frame.get("epoch")) != self._epoch:  # sequences of a log that is lost say nothing of this one
-            self._epoch, self._last = epoch, 0
-        for message in frame["messages"]:
-            if message["seq"] > self._last and not self._behind and not self._closed:
-                self._last = message["seq"]
-                self._feed.put(message, OVERHEAD + len(message["body"]))
+        if self._feed.full:
+            self._live = False
+        if self._live and not self._closed:
+            self._queue(frame["messages"])
+
+    def _queue(self, messages: list[dict[str, Any]]) -> None:
+        for message in messages:
+            self._last = message["seq"]
+            self._feed.put(message, OVERHEAD + len(message["body"]))
 
     def on_ended(self, error: NoLagError) -> None:
         self._feed.end(error)
-
-    def _on_full(self) -> None:
-        self._behind = True
+        self._end()
 
     def _catch_up(self) -> None:
-        if self._behind:
-            self._behind = False
+        if not self._live and not self._feed.full and not self._closed:
             self.restore()
 
     def _hand_out(self, message: dict[str, Any]) -> InboxMessage:
@@ -120,5 +140,6 @@ class Reading:
         self._link.connection.io.post(self._end)
 
     def _end(self) -> None:
-        self._closed = True
-        self._link.detach(self, ("inbox",))
+        if not self._closed:
+            self._closed = True
+            self._link.detach(self, ("inbox",))

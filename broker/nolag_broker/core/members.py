@@ -34,7 +34,7 @@ GRID: Final = 0.5  # seconds that a lease may end late
 class Session:
     """One connection that has something in this room."""
 
-    __slots__ = ("following", "id", "inbox", "member", "offers", "reading", "watching", "writing")
+    __slots__ = ("following", "id", "inbox", "inbox_live", "member", "offers", "reading", "watching", "writing")
 
     def __init__(self, id: str) -> None:
         self.id = id
@@ -44,7 +44,8 @@ class Session:
         self.watching: dict[Approval, None] = {}
         self.reading: dict[int, Follower] = {}
         self.writing: dict[Stream, None] = {}
-        self.inbox = False
+        self.inbox = False  # it reads its actor's,
+        self.inbox_live = False  # and has all that waited there: what comes is pushed
 
     @property
     def has_something(self) -> bool:
@@ -300,7 +301,7 @@ class Members:
         if (session := member.session) is not None:
             self._drop_offers(session)
             session.member = member.session = None
-            session.inbox = False
+            session.inbox = session.inbox_live = False
         room.tasks.abandon(member.holder, lost=lost)
         room.streams.abandon(member.holder)
         room.tools.unregister_all(member)
@@ -331,7 +332,7 @@ class Members:
         if (before := member.session) is not None and before is not session:
             self._drop_offers(before)
             before.member = None
-            before.inbox = False
+            before.inbox = before.inbox_live = False
         if before is not session:
             room.tools.expect(member, session)
         session.member, member.session = member, session

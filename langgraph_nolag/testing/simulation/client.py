@@ -30,10 +30,11 @@ class Refused(Exception):
 
 
 class _Pending:
-    __slots__ = ("answer", "frame", "operation", "sent")
+    __slots__ = ("answer", "frame", "operation", "sent", "then")
 
-    def __init__(self, frame: dict[str, Any], answer: asyncio.Future[dict[str, Any]], operation: Operation) -> None:
+    def __init__(self, frame: dict[str, Any], answer: asyncio.Future[dict[str, Any]], operation: Operation, then: Then) -> None:
         self.frame = frame
+        self.then = then
         self.answer = answer
         self.operation = operation
         self.sent = False
@@ -77,14 +78,14 @@ class Client:
         task.add_done_callback(self._ended)
         return task
 
-    async def ask(self, op: str, /, **fields: Any) -> dict[str, Any]:
-        """The content of the answer, however many connections it takes.
+    async def ask(self, op: str, then: Then = lambda ok: None, /, **fields: Any) -> dict[str, Any]:
+        """The content of the answer, however many connections it takes. `then` has it before anything else that comes is looked at.
 
         Raises:
             Refused: the room said no, or its broker failed.
         """
         operation = self.world.history.invoke(self.name, op, **fields)
-        pending = _Pending({"id": self._next_id(), "op": op, "room": ROOM, **fields}, self._loop.create_future(), operation)
+        pending = _Pending({"id": self._next_id(), "op": op, "room": ROOM, **fields}, self._loop.create_future(), operation, then)
         if self.world.chance.random() < 0.3:
             pending.frame["done"] = min(self._pending, default=pending.frame["id"])
         self._pending[pending.frame["id"]] = pending
@@ -232,6 +233,7 @@ class Client:
         self.world.said(frame.get("seq", 0), f"the answer to {operation}")
         if err is None:
             history.ok(operation, frame["ok"], frame.get("seq"))
+            pending.then(frame["ok"])
         else:
             # The room may have forgotten that it took this completion before: see PROTOCOL.md on holders.
             forgotten = err["code"] == "stale_lease" and "resent" in pending.frame

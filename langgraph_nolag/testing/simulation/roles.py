@@ -319,8 +319,11 @@ def reader(client: Client) -> None:
         client.run(open_inbox())
 
     async def open_inbox() -> None:
+        after, more = 0, True
         try:
-            await client.ask("inbox.open")
+            while more:
+                page = await client.ask("inbox.open", inbox, after=after)
+                after, more = page["messages"][-1]["seq"] if page["messages"] else after, page["more"]
         except Refused as refused:
             # Its former self has it until its lease ends, or it was silent for so long itself.
             world.refused(refused, "actor_ambiguous", "not_joined")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from langgraph_nolag import (
     NotEncodable,
     PeerNotFound,
     RevisionConflict,
+    Room,
     connect,
 )
 from langgraph_nolag.testing import eventually
@@ -140,6 +142,45 @@ async def test_messages_arrive_in_order_with_their_sender(join: Any) -> None:
     assert [message.body["n"] for message in messages] == list(range(50))
     assert {message.sender for message in messages} == {"writer"}
     assert [message.seq for message in messages] == sorted(message.seq for message in messages)
+
+
+async def test_a_slow_reader_gets_all_its_messages_in_order(join: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than it has room for: what waited for it, and what comes meanwhile."""
+    monkeypatch.setattr("langgraph_nolag.patterns.inbox.LIMIT", 100_000)
+    writer = await join("writer")
+    filling = "x" * 30_000
+    sent = [await writer.inbox.send("editor", filling, keep=True) for _ in range(200)]
+    inbox = aiter((await join("editor")).inbox)
+    read = await take(inbox, 100)
+    for _ in range(50):
+        sent.append(await writer.inbox.send("editor", filling))
+        read += await take(inbox, 2)
+    sent += [await writer.inbox.send("editor", filling) for _ in range(50)]
+    read += await take(inbox, 100)
+    assert [message.seq for message in read] == sent
+
+
+async def test_an_inbox_that_was_refused_can_be_read_later(broker: LocalBroker, join: Any) -> None:
+    writer = await join("writer")
+    async with connect(broker.url, token=broker.token("twin"), actor="twin") as client:
+        first = aiter((await client.join("demo")).inbox)
+        await writer.inbox.send("twin", 1)
+        await take(first, 1)
+        second = await join("twin")
+        with pytest.raises(ActorAmbiguous):
+            await take(aiter(second.inbox), 1)
+    await eventually(lambda: _sent(writer, "twin", 2))
+    inbox = aiter(second.inbox)
+    assert [message.body for message in await take(inbox, 1)] == [2]
+    await writer.inbox.send("twin", 3)
+    assert [message.body for message in await take(inbox, 1)] == [3]
+
+
+async def _sent(writer: Room, to: str, body: Any) -> bool:
+    with contextlib.suppress(ActorAmbiguous):
+        await writer.inbox.send(to, body)
+        return True
+    return False
 
 
 async def test_an_absent_peer_is_an_error_or_the_message_is_kept(broker: LocalBroker, join: Any) -> None:

@@ -232,8 +232,8 @@ async def test_the_reference_of_a_directed_message_is_for_its_receiver(broker: H
     await eve.call("log.subscribe", sub=1)
     reference = await put(ana, b"secret")
     await ana.call("inbox.send", to="bob", **referring(reference))
-    await bob.call("inbox.open")
-    assert (await bob.push("inbox"))["messages"][0]["ct"] == BLOB
+    (message,) = (await bob.call("inbox.open"))["messages"]
+    assert message["ct"] == BLOB
     (sent,) = await eve.until(lambda: [event for event in eve.events() if event["type"] == "inbox.sent"])
     assert "body" not in sent
     assert "ct" not in sent

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
+
 from nolag_broker.core.limits import Limits
 
 
@@ -17,6 +19,13 @@ def reader(driver: Any, actor: str = "editor", instance: str | None = None) -> A
     agent.ask("room.join")
     agent.ask("inbox.open")
     return agent
+
+
+def opened(agent: Any, **fields: Any) -> list[bytes]:
+    agent.ask("room.join")
+    page = agent.ask("inbox.open", **fields)
+    assert not page["more"]
+    return [message["body"] for message in page["messages"]]
 
 
 def bodies(agent: Any) -> list[bytes]:
@@ -38,8 +47,7 @@ def test_absent_peers_are_named_unless_the_message_is_kept(driver: Any, planner:
     send(planner, body=b"kept 1", keep=True)
     send(planner, body=b"kept 2", keep=True)
     driver.restart()
-    editor = reader(driver)
-    assert bodies(editor) == [b"kept 1", b"kept 2"]
+    assert opened(driver.agent("editor")) == [b"kept 1", b"kept 2"]
 
 
 def test_unread_messages_come_again_until_they_are_acknowledged(driver: Any, planner: Any) -> None:
@@ -52,19 +60,45 @@ def test_unread_messages_come_again_until_they_are_acknowledged(driver: Any, pla
     send(planner, body=b"4")
     driver.restart()
     editor.connect()
-    editor.ask("room.join")
-    editor.ask("inbox.open")
-    assert bodies(editor) == [b"1", b"3", b"4"]
+    assert opened(editor) == [b"1", b"3", b"4"]
     editor.ask("inbox.ack", messages=list(range(20)))
     assert not [key for key in driver.heads if key.startswith("inbox/")]
 
 
-def test_many_unread_messages_come_in_pieces(driver: Any, planner: Any) -> None:
-    for number in range(250):
+def test_unread_messages_come_in_pages_and_only_then_new_ones(driver: Any, planner: Any) -> None:
+    """So that a reader is sent no more than it takes."""
+    sent = [send(planner, body=b"%2d" % number + bytes(200_000), keep=True) for number in range(13)]
+    driver.restart()
+    editor = driver.agent("editor")
+    editor.ask("room.join")
+    pages = [editor.ask("inbox.open")]
+    sent.append(send(driver.agent("planner"), body=b"13", keep=True))
+    while pages[-1]["more"]:
+        assert editor.pushes() == []
+        pages.append(editor.ask("inbox.open", after=pages[-1]["messages"][-1]["seq"]))
+    assert [len(page["messages"]) for page in pages] == [6, 6, 2]
+    assert [message["seq"] for page in pages for message in page["messages"]] == sent
+    send(driver.agent("planner"), body=b"live")
+    assert bodies(editor) == [b"live"]
+
+
+def test_messages_whose_size_was_not_written_down_come_a_few_at_a_time(driver: Any, planner: Any) -> None:
+    for number in range(12):
         send(planner, body=b"%d" % number, keep=True)
-    pushes = reader(driver).pushes("inbox")
-    assert [len(push["messages"]) for push in pushes] == [4] * 62 + [2]
-    assert pushes[-1]["messages"][-1]["body"] == b"249"
+    for key in [key for key in driver.heads if key.startswith("inbox/")]:
+        driver.heads[key] = msgpack.packb(msgpack.unpackb(driver.heads[key])[:6])
+    driver.restart()
+    editor = driver.agent("editor")
+    editor.ask("room.join")
+    page = editor.ask("inbox.open")
+    assert (len(page["messages"]), page["more"]) == (4, True)
+
+
+def test_what_a_reader_has_does_not_come_again_but_of_a_log_that_began_anew(driver: Any, planner: Any) -> None:
+    first, *_ = [send(planner, body=body, keep=True) for body in (b"1", b"2")]
+    editor = driver.agent("editor")
+    assert opened(editor, after=first, epoch="epoch") == [b"2"]
+    assert opened(editor, after=first, epoch="another") == [b"1", b"2"]
 
 
 def test_an_actor_that_processes_share_is_ambiguous(driver: Any, planner: Any, refused: Any) -> None:
@@ -86,8 +120,7 @@ def test_a_member_that_did_not_open_its_inbox_finds_it_later(driver: Any, planne
     editor.ask("room.join")
     send(planner)
     assert editor.pushes() == []
-    editor.ask("inbox.open")
-    assert bodies(editor) == [b"hello"]
+    assert opened(editor) == [b"hello"]
 
 
 def test_the_same_key_is_sent_once(driver: Any, planner: Any, refused: Any) -> None:

@@ -77,6 +77,8 @@ class InboxSend(Command):
 @dataclass(slots=True)
 class InboxOpen(Command):
     op = "inbox.open"
+    after: Sequence = 0
+    epoch: Name | None = None
 
 
 @dataclass(slots=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
@@ -13,21 +12,22 @@ from ...wire.codes import Refusal
 from ..commands.messages import InboxAck, InboxOpen, InboxSend
 from ..entity import Entity
 from ..event import Event
-from ..members import Session
 from ..turn import BodyAt, Caller
 
 if TYPE_CHECKING:
     from ..room import Room
 
-AT_ONCE: Final = 4  # messages in one push: each may be as large as a body can be
+PAGE: Final = 1 << 20  # bytes of messages in one answer; one message at least
+OVERHEAD: Final = 200  # bytes a message counts beside its body
+LARGE: Final = PAGE // 4  # what a message counts whose size an older broker did not write down
 
 
 class Message(Entity):
     """A message that was not acknowledged yet; its body is that of the event at `seq`."""
 
-    __slots__ = ("ct", "parent", "sender", "seq", "time", "to", "unread")
+    __slots__ = ("ct", "parent", "sender", "seq", "size", "time", "to", "unread")
 
-    def __init__(self, to: str, seq: int, sender: str, time: float, ct: str | None, parent: int | None) -> None:
+    def __init__(self, to: str, seq: int, sender: str, time: float, ct: str | None, parent: int | None, size: int = LARGE) -> None:
         self.stored = False
         self.unread = True
         self.to = to
@@ -36,13 +36,16 @@ class Message(Entity):
         self.time = time
         self.ct = ct
         self.parent = parent
+        self.size = size  # of its body
 
     @property
     def key(self) -> str:
         return f"inbox/{self.seq}"
 
     def head(self) -> bytes | None:
-        row: bytes | None = pack((self.to, self.seq, self.sender, self.time, self.ct, self.parent)) if self.unread else None
+        if not self.unread:
+            return None
+        row: bytes = pack((self.to, self.seq, self.sender, self.time, self.ct, self.parent, self.size))
         return row
 
     def view(self) -> dict[str, Any]:
@@ -70,7 +73,7 @@ class Inbox:
     def apply_sent(self, event: Event) -> None:
         to = event.subject or ""
         self._room.once.fold("inbox", event, to)
-        message = Message(to, event.seq, event.sender, event.time, event.ct, event.parent)
+        message = Message(to, event.seq, event.sender, event.time, event.ct, event.parent, len(event.body or b""))
         self._unread.setdefault(to, {})[event.seq] = message
         self._room.touch(message)
 
@@ -112,19 +115,34 @@ class Inbox:
         if command.key is not None:
             data["key"] = command.key
         event = room.emit("inbox.sent", to, data, command.body, command.ct, command.parent, command.mid)
-        if receivers and (session := receivers[0].session) is not None and session.inbox:
-            self._push(session, [self._unread[to][event.seq]])
+        if receivers and (session := receivers[0].session) is not None and session.inbox_live:
+            room.push(session, {"push": "inbox", "room": room.name, "epoch": room.epoch, "messages": [self._unread[to][event.seq].view()]})
         return {"seq": event.seq}
 
     def open(self, command: InboxOpen, caller: Caller) -> dict[str, Any]:
+        """A page of what is unread; whoever has the last one is told of new messages as they come."""
         members = self._room.members
         member = members.joined(caller)
         if any(other is not member and other.session is not None and other.session.inbox for other in members.of_actor(member.actor)):
             raise Refusal("actor_ambiguous", f"another process reads the inbox of {member.actor!r}: give each an actor of its own")
         session = members.session(caller)
-        session.inbox = True
-        self._push(session, self._unread.get(member.actor, {}).values())
-        return {}
+        after = command.after if command.epoch in (None, self._room.epoch) else 0
+        page, more = self._page(member.actor, after)
+        session.inbox, session.inbox_live = True, not more
+        return {"messages": [message.view() for message in page], "more": more}
+
+    def _page(self, actor: str, after: int) -> tuple[list[Message], bool]:
+        """Unread messages after this one, oldest first, and whether there are more."""
+        page: list[Message] = []
+        size = 0
+        for seq, message in self._unread.get(actor, {}).items():
+            if seq <= after:
+                continue
+            if size > PAGE:
+                return page, True
+            page.append(message)
+            size += message.size + OVERHEAD
+        return page, False
 
     def ack(self, command: InboxAck, caller: Caller) -> dict[str, Any]:
         member = self._room.members.joined(caller)
@@ -132,8 +150,3 @@ class Inbox:
         if read := [seq for seq in dict.fromkeys(command.messages) if seq in unread]:
             self._room.emit("inbox.read", member.actor, {"messages": read})
         return {}
-
-    def _push(self, session: Session, messages: Iterable[Message]) -> None:
-        rest = iter(messages)
-        while part := [message.view() for message in islice(rest, AT_ONCE)]:
-            self._room.push(session, {"push": "inbox", "room": self._room.name, "epoch": self._room.epoch, "messages": part})
