@@ -75,7 +75,7 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
         start = since
         if cursor is not None:
             try:  # stored with this turn, and confirmed after it: what comes before the first acknowledgement is not lost either
-                start = hosted.room.cursors.begin(cursor, now if since is None else since)
+                start = hosted.room.cursors.begin(cursor, now if since is None else min(since, now))
             except Refusal as refusal:
                 del session.subscriptions[number]
                 session.refuse(request, refusal)

@@ -35,6 +35,19 @@ class Gate:
         return await self._commit(turns)
 
 
+async def test_a_cursor_that_is_to_begin_beyond_the_log_begins_at_its_end(broker: Harness) -> None:
+    """It only moves forward: from a place that never was it would not come back."""
+    client = await broker.member()
+    end = (await client.call("event.emit", type="a.b"))["seq"]
+    assert (await client.call("log.subscribe", sub=1, cursor="mine", since=10**12))["since"] == end
+    await client.call("log.unsubscribe", sub=1)
+    seen, last = [(await client.call("event.emit", type="a.b"))["seq"] for _ in range(2)]
+    assert await client.call("cursor.move", cursor="mine", seq=seen) == {"position": seen}
+    assert (await client.call("log.subscribe", sub=2, cursor="mine"))["since"] == seen
+    await client.until(lambda: [event["seq"] for event in client.events(2)] == [last])
+    assert not [push for push in client.pushes if push["push"] == "gap"]
+
+
 async def test_a_new_cursor_is_confirmed_when_its_row_is_stored(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """No event tells of the row: that everything before it is stored does not say that it is."""
     client = await broker.member()
