@@ -64,7 +64,9 @@ class Subscription(Numbered):
         self._since_time = since_time
         self._cursor = cursor
         self._epoch = epoch
-        self._retained = retained
+        self._retained = retained  # and they may not all have come
+        self._retained_had = 0  # the last one that came,
+        self._retained_end = 0  # and where the log ended when we began: later ones are in what is read of it
         self._bodies = bodies
         self._on_events = on_events
         self._on_gap = on_gap
@@ -75,6 +77,8 @@ class Subscription(Numbered):
 
     def _ask(self, number: int) -> None:
         fields: dict[str, Any] = {"sub": number, "types": self._types, "retained": self._retained, "bodies": self._bodies}
+        if self._retained and self._retained_had:
+            fields["retained_after"] = self._retained_had
         if self._subject is not None:
             fields["subject"] = self._subject
         if self._position is not None:
@@ -90,7 +94,8 @@ class Subscription(Numbered):
     def _began(self, answer: Answer, number: int) -> None:
         if number != self._number or self.closed:
             return
-        self._retained = False
+        if not self._begun or answer["epoch"] != self._epoch:
+            self._retained_had, self._retained_end = 0, answer.seq
         if self._position is None or (self._cursor is not None and not self._begun):
             self._position = answer["since"]
         self._begun = True
@@ -99,9 +104,12 @@ class Subscription(Numbered):
     def on_push(self, frame: dict[str, Any]) -> None:
         kind = frame["push"]
         if kind == "log":
+            events, through = frame["events"], frame["through"]
+            if self._retained:
+                events = self._greeted(events, through)
             # Before the callback: it may pause us, and what it was given counts as had.
-            self._position = frame["through"]
-            self._on_events(frame["events"], frame["through"])
+            self._position = through
+            self._on_events(events, through)
         elif kind == "gap":
             self._position, self._epoch = frame["to"], frame["epoch"]
             if self._on_gap is not None:
@@ -110,6 +118,16 @@ class Subscription(Numbered):
             self._fail(from_wire(frame["err"]))
         elif kind == "message" and self._on_message is not None:
             self._on_message(frame)
+
+    def _greeted(self, events: list[dict[str, Any]], through: int) -> list[dict[str, Any]]:
+        """What of this push is news. Retained messages come first, in order; the log has begun with the first push that leads on in it."""
+        if self._position is None or through > self._position:
+            self._retained = False
+            return events
+        news = [event for event in events if event["seq"] <= self._retained_end]
+        if news:
+            self._retained_had = news[-1]["seq"]
+        return news
 
 
 class Subscriptions:

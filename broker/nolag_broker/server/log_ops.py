@@ -63,7 +63,7 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
         raise Refusal("bad_request", "cursor or since_time, not both", detail={"field": "since_time"})
     if cursor is not None and not session.grants.allows("subscribe", room, "cursor/" + cursor):
         raise Refusal("not_authorized", f"this token has no grant for 'subscribe' on {'cursor/' + cursor!r} in the room {room!r}")
-    retained = field(frame, "retained", read_bool, False)
+    retained, retained_after = field(frame, "retained", read_bool, False), field(frame, "retained_after", _read_number, 0)
     subscription = session.subscriptions[number] = Subscription(number, session, view)
 
     def begin(hosted: HostedRoom, env: Env) -> None:
@@ -81,7 +81,7 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
                 session.refuse(request, refusal)
                 return
         subscription.feed = feed
-        kept = hosted.room.topics.retained(view.matches_subject) if retained else ()
+        kept = [seq for seq in hosted.room.topics.retained(view.matches_subject) if seq > retained_after] if retained else ()
         live = start is None and since_time is None and not kept
         if live:
             feed.follow(subscription, now)

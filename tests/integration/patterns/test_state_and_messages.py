@@ -304,6 +304,23 @@ async def test_retained_messages_greet_late_joiners(join: Any) -> None:
     assert [message.body for message in await take(stream, 1)] == [3]
 
 
+async def test_a_slow_reader_is_greeted_with_all_retained_messages(join: Any) -> None:
+    """What changes meanwhile comes in its place in the log, once."""
+    from langgraph_nolag.client.stream import log_stream
+
+    room, late = await join("ana"), await join("late")
+    kept = [await room.publish(f"state/{n}", bytes(10_000), retain=True) for n in range(400)]
+    stream = log_stream(late.link, "topic.published", lambda event: event, subject="state/*", retained=True, limit=100_000)
+    events = await take(stream, 1)
+    await eventually(lambda: stream._feed.full)
+    changed = await room.publish("state/399", 1, retain=True)
+    while events[-1]["seq"] != changed:
+        events += await take(stream, 1)
+    assert [event["seq"] for event in events if event["seq"] != kept[-1]] == [*kept[:-1], changed]  # which may have been on its way
+    new = await room.publish("state/1", 2, retain=True)
+    assert [event["seq"] for event in await take(stream, 1)] == [new]
+
+
 async def test_replay_of_a_topic_and_a_key_that_stores_once(join: Any) -> None:
     room = await join("ana")
     first = await room.publish("notes", "a", key="k")

@@ -197,16 +197,19 @@ async def test_a_sequence_that_never_was_is_a_gap(broker: Harness) -> None:
 
 async def test_retained_messages_come_first(any_broker: Harness) -> None:
     client = await any_broker.member()
+    seqs = []
     for topic, body in (("a", b"1"), ("b", b"2"), ("a", b"3"), ("other", b"4")):
-        await client.call("topic.publish", topic=topic, body=body, retain=True)
+        seqs.append((await client.call("topic.publish", topic=topic, body=body, retain=True))["seq"])
     late = await any_broker.client("late")
     await late.call("log.subscribe", sub=1, types="topic.published", subject="*", retained=True)
     await late.call("log.subscribe", sub=2, types="topic.published", subject="b", retained=True)
     await late.call("log.subscribe", sub=3, types="topic.published", subject="c", retained=True)
+    await late.call("log.subscribe", sub=4, types="topic.published", subject="*", retained=True, retained_after=seqs[1])
     last = (await client.call("topic.publish", topic="b", body=b"5"))["seq"]
     assert [event["body"] for event in await caught_up(late, last, 1)] == [b"2", b"3", b"4", b"5"]
     assert [event["body"] for event in await caught_up(late, last, 2)] == [b"2", b"5"]
     assert await caught_up(late, last, 3) == []
+    assert [event["body"] for event in await caught_up(late, last, 4)] == [b"3", b"4", b"5"]
 
 
 async def test_qos_0_reaches_those_who_are_there_and_no_log(broker: Harness) -> None:
