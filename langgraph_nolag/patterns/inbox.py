@@ -119,7 +119,7 @@ class Reading:
 
     def _queue(self, messages: list[dict[str, Any]]) -> None:
         for message in messages:
-            self._last = message["seq"]
+            self._last, message["epoch"] = message["seq"], self._epoch
             self._feed.put(message, OVERHEAD + len(message["body"]))
 
     def on_ended(self, error: NoLagError) -> None:
@@ -132,7 +132,7 @@ class Reading:
 
     def _hand_out(self, message: dict[str, Any]) -> InboxMessage:
         # In the consumer: from here on it is the user's.
-        self._link.note("inbox.ack", messages=[message["seq"]])
+        self._link.note("inbox.ack", messages=[message["seq"]], epoch=message["epoch"])
         body = read(message["body"], message.get("ct"))
         return InboxMessage(message["seq"], message["sender"], body, message["time"], message.get("parent"))
 

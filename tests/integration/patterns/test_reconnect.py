@@ -159,6 +159,23 @@ async def test_an_inbox_hears_what_comes_after_the_log_began_anew(forgetful: Res
     assert message.seq < 10
 
 
+async def test_reading_on_in_a_lost_log_acknowledges_nothing_of_the_new_one(
+    forgetful: Restarting, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("langgraph_nolag.patterns.inbox.LIMIT", 1)
+    ana, bo = [await joined(stack, forgetful, actor, lambda actor=actor: forgetful.token(actor)) for actor in ("ana", "bo")]
+    for n in range(20):
+        await ana.inbox.send("bo", n)
+    inbox = aiter(bo.inbox)
+    await eventually(lambda: inbox._feed.full)  # they are in one page
+    await forgetful.restart()
+    await eventually(lambda: _online(ana, 2))
+    for n in range(20, 40):
+        await ana.inbox.send("bo", n)
+    async with asyncio.timeout(10):
+        assert [(await anext(inbox)).body for _ in range(40)] == list(range(40))
+
+
 async def test_inbox_approvals_watches_and_presence_survive_a_restart(durable: Restarting, stack: AsyncExitStack) -> None:
     ana, bo = await joined(stack, durable, "ana"), await joined(stack, durable, "bo")
     inbox, watch = aiter(bo.inbox), bo.blackboard.watch("k")

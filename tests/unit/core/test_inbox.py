@@ -101,6 +101,16 @@ def test_what_a_reader_has_does_not_come_again_but_of_a_log_that_began_anew(driv
     assert opened(editor, after=first, epoch="another") == [b"1", b"2"]
 
 
+def test_what_was_read_of_a_lost_log_acknowledges_nothing(driver: Any, planner: Any) -> None:
+    seq = send(planner, keep=True)
+    editor = driver.agent("editor")
+    assert opened(editor) == [b"hello"]
+    editor.say("inbox.ack", messages=[seq], epoch="another")
+    assert opened(editor) == [b"hello"]
+    editor.say("inbox.ack", messages=[seq], epoch="epoch")
+    assert opened(editor) == []
+
+
 def test_an_actor_that_processes_share_is_ambiguous(driver: Any, planner: Any, refused: Any) -> None:
     first = reader(driver, instance="1")
     second = driver.agent("editor", instance="2")

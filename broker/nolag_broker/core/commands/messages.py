@@ -85,3 +85,4 @@ class InboxOpen(Command):
 class InboxAck(Command):
     op = "inbox.ack"
     messages: Sequences
+    epoch: Name | None = None

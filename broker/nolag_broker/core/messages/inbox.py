@@ -146,6 +146,8 @@ class Inbox:
 
     def ack(self, command: InboxAck, caller: Caller) -> dict[str, Any]:
         member = self._room.members.joined(caller)
+        if command.epoch not in (None, self._room.epoch):  # of a log that is lost: here they are other messages
+            return {}
         unread = self._unread.get(member.actor, {})
         if read := [seq for seq in dict.fromkeys(command.messages) if seq in unread]:
             self._room.emit("inbox.read", member.actor, {"messages": read})
