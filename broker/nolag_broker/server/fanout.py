@@ -153,7 +153,7 @@ class Feed:
             await reader.room_for_replay()
             view = subscription.view
             kept = await self._engine.events(self._room, seq - 1, 1)
-            if kept and view.covers(kept[0].type, kept[0].subject or ""):
+            if kept and kept[0].seq == seq and view.covers(kept[0].type, kept[0].subject or ""):
                 reader.send(log_push(subscription.number, [view.encode(kept[0])], after))
         while True:
             await reader.room_for_replay()
