@@ -104,6 +104,7 @@ class Transport:
             async with asyncio.timeout_at(deadline):
                 await asyncio.gather(*closes, return_exceptions=True)
                 await self._server.wait_closed()
+        await asyncio.sleep(0)  # what the kernel had accepted becomes a connection in the loop's next turn
         for connection in list(self._server.all_connections):
             connection.transport.abort()
 

@@ -266,7 +266,6 @@ async def test_few_bodies_are_too_large_as_many_are(start: Start, monkeypatch: p
         await client.call("blackboard.set", key=key, body=bytes(190_000))
         await client.call("record.write", puts=[[key, bytes(190_000), False]])
         await client.call("store.write", puts=[[["n", key], msgpack.packb({"text": "x" * 190_000}), {}]])
-        await client.call("inbox.send", to="bob", body=bytes(190_000), keep=True)
     asked = [
         client.request("blackboard.list"),
         client.request("record.read", keys=keys[:2]),
@@ -281,7 +280,3 @@ async def test_few_bodies_are_too_large_as_many_are(start: Start, monkeypatch: p
     large = {"code": "message_too_large", "max": 500_000}
     said = [{"code": answer["err"]["code"], **answer["err"]["detail"]} if "err" in answer else None for answer in answers]
     assert said == [large, None, large, large, None, None, large]
-    bob = await broker.member("bob")
-    await bob.call("inbox.open")
-    messages = (await bob.push("inbox"))["messages"]  # it can't be asked for in smaller parts
-    assert [len(message["body"]) for message in messages] == [190_000] * 4
