@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from nolag_broker.wire.codec import new_packer
+from nolag_broker.wire.once import APPLIED_ONCE
 
 from ..errors import MessageTooLarge, NoLagError, Refused
 from .large import Value
@@ -107,12 +108,13 @@ class Sender:
 
     def send_request(self, pending: Pending) -> None:
         """Send a request whose values are stored, or when there is a place for it."""
-        if self._window.admits(pending):
+        window = self._window  # most requests have nothing to do with it
+        if not (pending.frame["op"] in APPLIED_ONCE or window.waiting) or window.admits(pending):
             self._send_now(pending)
 
     def _settled(self) -> None:
         """A request has its answer, or was given up."""
-        if self._window and not self._releasing:
+        if self._window.waiting and not self._releasing:
             self._releasing = True
             self.loop.call_soon(self._release)
 

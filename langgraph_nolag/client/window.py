@@ -26,37 +26,33 @@ class Window:
         self._oldest = oldest
         self._limit = limit
         self._kept: dict[str, deque[int]] = {}  # by room: requests sent whose answers the broker may keep
-        self._waiting: dict[str, deque[Pending]] = {}
-
-    def __bool__(self) -> bool:
-        """Whether anything waits."""
-        return bool(self._waiting)
+        self.waiting: dict[str, deque[Pending]] = {}  # by room
 
     def begin(self) -> None:
         """A session begins, and with it everything that has no answer is sent again, what waited here too."""
-        self._waiting.clear()
+        self.waiting.clear()
 
     def admits(self, pending: Pending) -> bool:
         """Whether a request may be sent now; if not, it is given back by `released` when it may."""
         room = pending.frame.get("room")
         if room is None:
             return True
-        waiting = self._waiting.get(room)
+        waiting = self.waiting.get(room)
         if waiting is None:
             if self._has_place(room, pending):
                 return True
-            waiting = self._waiting[room] = deque()
+            waiting = self.waiting[room] = deque()
         waiting.append(pending)
         return False
 
     def released(self) -> list[Pending]:
         """What has waited and may be sent now."""
         found = []
-        for room, waiting in list(self._waiting.items()):
+        for room, waiting in list(self.waiting.items()):
             while waiting and self._has_place(room, waiting[0]):
                 found.append(waiting.popleft())
             if not waiting:
-                del self._waiting[room]
+                del self.waiting[room]
         return found
 
     def _has_place(self, room: str, pending: Pending) -> bool:

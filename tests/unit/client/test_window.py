@@ -34,12 +34,12 @@ class Side:
 def test_what_goes_too_far_waits_for_the_oldest_answer_and_keeps_its_order() -> None:
     side = Side()
     assert [side.sends() for _ in range(5)] == [True, True, True, False, False]
-    assert side.window
+    assert side.window.waiting
     del side.open[2]  # it is not the oldest
     assert side.released() == []
     del side.open[1]
     assert side.released() == [4, 5]
-    assert not side.window
+    assert not side.window.waiting
 
 
 def test_the_broker_is_told_what_it_may_forget_before_it_keeps_more() -> None:
