@@ -2,8 +2,8 @@
 
 They share a constant rate of tasks: 10 of them, then more. What a task takes from end to end should not tell how many there are.
 
-`python -m benchmarks.agents CREDENTIALS FROM TO SKILL` is one process of agents. A `{}` in the skill stands for the agent's number, of
-which the last two digits count.
+`python -m benchmarks.agents CREDENTIALS FROM TO SKILL` is one process of agents. A `{}` in the skill stands for one of so many
+numbers.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .shapes import PAYLOAD
 
 COUNTS = (10, 100, 1000)
 PROCESSES = 4  # that the agents live in
+SKILLS = 100  # different ones, where theirs has a number
 SETTLE = 3.0  # seconds until what joining brought about has passed
 WARM = 1.0  # seconds of the rate that do not count
 
@@ -85,7 +86,7 @@ async def _be_agents(address: str, numbers: range, skill: str) -> None:
 
     async with AsyncExitStack() as stack:
         for number in numbers:
-            skills = [skill.format(number % 100)]
+            skills = [skill.format(number % SKILLS)]
             client = await stack.enter_async_context(connected(address))
             room = await client.join("bench", capabilities=skills, max_concurrency=4)
             await stack.enter_async_context(room.handoff.serve(echo, capabilities=skills, concurrency=4))

@@ -14,7 +14,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from .agents import start_agents
+from .agents import SKILLS, start_agents
 from .contenders.base import process, wait_for_line
 from .contenders.nolag import NoLag
 from .peer import Peer
@@ -22,7 +22,6 @@ from .shapes import SHAPES, drive
 
 TASKS = 99_000  # a room takes 100,000
 AGENTS = 1_000
-SKILLS = 100  # of the agents, each has one; of the tasks, each needs one
 TOGETHER = 250  # frames of a message
 PLACES = ("nothing else is", f"{TASKS:,} tasks wait and {AGENTS:,} other agents stand by")
 

@@ -362,8 +362,7 @@ class Connection:
             waiting = list(self._unanswered)
             for link in list(self._links.values()):
                 link.restore()
-            for pending in waiting:
-                self._sender.send(pending)
+            self._sender.resume(waiting)
             for on_open in self._first:
                 on_open(None)
             self._first.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from nolag_broker.wire.codec import new_packer
@@ -44,12 +44,12 @@ class Sender:
         self._pack = new_packer().pack
         self._socket: Socket | None = None
         self._uploads = Uploads(self)
-        self._window = Window(self.unanswered.oldest)
+        self._spoken: set[str | None] = set()  # rooms that were told in this turn which answers we have
+        self._window = Window(self.unanswered.oldest, self._spoken.discard)
         self._releasing = False
-        self._spoken: set[str | None] = set()  # rooms that were sent a request in this turn
 
     def begin(self, socket: Socket) -> None:
-        """A session has begun: from now on frames leave. What has no answer is to be sent again, with `send_again`."""
+        """A session has begun: from now on frames leave. What has no answer is sent again by `resume`."""
         self._socket = socket
         self._uploads = Uploads(self)
         self._window.begin()
@@ -81,7 +81,31 @@ class Sender:
         """
         pending = self.unanswered.add(frame, on_answer, timeout, size, restores, values)
         pending.patient = patient
-        self.send(pending)
+        if self._socket is not None:
+            self._send_if_admitted(pending)
+
+    def resume(self, pendings: Iterable[Pending]) -> None:
+        """In a new session, send what has no answer from an earlier one, in its old order."""
+        for pending in pendings:
+            self._send_if_admitted(pending)
+
+    def _send_if_admitted(self, pending: Pending) -> None:
+        window = self._window  # most requests have nothing to do with it
+        if not (pending.frame["op"] in APPLIED_ONCE or window.waiting) or window.admits(pending):
+            self.send(pending)
+
+    def _settled(self) -> None:
+        """A request has its answer, or was given up."""
+        if self._window.waiting and not self._releasing:
+            self._releasing = True
+            self.loop.call_soon(self._release)
+
+    def _release(self) -> None:
+        self._releasing = False
+        if self._socket is not None:
+            for pending in self._window.released():
+                if self.unanswered.get(pending.id) is pending:
+                    self.send(pending)
 
     def send(self, pending: Pending) -> None:
         """Send a request as soon as its values are stored; without a session nothing happens."""
@@ -107,25 +131,7 @@ class Sender:
         return True
 
     def send_request(self, pending: Pending) -> None:
-        """Send a request whose values are stored, or when there is a place for it."""
-        window = self._window  # most requests have nothing to do with it
-        if not (pending.frame["op"] in APPLIED_ONCE or window.waiting) or window.admits(pending):
-            self._send_now(pending)
-
-    def _settled(self) -> None:
-        """A request has its answer, or was given up."""
-        if self._window.waiting and not self._releasing:
-            self._releasing = True
-            self.loop.call_soon(self._release)
-
-    def _release(self) -> None:
-        self._releasing = False
-        if self._socket is not None:
-            for pending in self._window.released():
-                if self.unanswered.get(pending.id) is pending:
-                    self._send_now(pending)
-
-    def _send_now(self, pending: Pending) -> None:
+        """Send a request whose values are stored."""
         socket = self._socket
         assert socket is not None
         frame = pending.frame

@@ -8,34 +8,41 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from nolag_broker.wire.once import ANSWERS, APPLIED_ONCE
 
 from .requests import Pending
 
+PIECES: Final = frozenset({"blob.put", "blob.get"})
+"""Of large values, for which the oldest request may wait: they never wait for it."""
+
 
 class Window:
-    """Of a connection, over all its sessions. Requests of a room stay in their order. On the I/O thread.
+    """Of a connection, over all its sessions. Requests of a room take their places in the order in which they were made, before anything of
+    them is sent, and keep them until every older one has its answer. On the I/O thread.
 
     Args:
         oldest: the smallest id that has no answer.
-        limit: of a room.
+        advanced: told of a room where answers are not wanted any more: its next request is to say so.
+        limit: places of a room.
     """
 
-    def __init__(self, oldest: Callable[[], int], limit: int = ANSWERS) -> None:
+    def __init__(self, oldest: Callable[[], int], advanced: Callable[[str], object], limit: int = ANSWERS) -> None:
         self._oldest = oldest
+        self._advanced = advanced
         self._limit = limit
-        self._kept: dict[str, deque[int]] = {}  # by room: requests sent whose answers the broker may keep
+        self._taken: dict[str, deque[int]] = {}  # by room: ids of requests whose answers the broker may keep, in order
         self.waiting: dict[str, deque[Pending]] = {}  # by room
 
     def begin(self) -> None:
-        """A session begins, and with it everything that has no answer is sent again, what waited here too."""
+        """A session begins, and everything that has no answer asks for its place again, what waited here too."""
         self.waiting.clear()
 
     def admits(self, pending: Pending) -> bool:
-        """Whether a request may be sent now; if not, it is given back by `released` when it may."""
+        """Whether a request may be sent; if not, it is given back by `released` when it may."""
         room = pending.frame.get("room")
-        if room is None:
+        if room is None or pending.frame["op"] in PIECES:
             return True
         waiting = self.waiting.get(room)
         if waiting is None:
@@ -56,17 +63,19 @@ class Window:
         return found
 
     def _has_place(self, room: str, pending: Pending) -> bool:
-        frame = pending.frame
-        if frame["op"] not in APPLIED_ONCE or pending.sent:  # one that is sent again has its place
+        if pending.frame["op"] not in APPLIED_ONCE:
             return True
-        kept, oldest = self._kept.get(room), self._oldest()
-        if kept is None:
-            kept = self._kept[room] = deque()
-        if kept and kept[0] < oldest:
-            while kept and kept[0] < oldest:
-                kept.popleft()
-            frame["done"] = oldest  # the broker is to forget them before it keeps this one's
-        if len(kept) >= self._limit:
+        taken = self._taken.get(room)
+        if taken is None:
+            taken = self._taken[room] = deque()
+        if taken and pending.id <= taken[-1]:  # from an earlier session
+            return True
+        oldest = self._oldest()
+        if taken and taken[0] < oldest:
+            while taken and taken[0] < oldest:
+                taken.popleft()
+            self._advanced(room)
+        if len(taken) >= self._limit:
             return False
-        kept.append(pending.id)
+        taken.append(pending.id)
         return True

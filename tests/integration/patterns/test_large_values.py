@@ -18,6 +18,7 @@ from langgraph_nolag.client.offer import Assigned
 from langgraph_nolag.patterns.serving import HandedTask
 from langgraph_nolag.testing import eventually
 from nolag_broker.wire.blobs import BLOB, PIECE, Reference
+from nolag_broker.wire.once import ANSWERS
 
 from .conftest import Join, Proxy, Restarting, enter
 
@@ -192,6 +193,18 @@ async def test_what_is_small_passes_what_is_large(proxy: Proxy, stack: AsyncExit
     assert (await room.blackboard.get("other")).revision > 3
     assert (await going_up).revision == 1
     assert (await behind).revision == 2
+
+
+async def test_large_values_do_not_wait_for_what_waits_for_them(join: Join) -> None:
+    """Requests go only so far ahead of the oldest without an answer: those are, here, ones whose values are on their way."""
+    room = await join("writer")
+    written, read = large(4 * PIECE), large(4 * PIECE)
+    await room.blackboard.set("read", read)
+    asked = [room.blackboard.set("a", written), room.blackboard.get("read"), room.blackboard.set("b", large(8 * PIECE))]
+    emitted = [room.observe.emit("n", n) for n in range(2 * ANSWERS + 100)]
+    found = await asyncio.wait_for(asyncio.gather(*asked, *emitted), 20)
+    assert found[1].value == read
+    assert (await room.blackboard.get("a")).value == written
 
 
 async def test_values_over_the_limit_are_refused(stack: AsyncExitStack) -> None:
