@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 RoundTrip = Callable[[bytes], Awaitable[bytes]]
@@ -91,6 +92,15 @@ def process(command: list[str], log: Path, **environment: str) -> Iterator[subpr
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+
+
+def missing_package(name: str) -> str | None:
+    """In words, where a package of Python is not installed."""
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return f"{name} (the dependency group `bench`)"
+    return None
 
 
 def free_port() -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .base import Contender, RoundTrip, Server
+from .base import Contender, RoundTrip, Server, missing_package
 from .redis_server import missing_redis, redis_server, redis_version
 
 
@@ -32,11 +32,7 @@ class Celery(Contender):
     shapes = ("sequential", "in_flight")
 
     def missing(self) -> str | None:
-        try:
-            version("celery")
-        except PackageNotFoundError:
-            return "celery (the dependency group `bench`)"
-        return missing_redis()
+        return missing_package("celery") or missing_redis()
 
     def version(self) -> str:
         return f"celery {version('celery')}, redis {redis_version()}"

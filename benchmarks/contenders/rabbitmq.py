@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .base import Contender, RoundTrip, Server, free_port, process, wait_for_port
+from .base import Contender, RoundTrip, Server, free_port, missing_package, process, wait_for_port
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractIncomingMessage
@@ -27,11 +27,7 @@ class RabbitMQ(Contender):
     shapes = ("sequential", "in_flight")
 
     def missing(self) -> str | None:
-        try:
-            version("aio-pika")
-        except PackageNotFoundError:
-            return "aio-pika (the dependency group `bench`)"
-        return None if SERVER.exists() else "rabbitmq-server (a package of the system)"
+        return missing_package("aio-pika") or (None if SERVER.exists() else "rabbitmq-server (a package of the system)")
 
     def version(self) -> str:
         show = ["dpkg-query", "--show", "--showformat", "${Version}", "rabbitmq-server"]

@@ -7,11 +7,11 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .base import Contender, RoundTrip, Server, Slots
+from .base import Contender, RoundTrip, Server, Slots, missing_package
 from .redis_server import missing_redis, redis_server, redis_version
 
 SLOTS = 100
@@ -30,11 +30,7 @@ class RedisStreams(Contender):
         self._pipelined = pipelined
 
     def missing(self) -> str | None:
-        try:
-            version("redis")
-        except PackageNotFoundError:
-            return "redis-py (the dependency group `bench`)"
-        return missing_redis()
+        return missing_package("redis") or missing_redis()
 
     def version(self) -> str:
         return f"redis {redis_version()}, redis-py {version('redis')}"
