@@ -38,7 +38,7 @@ from langgraph_nolag.errors import (
     ToolNotFound,
 )
 from langgraph_nolag.graph.errors import NothingToDecide, NotImportable, NotSupported, UntrustedType
-from langgraph_nolag.graph.remote import execution
+from langgraph_nolag.graph.remote import execution, lookout
 from langgraph_nolag.testing import eventually
 
 if str(Path(__file__).parent) not in sys.path:
@@ -195,7 +195,7 @@ async def said(caplog: pytest.LogCaptureFixture, *words: str) -> str:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    monkeypatch.setattr(execution, "PATIENCE", 0.05)
+    monkeypatch.setattr(lookout, "PATIENCE", 0.05)
     caplog.set_level(logging.WARNING, "langgraph_nolag")
     return caplog
 
@@ -253,7 +253,7 @@ async def test_a_worker_that_had_the_node_and_is_gone(broker: LocalBroker, impat
         taker.link.serve(kind="node", types=[f"{graph.distribution.name}/question"], on_task=lambda task: taken.set())
         running = asyncio.create_task(graph.ainvoke({"x": 1}))
         assert await asyncio.to_thread(taken.wait, WITHIN)
-        await asyncio.sleep(4 * execution.PATIENCE)  # it was looked at, and somebody had it
+        await asyncio.sleep(4 * lookout.PATIENCE)  # it was looked at, and somebody had it
         assert not impatient.records
     await said(impatient, "node 'question' waits: no worker in room demo", "serves left@")
     running.cancel()

@@ -35,11 +35,11 @@ from .answers import Answers, answering_threads
 from .called import ENDED, TASK
 from .envelope import describe
 from .key import identity
+from .lookout import Lookout
 from .outcome import Outcome
 from .place import Place
 from .run import Run
 from .unseen import HEAD, Seen
-from .waiting import why
 
 if TYPE_CHECKING:
     from ..runs.lease import ThreadLease
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("langgraph_nolag")
 
 HAND_OUTS: Final = 5  # lost workers until a node's task is given up
-PATIENCE: Final = 5.0  # seconds that a node waits for a worker before it says so,
-SELDOM: Final = 60.0  # and until it is looked again at the latest whether one has it
 DRAIN_LOOK: Final = 0.2  # seconds until a running body hears that its run is to end
 CANCEL_SLACK: Final = 5.0  # seconds that the broker has to say that a cancellation was taken, and what came of it
 ANSWER_SLACK: Final = 5.0  # seconds beyond a node's timeout until nobody waits for the broker to say so
@@ -86,8 +84,7 @@ class Execution:
         self._step = int((config.get("metadata") or {}).get("langgraph_step", 0))
         self._handle: int | None = None
         self._over = False
-        self._patience: asyncio.TimerHandle | None = None
-        self._missed: int | None = None  # the attempt for which a worker was last missed
+        self._lookout: Lookout | None = None
         self._late: asyncio.TimerHandle | None = None
         self._leaving: asyncio.TimerHandle | None = None
         self._left = self._unfenced = False  # cancelled, and perhaps not ended
@@ -160,7 +157,8 @@ class Execution:
         self._task = answer["task"]
         if self._run is not None and self._handle is not None:
             self._run.moved(self._handle, self._task)
-        self._look_in(PATIENCE)
+        if not self._over:
+            self._lookout = Lookout(self.place, self._task)
         self._look_for_drain()
 
     def _look_for_drain(self) -> None:
@@ -183,32 +181,6 @@ class Execution:
         return TaskTimeout(
             f"node {place.node!r} of {place.graph} gave no answer within {place.timeout:g} s", state="timed_out", maybe_applied=True
         )
-
-    def _look_in(self, seconds: float) -> None:
-        """Whether somebody has the task then: a worker that is missing, or of another version of the graph, is worth a word. One that has
-        it may die, so we look again and again, ever more seldom."""
-        this = weakref.ref(self)
-
-        def look() -> None:
-            if (execution := this()) is not None and not execution._over:
-                execution._look(seconds)
-
-        if not self._over:
-            self._patience = self.place.link.connection.io.loop.call_later(seconds, look)
-
-    def _look(self, waited: float) -> None:
-        self.place.link.request("task.get", task=self.followed.task).add_done_callback(functools.partial(self._looked, waited))
-
-    def _looked(self, waited: float, answered: concurrent.futures.Future[Any]) -> None:
-        task = None if answered.exception() is not None else answered.result()["task"]
-        if task is not None and task["state"] == "waiting" and task["attempt"] != self._missed:
-            self._missed = task["attempt"]
-            self.place.link.request("presence.list").add_done_callback(self._say)
-        self._look_in(min(2 * waited, SELDOM))
-
-    def _say(self, answered: concurrent.futures.Future[Any]) -> None:
-        place, members = self.place, [] if answered.exception() is not None else answered.result()["members"]
-        log.warning("%s", why(place.graph, place.node, place.link.room, place.capabilities, members))
 
     def _on_progress(self, progress: Progress) -> None:
         if progress.body is not None:
@@ -256,7 +228,9 @@ class Execution:
             self.tasks.end(TaskCancelled(f"node {self.place.node!r} has ended, and what it called with it"))
 
     def _stop_timers(self) -> None:
-        for timer in (self._patience, self._late, self._leaving):
+        if self._lookout is not None:
+            self._lookout.stop()
+        for timer in (self._late, self._leaving):
             if timer is not None:
                 timer.cancel()
 

@@ -17,7 +17,7 @@ import remote_graphs as graphs
 from remote_processes import WorkerProcess
 
 from langgraph_nolag import LocalBroker, NotAuthorized, TaskFailed, Worker, connect, distribute
-from langgraph_nolag.graph.remote import execution
+from langgraph_nolag.graph.remote import lookout
 
 
 async def serve(worker: Worker, broker: LocalBroker, actor: str) -> tuple[asyncio.Task[None], asyncio.Event, list[str]]:
@@ -75,7 +75,7 @@ async def test_worker_only_takes_its_nodes(broker: LocalBroker, monkeypatch: pyt
     worker.graph(graphs.sync_chain, nodes=["plus_one"], name="part")
     running, stop, _ = await serve(worker, broker, "part")
     graph = distribute(graphs.sync_chain, broker.room(room), name="part")
-    monkeypatch.setattr(execution, "PATIENCE", 0.1)
+    monkeypatch.setattr(lookout, "PATIENCE", 0.1)
     caplog.set_level(logging.WARNING, "langgraph_nolag")
     invoked = asyncio.create_task(graph.ainvoke({"x": 1}))
     async with connect(broker.url, token=broker.token("boss")) as client:
