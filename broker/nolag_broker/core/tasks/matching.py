@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 ANY: Final = "*"  # never a type: names have no wildcard
 CHOICE: Final = 8  # suitable profiles that are compared for the least loaded offer
-IN_HAND: Final = (
-    8 << 20
-)  # bytes of bodies that an offer has in hand when it gets no more: a connection takes little more than one of the largest
+IN_HAND: Final = 8 << 20  # bytes of payloads with which an offer gets no more: its connection takes these, and one of the largest
 
 _Bucket = tuple[str, str, str | None]  # kind, type or ANY, capability or None
 _Entry = tuple[int, int, int, "Task"]  # its rank, and the task
@@ -186,10 +184,9 @@ class Market:
 
     def open(self, offer: Offer) -> None:
         """The offer takes tasks from now on."""
-        if offer.bytes >= IN_HAND:
-            offer.full, offer.slots = offer.slots, 0
-        elif offer.used < offer.slots:
+        if offer.used < offer.slots:
             self._raise(offer, offer.used)
+        self._close_if_full(offer)
 
     def profile(self, kind: str, types: frozenset[str] | None, capabilities: frozenset[str]) -> Profile:
         """The profile of a new offer."""
@@ -213,10 +210,7 @@ class Market:
         """It has a task more, with a body of so many bytes."""
         self._shift(offer, 1)
         offer.bytes += size
-        if offer.bytes >= IN_HAND and offer.slots:
-            if offer.used < offer.slots:
-                self._lower(offer, offer.used)
-            offer.full, offer.slots = offer.slots, 0
+        self._close_if_full(offer)
 
     def vacate(self, offer: Offer, size: int) -> None:
         self._shift(offer, -1)
@@ -252,6 +246,12 @@ class Market:
                 del bucket[best]
                 bucket[best] = None
         return next(iter(best.levels[load]))
+
+    def _close_if_full(self, offer: Offer) -> None:
+        if offer.bytes >= IN_HAND and offer.slots:
+            if offer.used < offer.slots:
+                self._lower(offer, offer.used)
+            offer.full, offer.slots = offer.slots, 0
 
     def _shift(self, offer: Offer, step: int) -> None:
         before = offer.used
