@@ -13,11 +13,11 @@ from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId
 from langchain_core.tools import tool as as_tool
-from langchain_core.tools.base import _format_output
 from pydantic.fields import FieldInfo
 
 from ..client.body import decode, encode
 from ..errors import BadRequest, BufferFull, NotDecodable, NotEncodable, NotSupported, Permanent
+from ._compat import shown
 from .plain import asked
 from .serving import HandedTask
 from .tool_calls import PROGRESS
@@ -176,15 +176,9 @@ def _of_value(value: Any) -> dict[str, Any]:
     arrives, as of a tuple or a time of another zone inside of what is no JSON."""
     if type(value) in AS_IT_IS:
         return {"content": value}
-    shown = _shown(value)
+    text = shown(value)
     try:
         arrives = decode(encode(value))
     except (NotEncodable, NotDecodable):
-        return {"content": shown if isinstance(shown, str) else str(value)}
-    return {"content": value} if _shown(arrives) == shown else {"content": value, "shown": shown}
-
-
-def _shown(value: Any) -> Any:
-    """What a model is shown of it: text, or blocks of content."""
-    message: Any = _format_output(value, None, "", "", "success")
-    return message.content
+        return {"content": text if isinstance(text, str) else str(value)}
+    return {"content": value} if shown(arrives) == text else {"content": value, "shown": text}
