@@ -12,8 +12,8 @@ from typing import Any
 from ..wire.codes import Refusal
 from .approvals.approvals import Approvals
 from .blackboard import Blackboard
+from .commands.command import Command
 from .commands.keyed import RecordScan
-from .commands.reading import Command
 from .entity import Entity
 from .event import Event
 from .limits import Limits

@@ -14,9 +14,9 @@ from .commands.approvals import (
     ApprovalRequest,
     ApprovalWithdraw,
 )
+from .commands.command import Command
 from .commands.keyed import RecordWrite
 from .commands.messages import EventEmit, InboxSend, TopicPublish
-from .commands.reading import Command
 from .commands.serving import EffectGet, EffectPut, TaskComplete, TaskFail, TaskProgress, TaskRelease
 from .commands.tasks import TaskAck, TaskBegin, TaskCancel, TaskDispatch, TaskFollow, TaskGet, TaskRetry, TaskTell
 from .tasks.effects import effects_of

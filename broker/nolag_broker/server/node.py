@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
-from ..core.commands.reading import Command
+from ..core.commands.command import Command
 from ..core.limits import Limits, Policy
 from ..core.room import Room
 from ..core.turn import BROKER, Caller, Env

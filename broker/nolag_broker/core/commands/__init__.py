@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from ...wire.codes import Refusal
 from . import approvals, keyed, messages, rooms, schedules, serving, store, streams, tasks
+from .command import Command
 from .fields import MAX_INT, integer
-from .reading import Command, build
+from .reading import build
 
 COMMANDS: Final[dict[str, type[Command]]] = {
     value.op: value

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from .command import Command
 from .fields import Body, Flag, Lease, Limit, Name, Names, PositiveSeconds, Sequence, Text, choice, choices, integer, refuse
-from .reading import Command, build
+from .reading import build
 from .tasks import TaskDispatch, read_later
 
 Verdict = Annotated[str, choice("approve", "edit", "reject", "respond")]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from .command import Command
 from .fields import Body, Flag, Lease, Limit, Name, Pattern, Sequence, listed, read_put, read_record_key, read_scan_prefix
-from .reading import Command
 
 RecordKey = Annotated[str, read_record_key]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from .command import Command
 from .fields import Body, Flag, Lease, Name, Pattern, Sequence, Sequences, integer
-from .reading import Command
 
 
 @dataclass(slots=True)

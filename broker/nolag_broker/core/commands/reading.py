@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Final, TypeVar, get_args, get_type_hints
+from dataclasses import MISSING, fields
+from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 from ...wire.codes import Refusal
+from .command import Command
 from .fields import Reader
-
-
-@dataclass(slots=True, kw_only=True)
-class Command:
-    """One request. `resent`: this may have been applied before. `done`: all requests of the instance below it were answered."""
-
-    op: ClassVar[str]
-    once: ClassVar[bool] = False  # a second run would change the room again: answers are kept to be given again
-    resent: bool = False
-    done: int = 0
-
 
 _C = TypeVar("_C", bound=Command)
 _READERS: Final[dict[type[Command], tuple[dict[str, Reader], frozenset[str]]]] = {}
@@ -31,8 +21,8 @@ def build(cls: type[_C], frame: Mapping[str, Any]) -> _C:
         known = _READERS[cls] = _readers(cls)
     readers, required = known
     values = {name: read(value, name) for name, value in frame.items() if value is not None and (read := readers.get(name)) is not None}
-    if not required <= values.keys():
-        missing = min(required - values.keys())
+    if not values.keys() >= required:
+        missing = min(required.difference(values))
         raise Refusal("bad_request", f"{cls.op} needs {missing}", detail={"field": missing})
     return cls(**values)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from .command import Command
 from .fields import EMPTY, Map, NameSet, Slots, Text, read_retention
-from .reading import Command
 
 
 @dataclass(slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+from .command import Command
 from .fields import Body, Name, choice, read_cron
-from .reading import Command
 from .tasks import TaskDispatch, read_terms
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from .approvals import ApprovalRequest, read_request
+from .command import Command
 from .fields import EMPTY, MAX_INT, Body, Flag, Name, NameSet, Seconds, Slots, Token, integer, listed, read_error, read_lease, read_specs
-from .reading import Command
 from .tasks import Kind
 
 

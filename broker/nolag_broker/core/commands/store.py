@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NamedTuple
 
+from .command import Command
 from .fields import MAX_INT, Flag, Lease, integer, listed, read_bytes, read_positive_seconds, refuse
-from .reading import Command
 
 Path = tuple[str, ...]
 """An item's namespace and, last, its key."""

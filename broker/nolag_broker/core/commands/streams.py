@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from .command import Command
 from .fields import MAX_INT, Lease, Name, Names, Pattern, Sequence, Token, integer, listed, read_bytes, read_error
-from .reading import Command
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
+from .command import Command
 from .fields import (
     EMPTY,
     RETRY,
@@ -31,7 +32,7 @@ from .fields import (
     read_retry,
     refuse,
 )
-from .reading import Command, build
+from .reading import build
 
 Kind = Annotated[str, choice("handoff", "tool", "node", "run")]
 States = Annotated[tuple[str, ...], choices("waiting", "delayed", "parked", "running", "completed", "failed", "cancelled", "timed_out")]
