@@ -1,12 +1,12 @@
-"""Every error the SDK raises.
+"""The errors of the client and of the patterns. Those of graphs are in `graph/errors.py`; they have the same root and are drawn there.
 
     NoLagError
-      Refused ............... the broker answered with an error; one subclass a code of the protocol
+      Refused ............... the broker answered with an error; one subclass for each code of the protocol
         BadRequest, UnknownOperation, MessageTooLarge, NotAuthenticated, AccessDenied, NotAuthorized,
         RoomNotFound, NotJoined, TaskNotFound, ScheduleNotFound, TaskFinished, StaleLease, Busy, KeyConflict, RevisionConflict,
         PeerNotFound, ActorAmbiguous, ApprovalNotFound, AlreadyDecided, ToolNotFound, BlobNotFound, BlobDamaged, SubscriptionConflict,
         StreamNotFound, StreamEnded, Overloaded, Unavailable, StorageFailed, BrokerDefect
-      TaskFailed ............ a task of ours ended without a result
+      TaskFailed ............ a task that we dispatched ended without a result
         ToolFailed
       TaskCancelled
       TaskTimeout
@@ -19,12 +19,13 @@
         ActorMismatch
       BufferFull
       NotEncodable, NotDecodable
-      NotSupported .......... of LangChain or LangGraph, and cannot work over processes
+      NotSupported .......... something of LangChain or LangGraph that cannot work over processes
       WrongThread
       Permanent ............. raised by a handler: do not try this task again
 
 Every one carries `code` (stable, for programs), `retryable` (the same call may succeed later, unchanged) and
-`maybe_applied` (the change may have happened although this is an error).
+`maybe_applied` (the change may have happened although this is an error). To repeat a change that may have happened, give it a `key`
+from the start: the room then does it once.
 """
 
 from __future__ import annotations
@@ -82,10 +83,14 @@ class Refused(NoLagError):
 
 
 class BadRequest(Refused):
+    """Something that was asked for is missing, of the wrong type or out of range; `detail["field"]` may name it. Nothing happened."""
+
     code = "bad_request"
 
 
 class UnknownOperation(Refused):
+    """The broker is older than this SDK and does not know what was asked. Nothing happened. Update the broker."""
+
     code = "unknown_op"
 
 
@@ -96,6 +101,8 @@ class MessageTooLarge(Refused):
 
 
 class NotAuthenticated(Refused):
+    """A request came before the connection had said who it is. The SDK never does that; a client of your own sends `auth` first."""
+
     code = "not_authenticated"
 
 
@@ -113,18 +120,29 @@ class NotAuthorized(Refused):
 
 
 class RoomNotFound(Refused):
+    """There is no such room, and this token may not open one. Check the name, or let an admin create the room."""
+
     code = "room_not_found"
 
 
 class NotJoined(Refused):
+    """This is for members of the room, and this process is none now: it has left, or it was silent for so long that it was taken for dead.
+
+    Nothing happened. In the second case the SDK joins again by itself: ask again after that.
+    """
+
     code = "not_joined"
 
 
 class TaskNotFound(Refused):
+    """The room knows no such task: there was none, or it ended and its result was acknowledged or has grown too old to be kept."""
+
     code = "task_not_found"
 
 
 class ScheduleNotFound(Refused):
+    """The room has no schedule of this name: it was never set, or it was deleted."""
+
     code = "schedule_not_found"
 
 
@@ -146,7 +164,7 @@ class StaleLease(Refused):
 
 
 class Busy(Refused):
-    """Something that one only may have at a time is in use: `detail["task"]` has it."""
+    """Something that only one may have at a time is in use: `detail["task"]` has it. Try again when that task has ended."""
 
     code = "busy"
     retryable = True
@@ -159,7 +177,7 @@ class KeyConflict(Refused):
 
 
 class RevisionConflict(Refused):
-    """Somebody else wrote first."""
+    """Somebody else wrote first. Nothing was written: read it again, and decide anew."""
 
     code = "revision_conflict"
 
@@ -171,6 +189,11 @@ class RevisionConflict(Refused):
 
 
 class PeerNotFound(Refused):
+    """The receiver of a message is not in the room. Nothing was sent.
+
+    Send it with `keep=True`, and it waits for the receiver; or look in `room.presence` who is there, and try again later.
+    """
+
     code = "peer_not_found"
 
 
@@ -181,10 +204,17 @@ class ActorAmbiguous(Refused):
 
 
 class ApprovalNotFound(Refused):
+    """The room knows no such approval: there was none, or it was decided so long ago that it is forgotten."""
+
     code = "approval_not_found"
 
 
 class AlreadyDecided(Refused):
+    """Somebody else decided this approval first, or it expired or was withdrawn. This vote changed nothing, and none will.
+
+    `detail["decision"]` is the decision that holds.
+    """
+
     code = "already_decided"
 
 
@@ -207,6 +237,8 @@ class BlobDamaged(Refused):
 
 
 class SubscriptionConflict(Refused):
+    """A subscription's number is in use on this connection. The SDK numbers its own; a client of your own takes another one."""
+
     code = "subscription_conflict"
 
 
@@ -223,23 +255,40 @@ class StreamEnded(Refused):
 
 
 class Overloaded(Refused):
-    """A bound was reached; nothing was accepted."""
+    """A bound was reached; nothing was accepted. Try again later, when some of what waits is done."""
 
     code = "overloaded"
     retryable = True
 
 
 class Unavailable(Refused):
+    """The broker is stopping or starting, or loads the room again.
+
+    Calls of the SDK do not raise this: they ask again until their own timeout, and end with `RequestTimeout` then.
+    """
+
     code = "unavailable"
     retryable = True
 
 
 class StorageFailed(Refused):
+    """The broker could not write to its disk, or what it read back is damaged, and it stops. The change may have happened.
+
+    Asking again at once does not help. See to the disk (the broker's log says what failed) and start the broker: what it had
+    acknowledged is there. Then look whether the change is, or make it again under the same `key`.
+    """
+
     code = "storage_failed"
     maybe_applied = True
 
 
 class BrokerDefect(Refused):
+    """The broker met a defect of its own while it did this. The change may have happened.
+
+    The room is loaded again from what is stored and goes on, so other calls are not harmed. Look whether the change was made before
+    asking again: the same request may meet the same defect. The broker's log has the traceback; please report it.
+    """
+
     code = "internal"
     maybe_applied = True
 
@@ -285,6 +334,12 @@ class ToolFailed(TaskFailed):
 
 
 class TaskCancelled(NoLagError):
+    """The task, call or run was cancelled before it had a result; the message gives the reason where there is one.
+
+    It stays cancelled: nothing tries it again by itself. What it did until then is done. Where the work is still wanted, dispatch it
+    anew, under another key if it had one.
+    """
+
     code = "task_cancelled"
 
 
@@ -349,6 +404,11 @@ class Disconnected(NoLagError):
 
 
 class BrokerUnreachable(Disconnected):
+    """No broker answered within the connection's `connect_timeout`, or none is known. The next call tries again.
+
+    Start one with `langgraph-nolag broker`, or check the address.
+    """
+
     code = "broker_unreachable"
     retryable = True
 

@@ -1,15 +1,17 @@
-"""What can go wrong when a graph's nodes run elsewhere.
+"""The errors of graphs whose nodes run elsewhere. The others, and what every error carries, are in `langgraph_nolag/errors.py`.
 
-NoLagError
-  NotImportable ......... a class or node that other processes could not import
-  NotSupported .......... something of LangGraph or LangChain that cannot be distributed (yet); tools that are served raise it too
-  UntrustedType ......... a payload names a class that the graph does not use: nothing of it was executed
-  RemoteNodeError ....... a node raised an exception whose class does not exist in this process
-  NothingToDecide ....... a thread was to be resumed with a decision, and waits for none
-  RunFenced ............. another orchestrator runs the thread by now; also a StaleLease
-  NothingToRun .......... a run was asked for that this worker can't do
-  ExecutionLost ......... this attempt at a node is not the current one any more
-NoLagWarning ............ a UserWarning: works, but with less than one may think
+    NoLagError
+      NotImportable ......... a class or node that other processes could not import
+      UntrustedType ......... a payload names a class that the graph does not use: nothing of it was executed
+      RemoteNodeError ....... a node raised an exception whose class does not exist in this process
+      NothingToDecide ....... a thread was to be resumed with a decision, and waits for none
+      NothingToRun .......... a run was asked for that this worker can't do
+      ExecutionLost ......... this attempt at a node is not the current one any more
+      StaleLease
+        RunFenced ........... another orchestrator runs the thread by now
+    NoLagWarning ............ a UserWarning: works, but with less than one may think
+
+`RunFenced` is exported by `langgraph_nolag`, since whoever runs a thread may have to catch it; the others are imported from here.
 """
 
 from __future__ import annotations
