@@ -26,6 +26,9 @@ class Entry:
         seq: sequence of the event that wrote it.
         time: seconds since 1970.
         writer: the actor.
+
+    A deletion that `watch` learns of only because the key is missing after a gap in the log has `time` 0.0 and an empty `writer`, since
+    nobody knows them any more, the `seq` of that look, and a `revision` higher than the last one seen.
     """
 
     key: str
@@ -65,7 +68,10 @@ class Blackboard:
 
         Raises:
             RevisionConflict: it has another revision (`error.revision`); nothing was written.
-            NotEncodable, NotAuthorized.
+            NotEncodable, NotAuthorized, MessageTooLarge: nothing was written.
+            Overloaded: the key is new, and the blackboard has as many as it takes.
+            StaleLease: in a handler, whose task is another worker's by now.
+            RequestTimeout, Disconnected, BufferFull.
         """
         answer = await self._link.acall("blackboard.set", key=key, body=encode(value), expected=expected)
         return self._written(key, value, answer)
@@ -76,6 +82,11 @@ class Blackboard:
         Args:
             key: the key.
             change: sync or async; takes the value (None when absent), gives the new one. May run more than once.
+
+        Raises:
+            NotEncodable, NotAuthorized, MessageTooLarge, Overloaded, StaleLease, RequestTimeout, Disconnected, BufferFull: as `set`. Never
+                `RevisionConflict`.
+            Whatever `change` raises; nothing was written then.
         """
         tries = 0
         while True:

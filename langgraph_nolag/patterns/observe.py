@@ -57,6 +57,13 @@ class Observe:
 
         Returns:
             Its sequence.
+
+        Raises:
+            BadRequest: the type is reserved, empty, or has a `*`.
+            KeyConflict: the key was used with another body.
+            NotEncodable, NotAuthorized, MessageTooLarge: nothing was emitted.
+            StaleLease: in a handler, whose task is another worker's by now.
+            RequestTimeout, Disconnected, BufferFull.
         """
         packed = None if body is None else encode(body)
         answer = await self._link.acall("event.emit", type=type, severity=severity, body=packed, key=key, parent=parent)

@@ -72,6 +72,14 @@ class Topics:
 
         Returns:
             Its sequence; 0 at QoS 0.
+
+        Raises:
+            BadRequest: the topic is empty or has a `*`; or `retain` or a key at QoS 0, which is never stored.
+            KeyConflict: the key was used with another body.
+            Overloaded: as many topics as the room takes have a retained message already.
+            NotEncodable, NotAuthorized, MessageTooLarge: nothing was published.
+            StaleLease: in a handler, whose task is another worker's by now.
+            RequestTimeout, Disconnected, BufferFull.
         """
         answer = await self._link.acall("topic.publish", topic=topic, body=encode(body), qos=qos, retain=retain, key=key)
         return int(answer["seq"])
