@@ -210,7 +210,7 @@ class CallNumbers:
     """Numbers the `@task`s that one task of the loop calls, as told: the calls of a remote body may come in another order."""
 
     def __init__(self) -> None:
-        self.given = 0  # by now, with those that were passed over
+        self.given = 0  # numbers given so far, skipped ones included
         self._next: deque[int] = deque()
 
     @classmethod

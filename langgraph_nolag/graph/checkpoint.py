@@ -250,11 +250,11 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         if lease is not None:
             puts += lease.marks(root=not ns, applies=True, steps=True)
         puts.append([keys.checkpoint(thread, ns, checkpoint["id"]), stored.pack(), False])
-        *others, last = chunks(puts)  # others there are of states of a thousand channels only: the checkpoint comes last
+        *others, last = chunks(puts)  # only a state of a thousand channels needs more than one; the checkpoint itself is in the last
         for chunk in others:
             yield [self._write(chunk, lease=lease)]
         request, new = self._write(last, lease=lease), {key: body for key, body, _ in puts}
-        if lease is not None and lease.ahead and not ns and sum(len(body) for _, body, _ in last) <= INLINE:  # nothing goes apart
+        if lease is not None and lease.ahead and not ns and sum(len(body) for _, body, _ in last) <= INLINE:  # small enough for one frame
             lease.store(*request, lambda answer: self.known.put(thread, ns, answer, checkpoint["id"], stored, new))
         else:
             [answer] = yield [request]

@@ -145,7 +145,7 @@ class Distributed(Pregel[Any, Any, Any, Any]):
         configurable = config.get("configurable") or {}
         interruption = configurable.get(CONFIG_KEY_INTERRUPTION) or ambient_configurable().get(CONFIG_KEY_INTERRUPTION) or Interruption()
         if self.checkpointer and not configurable:
-            return config, interruption  # LangGraph says what is missing where nothing is there
+            return config, interruption  # LangGraph's own error says that a thread_id is missing
         return {**config, "configurable": {**configurable, CONFIG_KEY_INTERRUPTION: interruption}}, interruption
 
     def _warn_of_durability(self, durability: str | None) -> None:
@@ -289,7 +289,7 @@ def _plain(graph: Pregel[Any, Any, Any, Any], nodes: Mapping[str, Any]) -> Any:
 def _nodes(
     graph: Pregel[Any, Any, Any, Any], prefix: str, given: Distribution, place: Callable[[str, float | None], Place], bound: float | None
 ) -> dict[str, Any]:
-    if graph.step_timeout is not None:  # then nobody waits for what still waits for a worker
+    if graph.step_timeout is not None:  # LangGraph waits no longer than that: a node that still waits for a worker then is given up too
         bound = min(graph.step_timeout + STEP_SLACK, bound or math.inf)
     nodes: dict[str, Any] = {}
     for name, node in graph.nodes.items():

@@ -23,7 +23,7 @@ from .agents import TIMEOUT, room_agent
 
 DESTINATION: Final = "__handoff_destination"  # where supervisors and swarms look for it
 AGENT_NAME: Final = "lc_agent_name"  # where LangChain's agents say who they are
-HANDED_ON: Final = 25  # times in a row, among agents that are asked by one that stands alone
+HANDED_ON: Final = 25  # transfers in a row, at most, after an agent that stands alone has asked another
 
 
 def handoff_tool(
@@ -94,7 +94,7 @@ class _Handover:
         if trimmed is last:
             update = {"messages": self._history, "active_agent": agent}
             self.answer = Command(graph=Command.PARENT, goto=agent, update=update)
-        else:  # others may be called beside it: each has a history of its own
+        else:  # there may be other transfers in the same message: each has a history of its own
             self.answer = Command(graph=Command.PARENT, goto=[Send(agent, {**_fields(self._state), "messages": self._history})])
 
     def _messages(self) -> tuple[list[AnyMessage], AIMessage]:

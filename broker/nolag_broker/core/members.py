@@ -292,7 +292,7 @@ class Members:
             return
         session = member.session
         self._remove(member, "lease_expired", lost=True)
-        if session is not None:  # it sleeps, but its connection lives: when it wakes it is to know
+        if session is not None:  # the process is frozen, but its connection lives: it hears of this when it goes on
             self._room.push(session, {"push": "expired", "room": self._room.name})
 
     def _remove(self, member: Member, reason: str, *, lost: bool) -> None:

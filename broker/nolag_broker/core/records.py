@@ -19,7 +19,7 @@ class Records:
     def __init__(self, room: Room) -> None:
         self._room = room
         self._last: dict[str, int] = {}  # sequence of the last write to an owner's records, oldest first
-        self._others = 0  # nobody else was written after this one
+        self._others = 0  # owners not in `_last` were last written at this sequence or before
 
     def load(self, sequence: int) -> None:
         """Whatever was written, was written until then."""

@@ -265,7 +265,7 @@ class Room:
         if begins := event.time >= self.tasks.finished.until:
             self.tasks.finished.advance(event.time)
         self._folds.get(event.type, self.topics.apply_emitted)(event)
-        if begins:  # not before: the event may be about what would have expired with it
+        if begins:  # after the fold: the event may be about something that expires now
             self.tasks.expire()
 
     # -- what the parts use

@@ -17,7 +17,8 @@ def sweep(sql: sqlite3.Connection, appended: Appended, room: int, prefix: str) -
     """See `Engine.sweep`. Reads that are under way need not begin again: they are not about what goes."""
     low, high = prefix, prefix_end(prefix)
     assert high is not None
-    appended.drop(room, appended.between(room, prefix, high))  # first: filed meanwhile, they might come to lie where this has been
+    # First of all: if they were filed while this runs, they could land in the part that is swept already.
+    appended.drop(room, appended.between(room, prefix, high))
     while low != high:
         yield
         rest = sql.execute(SQL["nth_key"], (room, low, high, GO_AT_ONCE)).fetchone()

@@ -259,9 +259,9 @@ def get(session: Session, room: str, may_open: bool, request: int | None, frame:
 
     async def answer() -> dict[str, Any]:
         try:
-            await session.room_for_replay()  # as fast as the peer reads: nothing is fetched before
+            await session.room_for_replay()  # nothing is fetched that the peer is too slow to read
             piece = await session.context.blobs.get(room, hash, offset)
-            await session.room_for_replay()  # and of what was fetched together, one after the other is sent
+            await session.room_for_replay()  # pieces that were fetched at the same time are sent one by one
             return piece
         finally:
             session.fetching -= 1

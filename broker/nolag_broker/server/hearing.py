@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-ROUNDS: Final = 3  # of the loop: it reads its sockets in each, before the calls of the next; one more for tasks that this wakes
+ROUNDS: Final = 3  # turns of the loop: each reads the sockets and then runs what was called; the last is for tasks that were woken
 
 
 class Hearing:

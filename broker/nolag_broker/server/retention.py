@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = get_logger("retention")
 
 SLACK: Final = 8  # a bound may be exceeded by this part of it
-AT_ONCE: Final = 1000  # of what lives, between two breaths
+AT_ONCE: Final = 1000  # living entities looked at before the loop gets a turn
 PAGE: Final = 500  # records
 STORED_WITHIN: Final = 60.0  # seconds; a room that stores nothing for so long is looked at next time
 
@@ -121,7 +121,7 @@ class Retention:
                 pinned.add(seq)
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
-        # What died while we looked has become a record, if anything; these are read as they are stored.
+        # What ended while we looked is a record now, if anything is left of it; records are read as they are stored.
         try:
             async with asyncio.timeout(STORED_WITHIN):
                 await self._node.behind.written(hosted)

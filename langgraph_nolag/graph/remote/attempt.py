@@ -194,7 +194,7 @@ class Attempt:
             self._channel.close()
             unseen = self._channel.unseen()
         if self._gone is not None or (self._cancelled and isinstance(outcome.value, asyncio.CancelledError)):
-            task.offer.release(task)  # it has ended already, or is another worker's, or was to end: this only lets go of it
+            task.offer.release(task)  # its outcome counts for nothing any more: this only says that we have stopped
             return
         visited = None if seat.visited is None else sorted(seat.visited)
         whole = Outcome(outcome.kind, outcome.value, seat.writes, visited, unseen, self._cancelled)

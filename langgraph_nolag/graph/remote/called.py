@@ -43,7 +43,7 @@ TASK: Final = "task"
 ENDED: Final = "ended"
 RUN: Final = "run"
 VALUE: Final = "value"
-THREADS: Final = 1000  # for functions; each has a thread waiting for it where the graph is invoked, which keeps far below that
+THREADS: Final = 1000  # for functions. The process that invokes the graph has a thread waiting for each, and keeps far fewer
 INJECTED: Final = ("config", "writer", "store", "previous", "runtime")
 """What LangGraph hands to a function by the name of its parameter."""
 

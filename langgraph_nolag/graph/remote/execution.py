@@ -75,7 +75,7 @@ class Execution:
         self.nonce = secrets.token_hex(8)
         self.taps = callbacks.Taps()
         self.answers = Answers(place, self.conf, self.nonce)
-        this = weakref.proxy(self)  # nothing of ours holds us: what we hold, the whole run, goes when we do
+        this = weakref.proxy(self)  # a strong reference would be a cycle: the run's state would stay until a garbage collection
         self._seen = Seen(place.node, lambda number: this.tell(channel.SEEN + place.codec.encode(number)))
         self._drained = getattr(self.conf.get(CONFIG_KEY_RUNTIME), "drain_requested", False)  # the body is told with its task
         body = describe(place.codec, input, config, node=place.node, mode=mode, nonce=self.nonce)
@@ -107,7 +107,7 @@ class Execution:
         }
         if self._run is not None:
             if self.conf.get(CONFIG_KEY_DURABILITY) == "sync":
-                # Of a checkpoint that is on its way, it is known that it was stored when a task behind it has ended.
+                # A checkpoint that is still on its way is known to be stored only when a task that was dispatched after it has ended.
                 on_its_way = self._lease is not None and self._lease.ahead
                 fields["forget"] = self._run.stored_before(self._namespace, self._step - on_its_way)
             self._handle = self._run.dispatched(task)
@@ -126,9 +126,10 @@ class Execution:
             return {}
         pad, resume_map = self.conf.get(CONFIG_KEY_SCRATCHPAD), self.conf.get(CONFIG_KEY_RESUME_MAP)
         if self._lease is not None and self._lease.stepped:
-            resume_map = None  # its answers were for the superstep at which the run began; who goes on from here may not have them
+            # It was for the first superstep. An orchestrator that takes over here may not have it, and must come to the same key.
+            resume_map = None
         elif self._lease is not None and self._lease.given is not None:
-            resume_map = self._lease.given  # of it, LangGraph gets what is not stored yet; executions are known by the whole
+            resume_map = self._lease.given  # LangGraph was given only the answers that are not stored yet; keys are made of all of them
         answers = [] if pad is None else [*pad.resume, pad.get_null_resume(False)]
         who = identity(
             graph=self.place.graph,
@@ -279,7 +280,7 @@ class Execution:
 
     def settle(self, outcome: Outcome) -> Any:
         """The node's return value, or raise what it raised."""
-        vars(self).pop("tasks", None)  # they hold us
+        vars(self).pop("tasks", None)  # they refer to us: a cycle
         if outcome.writes:
             self.conf[CONFIG_KEY_SEND](outcome.writes)
         if outcome.visited is not None and (replaying := self.conf.get(CONFIG_KEY_REPLAY_STATE)) is not None:
@@ -337,7 +338,7 @@ class Execution:
         if lease is not None:
             lease.unwatch(id(self))
         if lease is not None and lease.lost and not lease.ends_bodies:
-            return False  # it is whoever's who goes on with the thread
+            return False  # the orchestrator that goes on with the thread decides about it
         self._unfenced = True
         if isinstance(error, TaskTimeout):
             return False  # nobody waits longer than that for a broker that is away

@@ -37,7 +37,7 @@ class Lookout:
             self._timer.cancel()
 
     def _look_in(self, seconds: float) -> None:
-        this = weakref.ref(self)  # a timer is not to keep what nobody else does
+        this = weakref.ref(self)  # a timer alone must not keep us alive
 
         def look() -> None:
             if (lookout := this()) is not None:
@@ -49,7 +49,7 @@ class Lookout:
     def _look(self, waited: float) -> None:
         try:
             answer = self._place.link.request("task.get", task=self._task)
-        except BufferFull:  # there is no word from the broker for longer than that
+        except BufferFull:  # the broker has been away for a while; ask later
             self._look_in(waited)
         else:
             answer.add_done_callback(functools.partial(self._looked, waited))

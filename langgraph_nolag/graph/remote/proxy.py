@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("langgraph_nolag")
 
-OVER: Final = ("end", "left", "refused")  # the items behind which none is taken
-CANCELLED: Final = ("end", "left")  # of what was cancelled: one of these always comes, whatever was refused meanwhile
+OVER: Final = ("end", "left", "refused")  # after one of these no further item is read
+CANCELLED: Final = ("end", "left")  # one of these comes after every cancellation, even if a request was refused before
 
 
 class RemoteNode(StandIn):
@@ -51,7 +51,7 @@ class RemoteNode(StandIn):
         execution = self._execution(input, config or ensure_config(), SYNC, items.put, blocking=True)
         interrupted = TaskCancelled(f"node {self.place.node!r}: interrupted")
         interruption: Interruption | None = execution.conf.get(CONFIG_KEY_INTERRUPTION)
-        if interruption is not None and threading.current_thread() is not threading.main_thread():  # that one hears of it by itself
+        if interruption is not None and threading.current_thread() is not threading.main_thread():  # Python interrupts that one
             interruption.watch(id(items), lambda: items.put(("refused", interrupted)))
         try:
             result = _until_end(execution, items)
@@ -118,7 +118,7 @@ async def _auntil_end(
             task = asyncio.create_task(_answer(execution, item[1]))
             answering.add(task)
             task.add_done_callback(answering.discard)
-        elif item[0] == "refused":  # the run's end, which cancelled the node, told in the other way too
+        elif item[0] == "refused":  # the end of the run has cancelled this node already, and is reported as a refusal as well
             log.debug("node %s was cancelled, and is refused: %s", execution.place.node, item[1])
         elif (event := _taken(execution, *item)) is not None:
             await callbacks.areplay(execution.config.get("callbacks"), event, execution.taps)

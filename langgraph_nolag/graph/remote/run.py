@@ -139,7 +139,7 @@ class Run:
     def _forget(self, tasks: list[str]) -> None:
         """Not waited for: the requests of a link are decided in order, so a later dispatch of the same execution runs anew."""
         if self.lease is not None and self.lease.lost and not self.lease.ends_bodies:
-            return  # they are whoever's who goes on with the thread
+            return  # the orchestrator that goes on with the thread decides about them
         self._link.request("task.forget", group=self.group, tasks=tasks, lease=self.fields()).add_done_callback(self._forgotten)
 
     def fields(self) -> list[Any] | None:

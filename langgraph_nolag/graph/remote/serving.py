@@ -158,7 +158,7 @@ class _UserLoop:
             try:
                 self.loop.run_forever()
             except (SystemExit, KeyboardInterrupt):
-                continue  # a body raised it: an event loop lets go of everything then, and the other bodies need theirs
+                continue  # a body raised it, which stops the loop; the other bodies still need it
         left = asyncio.all_tasks(self.loop)
         for task in left:
             task.cancel()

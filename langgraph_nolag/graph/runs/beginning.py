@@ -71,7 +71,8 @@ def begin(link: RoomLink, codec: Codec, saver: NoLagSaver, request: Request, *, 
         "max_attempts": HAND_OUTS,
         "take": take,
     }
-    if not isinstance(request.input, Command):  # it looks for itself, or what was waited for is over with the new input
+    # Without input the run looks for decisions itself, and with new input nothing waits for them any more.
+    if not isinstance(request.input, Command):
         fields["drop"] = NEEDLESS
         fields["busy"] = "park" if request.input is None else "replace"
     link.connection.io.post(link.ensure_joined)
@@ -84,7 +85,7 @@ def begin(link: RoomLink, codec: Codec, saver: NoLagSaver, request: Request, *, 
     lease = ThreadLease(link, thread, answer["task"], answer["token"], request=request.onward().pack(codec))
     lease.taken = answer["attached"]
     link.own(lease.task, lease.lose)
-    for approval in _markers(request.input):  # whoever was to look after these decisions need not
+    for approval in _markers(request.input):  # the tasks that were to look for these decisions are not needed
         link.request("task.cancel", task=look_id(approval), reason=SUPERSEDED, lease=lease.fields()).add_done_callback(_unheard)
     if not take:
         return Begun(lease, request.input)

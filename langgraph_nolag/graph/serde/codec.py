@@ -157,7 +157,7 @@ class Codec:
         for name, part in parts if depth < 30 else ():
             try:
                 _pack(part, self._strict)
-            except Exception:  # any reason will do: this is the branch to follow
+            except Exception:  # whatever the reason, what can't be packed is in this part
                 return self._path(part, name, depth + 1)
         return where
 

@@ -125,7 +125,7 @@ def _stand_in(facts: dict[str, Any]) -> RemoteNodeError:
     for name in facts.get("bases", ()):
         if name in _KNOWN_BY and not any(issubclass(known, _KNOWN_BY[name]) for known in bases):
             bases.append(_KNOWN_BY[name])
-    # as in any class of ours, its text is what it is made with: some of Python's own make one of what was never set
+    # Its text is the message given. Some of Python's exceptions build theirs from attributes, which were never set here.
     cls: Any = type("RemoteNodeError", (RemoteNodeError, *bases), {"__module__": RemoteNodeError.__module__, "__str__": Exception.__str__})
     error: RemoteNodeError = (cls if bases else RemoteNodeError)(error_type=facts["class"], error_message=facts["text"])
     return error

@@ -308,7 +308,7 @@ class Approvals:
     def decide(self, command: ApprovalDecide, caller: Caller) -> dict[str, Any]:
         approval = self._known(command.approval)
         decided = approval.decision
-        if command.key is not None and command.key in approval.keys:  # whoever says it again: nothing is decided by it
+        if command.key is not None and command.key in approval.keys:  # the same vote, sent again: it decides nothing
             return self._answer(approval) if decided is not None and decided.get("key") == command.key else {"state": PENDING}
         self._room.allow("approve", approval.action)
         acting_for = delegation.votes_for(approval, caller)

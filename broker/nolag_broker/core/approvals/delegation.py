@@ -69,7 +69,7 @@ def _votes_for(approval: Approval, caller: Caller) -> list[str]:
     held = [delegator for delegator, passed in delegations if passed.get("taken", passed["to"]) == caller.actor]
     if held or (approval.approvers is not None and approval.names(caller)):
         return held
-    for delegator, passed in delegations:  # one of those that a role may take: others of the role are left theirs
+    for delegator, passed in delegations:  # one vote of those passed to the role: the others are left to its other actors
         if "taken" not in passed and passed["to"].startswith(ROLE) and passed["to"].removeprefix(ROLE) in caller.roles:
             return [delegator]
     if approval.approvers is None:
@@ -96,7 +96,7 @@ def _voters_left(approval: Approval, delegator: str, to: str) -> int | None:
         last = name
         while name in next_of:
             last, name = name, next_of[name]
-        voters.add((name, last) if name.startswith(ROLE) else name)  # each vote that a role has may be another's of it
+        voters.add((name, last) if name.startswith(ROLE) else name)  # each vote passed to a role may be given by another of its actors
     return len(voters)
 
 

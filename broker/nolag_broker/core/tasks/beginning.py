@@ -41,7 +41,7 @@ class Beginning:
                     return self._answer(task, attached=task.id != command.task)
         if command.task in tasks.by_id or (command.resent and tasks.finished.find(command.task) is not None):
             raise Refusal("stale_lease", "this task is not held by whoever began it any more", detail={"task": command.task})
-        # A call that is for who is there ends when it is given back and nobody is.
+        # A call that needs a live server is not taken over: it ends when it is given back and no server is there.
         if command.take and (going_on := [task for task in begun if not task.require_live and task.cancelling is None]):
             task = going_on[-1]
             older = [other for other in begun if other is not task]

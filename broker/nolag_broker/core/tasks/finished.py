@@ -236,9 +236,11 @@ class Finished(Entity):
         self._recent.pop(task.id, None)
         if task.state != COMPLETED:
             return
-        if len(self._acknowledged) >= self._room.limits.finished // 2:  # by halves: a dict finds its first only past all that went before
+        # In halves: to find its oldest entry a dict steps over all that were deleted before it.
+        if len(self._acknowledged) >= self._room.limits.finished // 2:
             self._acknowledged_before, self._acknowledged = self._acknowledged, {}
-        self._acknowledged[task.id] = task.holder, task.token  # not the task itself: the next one takes its place in the processor's cache
+        # Not the task itself: its memory goes to the next one while it is still in the processor's cache.
+        self._acknowledged[task.id] = task.holder, task.token
 
     def completed_by(self, id: str, holder: Holder, token: int) -> bool:
         """Whether exactly this hand-out completed the task, acknowledged since or not."""

@@ -200,7 +200,7 @@ class Market:
     def close(self, offer: Offer) -> None:
         if offer.used < offer.slots:
             self._lower(offer, offer.used)
-        offer.slots = offer.full = 0  # what it still holds leaves it one by one, but brings no slot
+        offer.slots = offer.full = 0  # the tasks that it still holds leave one by one, and free no slot
         profile = offer.profile
         profile.offers -= 1
         if not profile.offers:
@@ -241,7 +241,7 @@ class Market:
                     break
         if best is None:
             return None
-        for bucket in turned:  # the next search begins with the others
+        for bucket in turned:  # the next search begins with others, so that all get their share
             if best in bucket and len(bucket) > 1:
                 del bucket[best]
                 bucket[best] = None

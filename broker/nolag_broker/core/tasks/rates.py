@@ -33,8 +33,8 @@ class Rate(Entity):
         self.period = period
         self.lines: dict[Requirement, Line[Rate]] = {}
         self.members = 0  # tasks that have not ended, delayed ones too
-        self.timer: Timer | None = None  # somebody stands here; this is when the next one may go
-        self.vacant: Timer | None = None  # nobody belongs here; this is when nothing counts any more
+        self.timer: Timer | None = None  # set while a task waits: when the next one may start
+        self.vacant: Timer | None = None  # set while no task has this key: when its last start no longer counts
         self._starts: list[float] = starts or []  # rising; what is too old is dropped when another is added
 
     @property
@@ -83,7 +83,7 @@ class Rate(Entity):
         return bisect_right(self._starts, wall + self.period)
 
     def _until(self, start: float) -> float:
-        return start + self.period + EARLY  # timers may be early; this is not to be
+        return start + self.period + EARLY  # a timer may ring early, but a start must not be
 
     def empty_at(self) -> float:
         return self._until(self._starts[-1]) if self._starts else 0.0
@@ -95,9 +95,9 @@ class Rates:
     def __init__(self, touch: Callable[[Entity], None]) -> None:
         self._touch = touch
         self._by_name: dict[str, Rate] = {}
-        self._vacant = Timers()  # run by what the log says, so that the rows follow from it alone
+        self._vacant = Timers()  # driven by the times of events, so that the rows can be folded from the log alone
 
-    # Of a task here, which has a rate key.
+    # The task has a rate key and is in this room.
 
     def of(self, task: Task) -> Rate:
         assert task.rate_key is not None
@@ -107,7 +107,7 @@ class Rates:
         """Whether another rate key would be one too many."""
         if name in self._by_name or len(self._by_name) < bound:
             return False
-        gone = self._vacant.next()  # with the next dispatch
+        gone = self._vacant.next()  # the next dispatch drops it, if its time has come
         return gone is None or gone > wall + EARLY
 
     def enter(self, task: Task) -> None:

@@ -115,7 +115,7 @@ class Standing:
         if not rate.lines or rate.free(env.wall):
             monotonic.cancel(rate.timer)
             return
-        # On the clock that nobody sets, for when the other one should be there. Rounded, so that a room loaded again wakes alike.
+        # A timer of the monotonic clock for a moment of the wall clock. Rounded, so that a room that is loaded again sets the same one.
         when = round(env.now + rate.free_at(env.wall) - env.wall, 3)
         if rate.timer is None or rate.timer.action is None or rate.timer.when != when:
             monotonic.cancel(rate.timer)

@@ -228,7 +228,7 @@ class TaskState(Standing):
             if lane is None:
                 lane = self._lanes[name] = Lane(name)
             lane.join(task)
-            self._let_through(lane.line)  # by a lower limit, maybe not
+            self._let_through(lane.line)  # its own limit may be lower, and let nobody through
         if task.rate_key is not None:
             self.rates.enter(task)
         if task.require_live and task.state != RUNNING:

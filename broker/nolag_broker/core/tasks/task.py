@@ -27,7 +27,7 @@ COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
 TIMED_OUT: Final = "timed_out"
-FORGOTTEN: Final = "forgotten"  # by the room too: nobody ever sees it
+FORGOTTEN: Final = "forgotten"  # the room keeps nothing of it: no client ever sees this state
 LIVE: Final = frozenset({WAITING, DELAYED, PARKED, RUNNING})
 ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED, TIMED_OUT})
 

@@ -281,7 +281,7 @@ class Tasks(TaskState):
             for free in freed:
                 while free.used < free.slots and (best := market.best(free.profile)) is not None:
                     self._hand_out(best, self._preferred(best) or free)
-                for task in self._ready:  # the next one of its concurrency key: it stands beside the others for the next slot
+                for task in self._ready:  # let through by that: it competes with the others for the next slot
                     market.add(task)
                     ready[task] = None
                 self._ready.clear()
