@@ -22,7 +22,8 @@ COMMAND = Path(sys.executable).with_name("langgraph-nolag")
 PAGES = ["README.md", "broker/README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
 PRINTED = {
     "README.md": [
-        "All about tea",
+        "All about tea, by process",
+        "{'text': 'All about tea'}",
         "{'steps': 2} revision 2",
         "approved: True",
         "3 articles about tea",
@@ -85,18 +86,18 @@ def test_a_gate_is_answered_from_elsewhere(tmp_path: Path) -> None:
         broker = start(COMMAND, "broker", "--port", "0")
         assert broker.stdout is not None
         address = broker.stdout.readline().split()[-1]
-        main = tmp_path / "my_pkg" / "main.py"
+        main = tmp_path / "main.py"
         assert "ws://127.0.0.1:7420" in main.read_text(encoding="utf-8")
         main.write_text(main.read_text(encoding="utf-8").replace("ws://127.0.0.1:7420", address), encoding="utf-8")
-        start(COMMAND, "worker", "my_pkg.worker:app")
-        first = start(sys.executable, "-m", "my_pkg.main")
+        start(COMMAND, "worker", "article:app")
+        first = start(sys.executable, "main.py")
         deadline = time.monotonic() + 60
         while not (waiting := ask("approvals", "list")["approvals"]):
             assert time.monotonic() < deadline, "nobody asked"
             assert first.poll() is None
         first.kill()
         ask("approvals", "approve", waiting[0]["approval"][:10])
-        printed, _ = start(sys.executable, "-m", "my_pkg.main").communicate(timeout=60)
+        printed, _ = start(sys.executable, "main.py").communicate(timeout=60)
         assert "'published': True" in printed
 
 
