@@ -32,7 +32,12 @@ PRINTED = {
         "Tea is good",
         "Tea is old",
     ],
-    "docs/langgraph.md": ["{'text': 'drinks tea', 'stars': 5}", "1 {'text': 'drinks tea', 'stars': 6}", "the same over a broker"],
+    "docs/langgraph.md": [
+        "{'text': 'Tea is good!', 'sent': True}",
+        "{'text': 'drinks tea', 'stars': 5}",
+        "1 {'text': 'drinks tea', 'stars': 6}",
+        "the same over a broker",
+    ],
     "docs/concepts.md": ["sent to ana", "sent to bob", "after the restart: green", "mine to do: black attempt 1", "All about tea"],
 }
 
