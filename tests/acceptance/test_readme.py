@@ -20,6 +20,7 @@ from langgraph_nolag.cli.main import app
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("langgraph-nolag")
 PAGES = ["README.md", "broker/README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+OTHERS = ["CHANGELOG.md", "CONTRIBUTING.md", "broker/PROTOCOL.md", "examples/briefing/README.md", "examples/team/README.md"]
 PRINTED = {
     "README.md": [
         "All about tea, by process",
@@ -119,7 +120,26 @@ def test_commands_in_shell_blocks_exist() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in [*PAGES, "CONTRIBUTING.md"]:
-        text = (ROOT / page).read_text(encoding="utf-8")
-        for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
-            assert (ROOT / page).parent.joinpath(target).exists(), f"{page} links to {target}"
+    for page in [*PAGES, *OTHERS]:
+        for target, anchor in re.findall(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)", prose(page)):
+            found = (ROOT / page).parent / target if target else ROOT / page
+            assert found.exists(), f"{page} links to {target}"
+            assert not anchor or anchor in anchors(found), f"{page} links to {target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS])
+def test_prose_can_be_reviewed_line_by_line(page: str) -> None:
+    """Tables and diagrams may be wider; what `make chaos` writes is wrapped by it."""
+    lines = re.sub(r"<!-- chaos: written.*?<!-- chaos: end -->", "", prose(page), flags=re.DOTALL).splitlines()
+    assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "    {"))] == []
+
+
+def prose(page: str) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
