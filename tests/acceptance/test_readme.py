@@ -37,6 +37,7 @@ PRINTED = {
         "{'text': 'Tea is good!', 'sent': True}",
         "{'text': 'drinks tea', 'stars': 5}",
         "1 {'text': 'drinks tea', 'stars': 6}",
+        "shared: All about tea",
         "the same over a broker",
     ],
     "docs/concepts.md": ["sent to ana", "sent to bob", "after the restart: green", "mine to do: black attempt 1", "All about tea"],
