@@ -54,10 +54,10 @@ class Share(Numbered):
 
     # --- from any thread ------------------------------------------------------------------------------------
 
-    async def ack(self, seq: int) -> None:
+    async def ack(self, seq: int, epoch: str) -> None:
         """It is dealt with; durable when this returns. From any loop."""
-        await self._link.acall("group.ack", messages=[seq], **self._group)
-        self._link.connection.io.post(self._in_hand.pop, seq, None)
+        await self._link.acall("group.ack", messages=[seq], epoch=epoch, **self._group)
+        self._link.connection.io.post(self._acknowledged, seq, epoch)
 
     # --- on the I/O thread ----------------------------------------------------------------------------------
 
@@ -77,6 +77,10 @@ class Share(Numbered):
             self._in_hand.clear()  # sequences of a log that is lost
         self._epoch = epoch
 
+    def _acknowledged(self, seq: int, epoch: str) -> None:
+        if epoch == self._epoch:
+            self._in_hand.pop(seq, None)
+
     def on_push(self, frame: dict[str, Any]) -> None:
         kind = frame["push"]
         if kind == "dealt":
@@ -85,7 +89,7 @@ class Share(Numbered):
                 seq = event["seq"]
                 if self._in_hand.get(seq) != attempt:
                     self._in_hand[seq] = attempt
-                    self._on_event({**event, "attempt": attempt})
+                    self._on_event({**event, "attempt": attempt, "epoch": self._epoch})
         elif kind == "gap":
             self._on_gap(Gap(frame["from"], frame["to"], frame["epoch"]))
         elif kind == "failed":
@@ -105,7 +109,7 @@ def group_stream(
     max_in_flight: int,
     ack_within: float,
 ) -> Stream[T]:
-    """A stream of what a group deals to us: events with their attempt, QoS 0 messages and gaps."""
+    """A stream of what a group deals to us: events with their attempt and epoch, QoS 0 messages and gaps."""
     # It need never be full: the broker deals no more than `max_in_flight` before something is acknowledged.
     feed: Feed[dict[str, Any] | Gap] = Feed(LIMIT, lambda: None, lambda: None)
     share = Share(

@@ -107,6 +107,9 @@ class Subscription(Numbered):
             events, through = frame["events"], frame["through"]
             if self._retained:
                 events = self._greeted(events, through)
+            if self._cursor is not None:
+                for event in events:
+                    event["epoch"] = self._epoch  # an acknowledgement is worth something in this log only
             # Before the callback: it may pause us, and what it was given counts as had.
             self._position = through
             self._on_events(events, through)

@@ -15,7 +15,7 @@ from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
 from ..errors import BadRequest
 
-Acknowledge = Callable[[int], Awaitable[None]]
+Acknowledge = Callable[[int, str], Awaitable[None]]  # sequence, and the epoch that it belongs to
 _PUBLISHED: Final = "topic.published"
 
 
@@ -41,17 +41,18 @@ class Message:
     retain: bool = False
     parent: int | None = None
     attempt: int = 1
-    _acknowledge: Acknowledge | None = field(default=None, repr=False, compare=False)
+    _acknowledge: Callable[[], Awaitable[None]] | None = field(default=None, repr=False, compare=False)
 
     async def ack(self) -> None:
         """It is dealt with; durable when this returns.
 
         With a cursor this message and all before it are: a subscription with the same cursor begins after it. In a group this one
-        message is: it is not dealt again. Raises `BadRequest` where there is nothing to acknowledge: at QoS 0, or without either.
+        message is: it is not dealt again. Where the log began anew since, nothing is acknowledged: the message is of one that is lost.
+        Raises `BadRequest` where there is nothing to acknowledge: at QoS 0, or without either.
         """
         if self._acknowledge is None:
             raise BadRequest("only a message of subscribe(cursor=...) or subscribe(group=...) at QoS 1 or 2 can be acknowledged")
-        await self._acknowledge(self.seq)
+        await self._acknowledge()
 
 
 class Topics:
@@ -159,8 +160,8 @@ class Topics:
         """
         await self._link.acall("group.delete", group=group, types=_PUBLISHED, subject=topic)
 
-    async def _acknowledge(self, cursor: str, seq: int) -> None:
-        await self._link.acall("cursor.move", cursor=cursor, seq=seq)
+    async def _acknowledge(self, cursor: str, seq: int, epoch: str) -> None:
+        await self._link.acall("cursor.move", cursor=cursor, seq=seq, epoch=epoch)
 
 
 def _message(acknowledge: Acknowledge | None, item: dict[str, Any] | Gap) -> Message | Gap:
@@ -171,7 +172,9 @@ def _message(acknowledge: Acknowledge | None, item: dict[str, Any] | Gap) -> Mes
         return Message(item["topic"], body, item["sender"], 0, item["time"], 0)
     data = item["data"]
     qos, retain, attempt = data.get("qos", 1), bool(data.get("retain")), item.get("attempt", 1)
-    return Message(item["subject"], body, item["sender"], item["seq"], item["time"], qos, retain, item.get("parent"), attempt, acknowledge)
+    seq, parent = item["seq"], item.get("parent")
+    ack = None if acknowledge is None else partial(acknowledge, seq, item["epoch"])
+    return Message(item["subject"], body, item["sender"], seq, item["time"], qos, retain, parent, attempt, ack)
 
 
 def _dealt(share: Share, item: dict[str, Any] | Gap) -> Message | Gap:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from langgraph_nolag import BadRequest, LocalBroker, connect
+
+from .conftest import Restarting, enter
 
 
 async def bodies(stream: Any, n: int) -> list[Any]:
@@ -61,6 +64,33 @@ async def test_over_restarts_of_both_sides(tmp_path: Path, kept: dict[str, str])
                 await message.ack()
                 stream.close()
     assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kept", [{"cursor": "mine"}, {"group": "readers"}], ids=str)
+async def test_a_message_of_a_lost_log_acknowledges_nothing_of_the_new_one(
+    forgetful: Restarting, stack: AsyncExitStack, kept: dict[str, str]
+) -> None:
+    client = await enter(stack, forgetful.url, lambda: forgetful.token("reader"), "reader")
+    room = await client.join("demo")
+    stream = room.subscribe("notes", since=0, **kept)
+    for n in range(5):
+        await room.publish("notes", f"lost {n}")
+    async with asyncio.timeout(10):
+        lost = [await anext(stream) for _ in range(5)]
+    await forgetful.restart()
+    again = await connect(forgetful.url, token=forgetful.token("other"))
+    stack.push_async_callback(again.close)
+    other = await again.join("demo")
+    if "group" in kept:
+        beside = other.subscribe("notes", since=0, **kept)
+        await other.observe.emit("settled")
+        beside.close()
+    for n in range(5):
+        await other.publish("notes", f"new {n}")
+    for message in lost:
+        await message.ack()
+    stream.close()
+    assert sorted(await bodies(other.subscribe("notes", since=0, **kept), 5)) == [f"new {n}" for n in range(5)]
 
 
 async def test_only_what_has_a_cursor_can_be_acknowledged(join: Any) -> None:

@@ -46,3 +46,11 @@ def test_cursors_are_bounded_and_granted(make_driver: Any, refused: Any) -> None
         planner.ask("cursor.move", cursor="d", seq=1)
     with refused("not_authorized"):
         driver.agent("other", [{"room": "**", "topics": ["notes/**"]}]).ask("cursor.move", cursor="c", seq=1)
+
+
+def test_what_was_read_of_a_lost_log_moves_nothing(planner: Any) -> None:
+    for _ in range(5):
+        planner.ask("event.emit", type="tick")
+    assert planner.ask("cursor.move", cursor="c", seq=99, epoch="another") == {"position": 0}
+    assert planner.ask("cursor.move", cursor="c", seq=2, epoch="epoch") == {"position": 2}
+    assert planner.ask("cursor.move", cursor="c", seq=4, epoch="another") == {"position": 2}

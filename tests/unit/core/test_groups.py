@@ -81,3 +81,10 @@ def test_deleted_it_begins_anew(driver: Any, planner: Any, group: Group) -> None
     driver.restart()
     assert driver.room.groups.get(ID) is None
     assert ack(planner, 4) == 0
+
+
+def test_what_was_dealt_of_a_lost_log_acknowledges_nothing(planner: Any, group: Group) -> None:
+    group.meets(4)
+    assert ack(planner, 4, 5, epoch="another") == 0
+    assert (group.open, group.ahead) == ({4}, set())
+    assert ack(planner, 4, 5, epoch="epoch") == 2

@@ -43,6 +43,7 @@ class CursorMove(Command):
     op = "cursor.move"
     cursor: Name
     seq: Sequence
+    epoch: Name | None = None
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class GroupAck(Command):
     op = "group.ack"
     group: Name
     messages: Sequences
+    epoch: Name | None = None
     types: Pattern = "**"
     subject: Pattern = "**"
 

@@ -68,6 +68,9 @@ class Cursors:
     def move(self, command: CursorMove, caller: Caller) -> dict[str, Any]:
         """Only forward: an acknowledgement that is overtaken by a later one changes nothing."""
         self._room.allow("subscribe", "cursor/" + command.cursor)
+        if command.epoch not in (None, self._room.epoch):  # of a log that is lost: here it is another message
+            known = self._cursors.get(command.cursor)
+            return {"position": 0 if known is None else known.position}
         if command.seq > self._room.seq:
             raise Refusal("bad_request", f"the log ends at {self._room.seq}", detail={"field": "seq"})
         self.begin(command.cursor, command.seq)

@@ -104,6 +104,8 @@ class Groups:
     def ack(self, command: GroupAck, caller: Caller) -> dict[str, Any]:
         """Whoever says it: what was dealt with is not dealt again, even if it was taken from the caller meanwhile."""
         self._room.allow("subscribe", "group/" + command.group)
+        if command.epoch not in (None, self._room.epoch):  # of a log that is lost: here they are other messages
+            return {"acknowledged": 0}
         id = (command.group, command.types, command.subject)
         group = self._groups.get(id)
         acknowledged = [] if group is None else [seq for seq in command.messages if group.acknowledge(seq, self._room.seq)]
