@@ -64,7 +64,8 @@ class Blackboard:
         Args:
             key: segments end with `.` or `/`.
             value: plain values.
-            expected: the revision that it must have now; 0: it must be new; None: whatever it has.
+            expected: the revision that it must have now; 0: it must be new; None: whatever it has. A room whose log began anew (a
+                restored backup) counts again from what it kept: a revision from before says nothing of one after.
 
         Raises:
             RevisionConflict: it has another revision (`error.revision`); nothing was written.
@@ -113,16 +114,19 @@ class Blackboard:
     async def watch(self, pattern: str = "**") -> AsyncIterator[Entry]:
         """The present values first, then every change as it comes. Changes that can't be had any more are made up for by present values."""
         known: dict[str, int] = {}
+        epoch = ""
         while True:
             listing = await self._link.acall("blackboard.list", pattern=pattern)
             present = [_entry(entry) for entry in listing["entries"]]
             for key in known.keys() - {entry.key for entry in present}:
                 yield Entry(key, None, known.pop(key) + 1, listing.seq, 0.0, "", deleted=True)
+            if listing.epoch != epoch:
+                known.clear()  # the same revision is another value in a log that began anew
+            since, epoch = listing.seq, listing.epoch
             for entry in present:
                 if known.get(entry.key) != entry.revision:
                     known[entry.key] = entry.revision
                     yield entry
-            since, epoch = listing.seq, listing.epoch
             stream: Stream[Entry | Gap] = log_stream(self._link, "blackboard.*", _changed, subject=pattern, since=since, epoch=epoch)
             async with stream:
                 async for change in stream:

@@ -82,10 +82,14 @@ class Watch:
 
 async def _changes(link: RoomLink, namespace: Path) -> AsyncGenerator[Change, None]:
     known: dict[Path, int] = {}
+    read_in = ""
     while True:
         present, since, epoch = await _present(link, namespace)
         for path in known.keys() - present.keys():
             yield _change(path, None, known.pop(path), 0.0)
+        if epoch != read_in:
+            known.clear()  # the same revision is another value in a log that began anew
+            read_in = epoch
         for path, told in present.items():
             if known.get(path) != told["revision"]:
                 known[path] = told["revision"]

@@ -18,6 +18,7 @@ from langgraph_nolag import (
     Gap,
     LocalBroker,
     NoLagError,
+    NoLagStore,
     RequestTimeout,
     Room,
     TaskNotFound,
@@ -322,6 +323,26 @@ async def test_a_log_that_began_anew_is_said_with_a_gap(forgetful: Restarting, s
     with pytest.raises(TaskNotFound):
         await task.result(10)
     await watch.aclose()
+
+
+async def test_watches_tell_another_value_of_the_same_revision(forgetful: Restarting, stack: AsyncExitStack) -> None:
+    room = await joined(stack, forgetful, "ana", lambda: forgetful.token("ana"))
+    store = NoLagStore(room)
+    watch, watched = room.blackboard.watch("k"), store.watch(("a",))
+
+    async def written(value: str) -> tuple[int, int]:
+        entry = await room.blackboard.set("k", value)
+        await store.aput(("a",), "k", {"v": value})
+        async with asyncio.timeout(10):
+            told, item = await anext(watch), await anext(watched)
+        assert (told.value, item.value) == (value, {"v": value})
+        return entry.revision, item.revision
+
+    before = await written("lost")
+    await forgetful.restart()
+    assert await written("after") == before
+    await watch.aclose()
+    await watched.aclose()
 
 
 @pytest.mark.parametrize("broker", ["memory"], indirect=True)  # what is stored plays no part
