@@ -280,12 +280,17 @@ class Handoff:
             drain=drain,
         )
 
-    def results(self, since: int | None = None) -> AsyncIterator[TaskResult]:
+    def results(self, since: int | None = None, *, epoch: str | None = None) -> AsyncIterator[TaskResult | Gap]:
         """The ends of the tasks that this actor dispatched, from the log: those after sequence `since` first, then as they come.
 
-        This is how results reach a dispatcher that was away; `since=0` is the whole log.
+        This is how results reach a dispatcher that was away. A `Gap` among them says what can't be had any more: tasks may have ended in
+        it.
+
+        Args:
+            since: a sequence; 0: the whole log; None: from now.
+            epoch: the epoch of `since`, where it comes from an earlier run; if the log began anew since, a `Gap` says so.
         """
-        stream: Stream[dict[str, Any] | Gap] = log_stream(self._link, "task.*", lambda event: event, since=since)
+        stream: Stream[dict[str, Any] | Gap] = log_stream(self._link, "task.*", lambda event: event, since=since, epoch=epoch)
         return self._results(stream)
 
     async def dead_letters(self, limit: int = 100) -> list[TaskInfo]:
@@ -314,11 +319,12 @@ class Handoff:
         """Cancel any task by its id; see `Task.cancel`. Returns the state it has then."""
         return await cancel(self._link, task_id, reason, wait)
 
-    async def _results(self, stream: Stream[dict[str, Any] | Gap]) -> AsyncIterator[TaskResult]:
+    async def _results(self, stream: Stream[dict[str, Any] | Gap]) -> AsyncIterator[TaskResult | Gap]:
         ours: dict[str, bool] = {}  # tasks under way, as far as their dispatch was seen
         async with stream:
             async for event in stream:
                 if isinstance(event, Gap):
+                    yield event
                     continue
                 state, data = _ENDS.get(event["type"]), event["data"]
                 if event["type"] == "task.dispatched":

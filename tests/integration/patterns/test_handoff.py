@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from langgraph_nolag import (
+    Gap,
     KeyConflict,
     LocalBroker,
     NoLagStore,
@@ -383,6 +384,19 @@ async def test_results_are_read_from_the_log_by_a_dispatcher_that_was_away(broke
             if len(seen) == 3:
                 break
     assert sorted(seen) == sorted([(early.id, "completed", "early"), (late[0].id, "completed", "late"), (late[1].id, "failed", None)])
+
+
+@pytest.mark.parametrize("begin", [{"since": 1_000}, {"since": 1, "epoch": "another"}], ids=str)
+async def test_results_that_can_not_be_had_any_more_are_a_gap(join: Any, begin: dict[str, Any]) -> None:
+    desk, worker = await join("desk"), await join("worker")
+    results = desk.handoff.results(**begin)
+    async with asyncio.timeout(10):
+        gap = await anext(results)
+        assert isinstance(gap, Gap)
+        async with worker.handoff.serve(lambda task: "done"):
+            task = await desk.handoff.dispatch("t")
+            result = await anext(results)
+    assert (result.id, result.value, result.seq > gap.to_seq) == (task.id, "done", True)
 
 
 async def test_what_a_handler_writes_names_the_task_as_its_parent(join: Any) -> None:
