@@ -82,7 +82,8 @@ class Presence:
         )
 
     async def watch(self) -> AsyncIterator[Change]:
-        """Those who are here first (as `join`), then everybody who comes, changes and goes."""
+        """Those who are here first (as `join`), then everybody who comes, changes and goes. Changes that can't be had any more are made up
+        for by how things are now."""
         known: dict[str, Change] = {}
         while True:
             listing = await self._link.acall("presence.list")
@@ -91,8 +92,11 @@ class Presence:
                 gone = known.pop(instance)
                 yield replace(gone, kind="leave", seq=listing.seq)
             for instance, change in present.items():
-                if instance not in known:
+                before = known.get(instance)
+                if before is None:
                     yield change
+                elif replace(change, kind=before.kind, seq=before.seq) != before:
+                    yield replace(change, kind="update")
             known = present
             stream: Stream[Change | Gap] = log_stream(self._link, "presence.*", _changed, since=listing.seq, epoch=listing.epoch)
             async with stream:

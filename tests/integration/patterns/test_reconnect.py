@@ -325,6 +325,19 @@ async def test_a_log_that_began_anew_is_said_with_a_gap(forgetful: Restarting, s
     await watch.aclose()
 
 
+async def test_presence_tells_what_changed_in_a_gap(forgetful: Restarting, stack: AsyncExitStack) -> None:
+    ana, bo = [await joined(stack, forgetful, actor, lambda actor=actor: forgetful.token(actor)) for actor in ("ana", "bo")]
+    watch = ana.presence.watch()
+    async with asyncio.timeout(10):
+        here = [await anext(watch) for _ in range(2)]
+        await forgetful.restart()
+        await eventually(lambda: _online(ana, 2))
+        await bo.presence.update(status="busy")
+        told = await anext(watch)
+    assert (told.kind, told.actor, told.instance, told.status) == ("update", "bo", here[1].instance, "busy")
+    await watch.aclose()
+
+
 async def test_watches_tell_another_value_of_the_same_revision(forgetful: Restarting, stack: AsyncExitStack) -> None:
     room = await joined(stack, forgetful, "ana", lambda: forgetful.token("ana"))
     store = NoLagStore(room)
