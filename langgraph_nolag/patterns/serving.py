@@ -213,9 +213,11 @@ class Serving:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 await settled(self._offer.ready)
-        except TimeoutError:
+        except BaseException as error:  # who is cancelled here, too, has nothing to close it with
             await self.close(0.0)
-            raise RequestTimeout(f"the broker is away: nothing is served in room {self._link.room} yet", maybe_applied=True) from None
+            if isinstance(error, TimeoutError):
+                raise RequestTimeout(f"the broker is away: nothing is served in room {self._link.room} yet", maybe_applied=True) from None
+            raise
 
     @property
     def running(self) -> int:
@@ -259,8 +261,10 @@ class Serving:
             try:
                 self._pool.submit(self._context.copy().run, self._run_blocking, assigned, handed)
             except RuntimeError:  # shut down
+                del self._running[assigned]
                 assigned.offer.release(assigned)
         elif not hand_back(self._loop, self._begin, assigned, handed):
+            del self._running[assigned]
             log.error("the loop that serves in room %s is closed; its tasks are handed back", self._link.room)
             assigned.offer.close(drain=False)
 

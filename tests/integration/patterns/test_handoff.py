@@ -29,6 +29,8 @@ from langgraph_nolag.client.latch import Latch
 from langgraph_nolag.patterns.serving import HandedTask
 from langgraph_nolag.testing import eventually
 
+from .conftest import enter
+
 
 async def test_a_task_goes_to_a_capable_worker_and_its_result_comes_back(join: Any) -> None:
     desk, writer = await join("desk"), await join("writer", capabilities=["draft"], max_concurrency=5)
@@ -397,6 +399,45 @@ async def test_results_that_can_not_be_had_any_more_are_a_gap(join: Any, begin: 
             task = await desk.handoff.dispatch("t")
             result = await anext(results)
     assert (result.id, result.value, result.seq > gap.to_seq) == (task.id, "done", True)
+
+
+async def test_who_is_cancelled_while_it_begins_to_serve_serves_nothing(broker: LocalBroker, proxy: Any, join: Any, stack: Any) -> None:
+    desk, client = await join("desk"), await enter(stack, proxy.url, broker.token("worker"), "worker")
+    worker = await client.join("demo")
+    serving = worker.handoff.serve(lambda task: "done")
+    proxy.hold_answers()
+    beginning = asyncio.create_task(serving.start())
+    await eventually(lambda: serving._offer is not None)
+    beginning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await beginning
+    proxy._answers.set()
+    await worker.observe.emit("settled")  # whatever was asked before has been heard
+    task = await desk.handoff.dispatch("t")
+    assert (await desk.handoff.get(task.id)).state == "waiting"
+
+
+async def _waits(desk: Any, task: str) -> bool:
+    return bool((await desk.handoff.get(task)).state == "waiting")
+
+
+async def test_what_can_not_be_begun_any_more_is_handed_back(join: Any) -> None:
+    desk, begun = await join("desk"), []
+
+    async def never(task: HandedTask) -> None:
+        begun.append(task)
+
+    on_a_loop_that_ended = (await join("one")).handoff.serve(never)
+    await asyncio.to_thread(asyncio.run, on_a_loop_that_ended.start())
+    on_threads_that_ended = (await join("two")).handoff.serve(lambda task: begun.append(task))
+    await on_threads_that_ended.start()
+    on_threads_that_ended._pool.shutdown()  # type: ignore[union-attr]
+    tasks = [await desk.handoff.dispatch("t") for _ in range(2)]
+    await eventually(lambda: on_a_loop_that_ended._offer.closing)  # type: ignore[union-attr]
+    await on_threads_that_ended.close(0.0)
+    for task in tasks:
+        await eventually(lambda id=task.id: _waits(desk, id))
+    assert (on_a_loop_that_ended.running, on_threads_that_ended.running, begun) == (0, 0, [])
 
 
 async def test_what_a_handler_writes_names_the_task_as_its_parent(join: Any) -> None:
