@@ -6,9 +6,10 @@ import asyncio
 import logging
 import os
 import signal
+import traceback
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from ..patterns.serving import Serving
 
 log = logging.getLogger("langgraph_nolag")
+
+T = TypeVar("T")
 
 RUNS_AT_A_TIME: Final = 100  # of a worker: they do little but wait for nodes
 SHOWN: Final = 5  # graphs named in the line that says what is served
@@ -207,9 +210,15 @@ class Worker:
                 loop.add_signal_handler(number, _stop_or_exit, stop, number)
             await self.arun(url=url, token=token, concurrency=concurrency, on_ready=on_ready, stop=stop)
 
-        asyncio.run(main())
-        if self._left_behind:
-            os._exit(0)  # bodies that were handed back still run: their threads would keep the process
+        status = 1
+        try:
+            asyncio.run(main())
+            status = 0
+        finally:
+            if self._left_behind:  # bodies that were handed back still run: their threads would keep the process
+                if status:
+                    traceback.print_exc()
+                os._exit(status)
 
     async def arun(
         self,
@@ -225,10 +234,16 @@ class Worker:
             raise NotSupported("this worker serves nothing: give it a graph, a tool or a task handler")
         serving, stop = _Serving(self, concurrency or self.concurrency), stop or asyncio.Event()
         async with AsyncExitStack() as stack:
-            link = await self._join(stack, url or self.url, token or self.token, concurrency or self.concurrency)
+
+            async def begin() -> RoomLink:
+                link = await self._join(stack, url or self.url, token or self.token, concurrency or self.concurrency)
+                await serving.start(link)
+                return link
+
             try:
-                if not await _unless(stop, serving.start(link)):
-                    return  # asked to stop while the broker was away
+                link = await _unless(stop, begin())
+                if link is None:
+                    return  # asked to stop while the broker was away, or the room full
                 link.update_presence(status="available")
                 line = self._ready_line(link)
                 log.info("%s", line)
@@ -284,15 +299,14 @@ class Worker:
         return own
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Do the work, unless `stop` is set before it is done: then it is cancelled, and False."""
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What the work gives, unless `stop` is set before it is done: then it is cancelled, and None."""
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
-            await working
-            return True
-        return False
+            return await working
+        return None
     finally:
         stopping.cancel()
         working.cancel()
@@ -363,6 +377,5 @@ class _Serving:
             left = self._nodes.hand_back("the worker stops")
             log.warning("handed back %d running nodes: they did not finish within %s s", left, drain_timeout)
         await asyncio.gather(*others)
-        left += sum(serving.running for serving in self._others)
         await asyncio.to_thread(self._nodes.stop)
-        return left
+        return max(left, self._nodes.running) + sum(serving.running for serving in self._others)

@@ -119,6 +119,11 @@ class NodeServing:
         """From any thread."""
         self._attempts.pop(task, None)
 
+    @property
+    def running(self) -> int:
+        """Bodies that run now, of tasks that were taken away or handed back too. From any thread."""
+        return len(self._attempts)
+
     # --- life -----------------------------------------------------------------------------------------------
 
     def drain(self) -> list[concurrent.futures.Future[None]]:

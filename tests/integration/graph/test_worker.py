@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import remote_graphs as graphs
 from remote_processes import WorkerProcess
 
 from langgraph_nolag import LocalBroker, NotAuthorized, TaskFailed, Worker, connect, distribute
+from langgraph_nolag.client import link
 from langgraph_nolag.graph.remote import lookout
+from langgraph_nolag.testing import eventually
+from nolag_broker.core.limits import Limits
 
 
 async def serve(worker: Worker, broker: LocalBroker, actor: str) -> tuple[asyncio.Task[None], asyncio.Event, list[str]]:
@@ -155,6 +159,47 @@ def test_second_signal_ends_at_once(broker: LocalBroker, new_worker: Callable[..
     new_worker("stubborn")
     running.join(20)
     assert not running.is_alive()
+
+
+async def test_a_worker_whose_connection_ended_for_good_ends_although_a_body_runs(
+    broker: LocalBroker, new_worker: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
+    file = tmp_path / "runs"
+    worker = new_worker("revoked")
+    graph = distribute(graphs.crashing, broker.room("graphs"), name="crashing", pools={"long": ["revoked"]}, local=["first", "last"])
+    running = threading.Thread(target=lambda: graph.invoke({"file": str(file)}))
+    running.start()
+    await asyncio.to_thread(wait_for_lines, file, 2)
+    async with connect(broker.url, token=broker.token("boss")) as boss:
+        agents = await (await boss.join("graphs")).presence.list()
+    [agent] = [agent for agent in agents if agent.metadata.get("pid") == worker.process.pid]
+    twin = connect(broker.url, token=broker.token(agent.actor))
+    twin._connection.instance = agent.instance
+    async with twin:
+        assert await asyncio.to_thread(worker.process.wait, 20) == 1
+    await asyncio.to_thread(worker._reader.join, 10)
+    assert "replaced" in "".join(worker.output)
+    file.with_suffix(".go").touch()
+    await asyncio.to_thread(new_worker, "revoked")
+    await asyncio.to_thread(running.join, 20)
+    assert not running.is_alive()
+
+
+async def test_a_worker_that_has_no_place_in_the_room_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(link, "REFUSALS", 2)
+    monkeypatch.setattr("nolag_broker.server.node.Limits", partial(Limits, members=1))
+    worker, stop = Worker(room="full"), asyncio.Event()
+    worker.graph(graphs.sync_chain)
+    with LocalBroker() as broker:
+        async with connect(broker.url, token=broker.token("first")) as first:
+            await first.join("full")
+            running = asyncio.create_task(worker.arun(url=broker.url, token=broker.token("second"), stop=stop))
+            await eventually(lambda: "members are here already" in caplog.text)
+            stop.set()
+            async with asyncio.timeout(10):
+                await running
 
 
 def wait_for_lines(file: Path, count: int) -> None:
