@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from tempfile import gettempdir
 from types import TracebackType
@@ -43,11 +44,11 @@ class WorkerProcess:
         pid: its process id.
     """
 
-    def __init__(self, broker: _Running, actor: str, process: subprocess.Popen[bytes], lifeline: int) -> None:
+    def __init__(self, broker: _Running, actor: str, process: subprocess.Popen[bytes], lifeline: FileIO) -> None:
         self.actor = actor
         self._broker = broker
         self._process = process
-        self._lifeline = lifeline  # closed with us, whatever we die of: the worker sees it and ends
+        self._lifeline = lifeline  # closed with us, whatever we die of: the worker sees it and ends. A file's `close` may come twice
 
     def __repr__(self) -> str:
         return f"WorkerProcess({self.actor!r}, pid={self.pid}, {'running' if self.returncode is None else f'ended with {self.returncode}'})"
@@ -69,7 +70,7 @@ class WorkerProcess:
         """End it at once (SIGKILL), and wait until it is gone."""
         self._process.kill()
         self._process.wait()
-        self._release()
+        self._lifeline.close()
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it has ended; its exit code. Raises `TimeoutError`."""
@@ -77,7 +78,7 @@ class WorkerProcess:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"{self!r} has not ended within {timeout:g} s") from None
-        self._release()
+        self._lifeline.close()
         return code
 
     def wait_ready(self, timeout: float = 30.0) -> Self:
@@ -95,11 +96,6 @@ class WorkerProcess:
                 raise TimeoutError(f"{self!r} is not ready after {timeout:g} s")
             time.sleep(0.02)
         return self
-
-    def _release(self) -> None:
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
 
     def _end(self, deadline: float) -> None:
         try:
@@ -203,7 +199,8 @@ class LocalBroker:
             "NOLAG_TOKEN": self.token(actor),
             "PYTHONPATH": os.pathsep.join(paths),
         }
-        end_of_theirs, lifeline = os.pipe()
+        end_of_theirs, end_of_ours = os.pipe()
+        lifeline = FileIO(end_of_ours, "wb")
         try:
             process = subprocess.Popen(
                 [sys.executable, "-m", "langgraph_nolag.lifeline", str(end_of_theirs), "langgraph_nolag", "worker", target],
@@ -213,6 +210,9 @@ class LocalBroker:
                 stdout=2,  # what they print goes to our stderr: our own output is for what we print
                 process_group=0,  # a Ctrl-C is for us: what we run may be interrupted, and go on with the same workers
             )
+        except BaseException:
+            lifeline.close()
+            raise
         finally:
             os.close(end_of_theirs)
         worker = WorkerProcess(self._running, actor, process, lifeline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -489,6 +490,24 @@ def test_a_worker_that_can_not_start_says_so_instead_of_being_waited_for() -> No
         (worker,) = broker.spawn_worker("no_such_module_at_all:app")
         with pytest.raises(Exception, match="ended before it was ready"):
             worker.wait_ready(30)
+
+
+def test_a_worker_that_there_is_no_program_for_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalBroker() as broker:
+        monkeypatch.setattr(sys, "executable", "/no/such/program")
+        before = _pipes()
+        with pytest.raises(FileNotFoundError):
+            broker.spawn_worker("no_such_module_at_all:app")
+        assert _pipes() <= before
+
+
+def _pipes() -> set[str]:
+    """The pipes that this process holds."""
+    held = set()
+    for file in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # of this very listing
+            held.add(os.readlink(file))
+    return {name for name in held if name.startswith("pipe:")}
 
 
 def test_shared_connections_are_made_anew_after_their_end(broker: LocalBroker) -> None:
