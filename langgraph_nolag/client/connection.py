@@ -25,7 +25,7 @@ from .reconnecting import stay_connected
 from .requests import Allowance, Answer, OnAnswer, Pending, weigh
 from .sender import Sender
 from .socket import Socket
-from .tokens import fresh, is_provider, keep_fresh
+from .tokens import Tokens, keep_fresh
 
 if TYPE_CHECKING:
     from .link import RoomLink
@@ -69,7 +69,7 @@ class Connection:
         self.actor = actor or ""  # known once connected
         self.roles: tuple[str, ...] = ()
         self.io = io_thread()
-        self._token = token
+        self._tokens = Tokens(token)
         self._expected_actor = actor
         self._connect_timeout = connect_timeout
         self._on_disconnected = on_disconnected
@@ -343,7 +343,7 @@ class Connection:
             self._end(over)
 
     async def _connect(self) -> Socket:
-        socket = await Socket.open(self.url, await fresh(self._token), self.instance, self._allowance.give_back)
+        socket = await Socket.open(self.url, await self._tokens.fresh(), self.instance, self._allowance.give_back)
         if self._expected_actor is not None and socket.session.actor != self._expected_actor:
             await socket.close()
             raise ActorMismatch(f"the token is for {socket.session.actor!r}, not for actor={self._expected_actor!r}")
@@ -357,8 +357,8 @@ class Connection:
         self._sender.begin(socket)
         refresher = None
         try:
-            if socket.session.expires is not None and is_provider(self._token):
-                refresher = self.io.loop.create_task(keep_fresh(self, self._token, socket.session.expires))
+            if socket.session.expires is not None and self._tokens.has_provider:
+                refresher = self.io.loop.create_task(keep_fresh(self, self._tokens, socket.session.expires))
             waiting = list(self._unanswered)
             for link in list(self._links.values()):
                 link.restore()

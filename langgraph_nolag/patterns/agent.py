@@ -12,7 +12,7 @@ from ..client.connection import REQUEST_TIMEOUT, Connection
 from ..client.credentials import Token, actor_of, resolve
 from ..client.io import settled
 from ..client.link import RoomLink
-from ..client.tokens import minting
+from ..client.tokens import MINT_TIMEOUT, minting
 from ..errors import NoLagError, RequestTimeout
 from .room import Room
 
@@ -145,7 +145,8 @@ def connect(
     address, opens = credentials.url, credentials.token
     if credentials.admin and actor is not None and isinstance(opens, str) and actor_of(opens) != actor:
         admin = opens
-        opens = minting(lambda: Connection(address, admin, connect_timeout=timeout), actor)
+        within = MINT_TIMEOUT if timeout is None else min(timeout, MINT_TIMEOUT)  # of one try
+        opens = minting(lambda: Connection(address, admin, connect_timeout=within), actor)
     return Connecting(
         Connection(address, opens, actor=actor, connect_timeout=timeout, max_buffer=max_buffer, on_disconnected=on_disconnected)
     )

@@ -135,6 +135,28 @@ async def test_a_provider_that_fails_is_asked_again(broker: LocalBroker) -> None
     assert len(tries) == 3
 
 
+async def test_a_provider_that_hangs_is_asked_once(
+    broker: LocalBroker, proxy: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("langgraph_nolag.client.tokens.PROVIDER_TIMEOUT", 0.05)
+    caplog.set_level("DEBUG", "langgraph_nolag")
+    go_on, asked = threading.Event(), []
+
+    def provider() -> str:
+        asked.append(1)
+        if len(asked) > 1:
+            go_on.wait(30)
+        return broker.token("ana")
+
+    async with connect(proxy.url, token=provider) as client:
+        proxy.cut()
+        await eventually(lambda: caplog.text.count("no connection to") >= 3)
+        assert len(asked) == 2
+        assert "the token provider has given nothing for 0.05 s" in caplog.text
+        go_on.set()
+        assert await client.ping() > 0
+
+
 async def test_the_brokers_own_directory_opens_it_for_any_actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NOLAG_URL", "NOLAG_TOKEN", "NOLAG_PATH"):
         monkeypatch.delenv(name, raising=False)
