@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,8 @@ from .requests import Answer
 
 if TYPE_CHECKING:
     from .connection import Connection
+
+log = logging.getLogger("langgraph_nolag")
 
 WINDOW: Final = 4  # pieces of one value on their way
 AT_ONCE: Final = 4  # values on their way
@@ -38,6 +41,7 @@ class Fetches:
         self._cached = 0
         self._under_way: dict[Key, asyncio.Future[bytes]] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._waiting: set[Callable[[], None]] = set()  # `moved` of those who wait for a value, or behind others
         self._lanes: dict[Any, deque[dict[str, Any]]] = {}
         self._work: set[asyncio.Task[Any]] = set()
 
@@ -59,23 +63,29 @@ class Fetches:
         await future
 
     def resolve(self, room: str, places: Sequence[Place], done: OnDone, moved: Callable[[], None] = lambda: None) -> None:
-        """As `aresolve`, told to `done`. `moved`: told with every piece."""
+        """As `aresolve`, told to `done`. `moved`: told with every piece of any value meanwhile, since it may wait behind others."""
         task = self._connection.io.loop.create_task(self._resolve(room, places, done, moved))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 
     async def _resolve(self, room: str, places: Sequence[Place], done: OnDone, moved: Callable[[], None]) -> None:
+        self._waiting.add(moved)
         try:
             references = {reference.hash: reference for reference in map(_reference, places)}
             if len(references) > 1 and (size := sum(reference.size for reference in references.values())) > MAX_TOGETHER:
                 raise MessageTooLarge(f"{size} bytes of large values in one answer: ask for less", detail={"max": MAX_TOGETHER})
-            values = {hash: await self._get(room, reference, moved) for hash, reference in references.items()}
+            values = {hash: await self._get(room, reference) for hash, reference in references.items()}
             for place in places:
                 place.fill(values[_reference(place).hash])
         except NoLagError as error:
             done(error)
+        except Exception as error:
+            log.exception("large values of the room %r could not be put together", room)
+            done(BlobDamaged(f"a large value of the room {room!r} could not be put together: {type(error).__name__}: {error}"))
         else:
             done(None)
+        finally:
+            self._waiting.discard(moved)
 
     # --- pushes, in order -----------------------------------------------------------------------------------
 
@@ -120,18 +130,18 @@ class Fetches:
 
     # --- one value ------------------------------------------------------------------------------------------
 
-    async def _get(self, room: str, reference: Reference, moved: Callable[[], None]) -> bytes:
+    async def _get(self, room: str, reference: Reference) -> bytes:
         key = room, reference.hash
         if (value := self._cache.get(key)) is not None:
             self._cache.move_to_end(key)
             return value
         under_way = self._under_way.get(key)
         if under_way is None:
-            under_way = self._under_way[key] = self._connection.io.loop.create_task(self._fetch(key, reference, moved))
+            under_way = self._under_way[key] = self._connection.io.loop.create_task(self._fetch(key, reference))
             under_way.add_done_callback(lambda _: self._under_way.pop(key, None))
         return await asyncio.shield(under_way)
 
-    async def _fetch(self, key: Key, reference: Reference, moved: Callable[[], None]) -> bytes:
+    async def _fetch(self, key: Key, reference: Reference) -> bytes:
         async with self._turns:
             pieces: list[bytes] = []
             asked, sum = 0, hashlib.sha256()
@@ -144,7 +154,8 @@ class Fetches:
                     piece = (await flying.popleft())["body"]
                     pieces.append(piece)
                     sum.update(piece)
-                    moved()
+                    for moved in list(self._waiting):
+                        moved()
             finally:
                 for future in flying:
                     future.cancel()

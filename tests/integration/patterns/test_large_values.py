@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from langgraph_nolag import BlobNotFound, LocalBroker, MessageTooLarge, RequestTimeout, TaskFailed
+from langgraph_nolag import BlobDamaged, BlobNotFound, LocalBroker, MessageTooLarge, RequestTimeout, TaskFailed
 from langgraph_nolag.client.body import decode, encode
+from langgraph_nolag.client.fetches import AT_ONCE
 from langgraph_nolag.client.offer import Assigned
 from langgraph_nolag.patterns.serving import HandedTask
 from langgraph_nolag.testing import eventually
@@ -294,6 +295,34 @@ async def test_a_slow_upload_is_not_a_timeout_and_a_stuck_one_is(broker: LocalBr
     assert not stuck.value.maybe_applied
     proxy.cut()
     await room.blackboard.set("k", large())
+
+
+async def test_who_waits_behind_others_is_not_timed_out(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    ana, bob = await join("ana"), await join("bob")
+    keys = [f"k/{n}" for n in range(2 * AT_ONCE)]
+    await asyncio.gather(*(ana.blackboard.set(key, large()) for key in keys))
+    connection = bob.link.connection
+    ask, loop, next_at = connection.ask, connection.io.loop, 0.0
+
+    def slow(frame: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        nonlocal next_at
+        if frame["op"] == "blob.get":  # one piece after the other
+            next_at = max(next_at, loop.time()) + 0.07
+            loop.call_at(next_at, lambda: ask(frame, *args, **kwargs))
+        else:
+            ask(frame, *args, **kwargs)
+
+    monkeypatch.setattr(connection, "ask", slow)
+    found = await asyncio.gather(*(bob.link.acall("blackboard.get", 0.5, key=key) for key in keys * 2))
+    assert all(len(answer["entry"]["body"]) > SMALL for answer in found)
+
+
+async def test_a_defect_while_a_value_comes_is_told(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    ana, bob = await join("ana"), await join("bob")
+    await ana.blackboard.set("k", large())
+    monkeypatch.setattr(bob.link.connection.fetches, "_ask", None)
+    with pytest.raises(BlobDamaged, match="not callable"):
+        await asyncio.wait_for(bob.blackboard.get("k"), 10)
 
 
 @pytest.mark.slow
