@@ -235,13 +235,10 @@ class Runs:
         Args:
             thread_id: only those of this thread.
         """
-        answer = await self._link.acall(
-            "task.list", states=None if states is None else [*states], kind=RUN, limit=1000 if thread_id else limit
-        )
-        found = [
-            info_from_wire(info) for info in answer["tasks"] if thread_id is None or info.get("concurrency_key") == thread_key(thread_id)
-        ]
-        return found[:limit]
+        fields: dict[str, Any] = {"states": None if states is None else [*states], "kind": RUN, "limit": limit}
+        if thread_id is not None:
+            fields["concurrency_key"] = thread_key(thread_id)
+        return [info_from_wire(info) for info in (await self._link.acall("task.list", **fields))["tasks"]]
 
     async def result(self, run_id: str, timeout: float | None = None) -> RunResult:
         """Wait for the end of a run. May be asked by anybody, again, and after it has ended.

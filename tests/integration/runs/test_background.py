@@ -78,6 +78,14 @@ async def test_a_run_in_the_background_waits_for_people_and_goes_on(room: Room, 
     assert (answered.status, sorted(answered.values["log"])) == ("done", ["a=a", "b=b", "last"])
 
 
+async def test_runs_of_a_thread_are_found_among_many(broker: LocalBroker) -> None:
+    async with connect(broker.url, token=broker.token("desk")) as client:
+        room = await client.join("crowded")
+        await asyncio.gather(*(room.runs.start("nobodys", {}, config(f"thread {n}")) for n in range(1001)))
+        run = await room.runs.start("nobodys", {}, config("mine"))
+        assert [info.id for info in await room.runs.list(thread_id="mine")] == [run.id]
+
+
 async def test_runs_of_a_busy_thread_wait_are_refused_or_take_its_place(room: Room, start: Start, tmp_path: Path) -> None:
     file, other, thread = tmp_path / "runs", tmp_path / "other", uuid.uuid4().hex
     other.with_suffix(".go").touch()

@@ -301,6 +301,9 @@ def test_list_and_info(driver: Any, planner: Any, writer: Any) -> None:
     assert [info["task"] for info in planner.ask("task.list", states=["running"])["tasks"]] == ["c"]
     assert [info["task"] for info in planner.ask("task.list", kind="node")["tasks"]] == ["b"]
     assert [info["task"] for info in planner.ask("task.list", limit=1)["tasks"]] == ["a"]
+    planner.dispatch("d", concurrency_key="thread")
+    assert [info["task"] for info in planner.ask("task.list", limit=1, concurrency_key="thread")["tasks"]] == ["d"]
+    planner.ask("task.cancel", task="d")
     assert planner.ask("task.get", task="a")["task"] == {
         "task": "a",
         "type": "draft",

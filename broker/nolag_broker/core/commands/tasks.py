@@ -173,6 +173,7 @@ class TaskList(Command):
     op = "task.list"
     states: States | None = None
     kind: Kind | None = None
+    concurrency_key: Name | None = None
     limit: Limit = 100
 
 

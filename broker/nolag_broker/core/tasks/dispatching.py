@@ -228,13 +228,13 @@ class Dispatching:
         return {"task": self._find(command.task).info()}
 
     def list_tasks(self, command: TaskList, caller: Caller) -> dict[str, Any]:
-        by_state = self._tasks.by_state
+        by_state, key = self._tasks.by_state, command.concurrency_key
         found: list[dict[str, Any]] = []
         for state in command.states or by_state:
             for task in by_state.get(state, {}).values():
                 if len(found) == command.limit:
                     return {"tasks": found}
-                if command.kind in (None, task.kind) and self._allows(task):
+                if command.kind in (None, task.kind) and key in (None, task.concurrency_key) and self._allows(task):
                     found.append(task.info())
         return {"tasks": found}
 
