@@ -538,3 +538,13 @@ async def test_however_much_comes_little_is_not_filed(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "rooms.db")) as file:
         (loose,) = file.execute("SELECT count(*) FROM record WHERE id NOT IN (SELECT at FROM kv WHERE at IS NOT NULL)").fetchone()
     assert loose < 2 * appended.MANY
+
+
+async def test_what_is_asked_while_it_closes_is_refused(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+    await engine.open()
+    closing, asked = asyncio.create_task(engine.close()), asyncio.create_task(engine.rooms())
+    async with asyncio.timeout(10):
+        with pytest.raises(StorageFailed, match="closed"):
+            await asked
+        await closing

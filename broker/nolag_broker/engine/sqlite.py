@@ -262,7 +262,7 @@ class _Thread:
         return self._tables is not None and self._failure is None and self._tables.is_copying_due
 
     def _submit(self, job: _Job) -> asyncio.Future[Any]:
-        if self._thread is None or not self._thread.is_alive():
+        if self._tables is None or self._thread is None or not self._thread.is_alive():  # behind the stop nothing is done any more
             job.future.set_exception(self._failure or StorageFailed("the database is closed"))
         else:
             self._under_way += 1
