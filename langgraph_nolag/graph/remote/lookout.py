@@ -7,6 +7,7 @@ import concurrent.futures
 import functools
 import logging
 import weakref
+from contextlib import suppress
 from typing import Any, Final
 
 from ...errors import BufferFull
@@ -55,12 +56,15 @@ class Lookout:
             answer.add_done_callback(functools.partial(self._looked, waited))
 
     def _looked(self, waited: float, answered: concurrent.futures.Future[Any]) -> None:
+        self._look_in(min(2 * waited, SELDOM))
         task = None if answered.exception() is not None else answered.result()["task"]
         if task is not None and task["state"] == "waiting" and task["attempt"] != self._missed:
-            self._missed = task["attempt"]
-            self._place.link.request("presence.list").add_done_callback(self._say)
-        self._look_in(min(2 * waited, SELDOM))
+            with suppress(BufferFull):
+                self._place.link.request("presence.list").add_done_callback(functools.partial(self._say, task["attempt"]))
 
-    def _say(self, answered: concurrent.futures.Future[Any]) -> None:
-        place, members = self._place, [] if answered.exception() is not None else answered.result()["members"]
-        log.warning("%s", why(place.graph, place.node, place.link.room, place.capabilities, members))
+    def _say(self, attempt: int, answered: concurrent.futures.Future[Any]) -> None:
+        """Nothing, where it is not known who is there: the next look will tell."""
+        if answered.exception() is not None or attempt == self._missed:
+            return
+        self._missed, place = attempt, self._place
+        log.warning("%s", why(place.graph, place.node, place.link.room, place.capabilities, answered.result()["members"]))

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 import remote_graphs as graphs
 from remote_processes import WorkerProcess
 
-from langgraph_nolag import LocalBroker, NotAuthorized, TaskFailed, Worker, connect, distribute
+from langgraph_nolag import BufferFull, LocalBroker, NotAuthorized, RequestTimeout, TaskFailed, Worker, connect, distribute, open_room
 from langgraph_nolag.client import link
 from langgraph_nolag.graph.remote import lookout
 from langgraph_nolag.testing import eventually
@@ -200,6 +201,35 @@ async def test_a_worker_that_has_no_place_in_the_room_can_be_stopped(
             stop.set()
             async with asyncio.timeout(10):
                 await running
+
+
+async def test_a_look_for_workers_that_fails_says_nothing_and_is_made_again(
+    broker: LocalBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lookout, "PATIENCE", 0.05)
+    monkeypatch.setattr(lookout, "SELDOM", 0.05)
+    caplog.set_level(logging.WARNING, "langgraph_nolag")
+    room = broker.room(f"room-{uuid.uuid4().hex[:6]}")
+    room_link = open_room(room)
+    request, said = room_link.request, []
+
+    def failing(op: str, *args: Any, **fields: Any) -> Future[Any]:
+        if op == "presence.list":
+            said.append("waits: no worker" in caplog.text)
+            if len(said) == 1:
+                raise BufferFull("full")
+            if len(said) == 2:
+                failed: Future[Any] = Future()
+                failed.set_exception(RequestTimeout("no answer"))
+                return failed
+        return request(op, *args, **fields)
+
+    monkeypatch.setattr(room_link, "request", failing)
+    invoked = asyncio.create_task(distribute(graphs.sync_chain, room, name="looked").ainvoke({"x": 1}))
+    await eventually(lambda: "waits: no worker" in caplog.text)
+    assert said == [False] * 3
+    invoked.cancel()
+    await asyncio.wait({invoked})
 
 
 def wait_for_lines(file: Path, count: int) -> None:
