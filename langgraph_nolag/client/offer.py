@@ -168,13 +168,10 @@ class Offer:
         self._offers.finish(task, "task.release", {}, on_answer)
 
     def progress(self, task: Assigned, body: bytes, ct: str | None = None, *, on_answer: OnAnswer | None = None) -> None:
-        """Say how far the task is. The last 1 MiB of a task is said again after a reconnect.
+        """Say how far the task is. Never refused: the last 1 MiB of a task is kept, and said again after a reconnect.
 
         Args:
             on_answer: told whether the task is still ours (`StaleLease`); without it the broker does not answer.
-
-        Raises:
-            BufferFull: nothing was said.
         """
         self._offers.progress(task, body, ct, on_answer)
 

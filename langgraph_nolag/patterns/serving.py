@@ -85,11 +85,11 @@ class HandedTask:
         return future
 
     def note(self, value: Any) -> None:
-        """`progress` that nobody waits for, from any thread: whether the task is still ours is not told.
+        """`progress` that nobody waits for, from any thread: whether the task is still ours is not told. The last 1 MiB of what was said is
+        kept, and said again after a reconnect.
 
         Raises:
             NotEncodable: the value is not plain.
-            BufferFull: the broker is away, and too much waits for it.
         """
         self._assigned.offer.progress(self._assigned, encode(value))
 

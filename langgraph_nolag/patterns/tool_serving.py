@@ -16,7 +16,7 @@ from langchain_core.tools import tool as as_tool
 from pydantic.fields import FieldInfo
 
 from ..client.body import decode, encode
-from ..errors import BadRequest, BufferFull, NotDecodable, NotEncodable, NotSupported, Permanent
+from ..errors import BadRequest, NotDecodable, NotEncodable, NotSupported, Permanent
 from ._compat import shown
 from .plain import asked
 from .serving import HandedTask
@@ -165,10 +165,7 @@ def _injected(tool: BaseTool, mark: type[InjectedToolArg]) -> dict[str, FieldInf
 
 
 def _say(task: HandedTask, kind: str, value: Any) -> None:
-    try:
-        task.note({kind: _of_value(value)["content"]})
-    except BufferFull:  # the tool goes on
-        log.warning("progress of %s (%s) is lost: the broker is away", task.type, task.id)
+    task.note({kind: _of_value(value)["content"]})
 
 
 def _of_value(value: Any) -> dict[str, Any]:
