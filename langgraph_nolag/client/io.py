@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from ..errors import Disconnected, WrongThread
@@ -94,6 +94,15 @@ def hand_back(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arg
     except RuntimeError:
         return False
     return True
+
+
+def wait_on(loop: asyncio.AbstractEventLoop, value: Awaitable[T]) -> T:
+    """Await a value on a user's loop, and block for it here, on another thread."""
+
+    async def wait() -> T:
+        return await value
+
+    return asyncio.run_coroutine_threadsafe(wait(), loop).result()
 
 
 def settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:

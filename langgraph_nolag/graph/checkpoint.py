@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import msgpack
@@ -35,6 +34,7 @@ from nolag_broker.wire.blobs import INLINE
 from ..client.rooms import open_room
 from ..errors import NotEncodable
 from ._compat import CONFIG_KEY_RUN, INTERRUPT, NULL_TASK_ID
+from .nothing_to_close import NothingToClose
 from .runs.lease import ThreadLease, fencing
 from .saver import delta, keys, reading, upkeep
 from .saver.latest import Latest
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ..client.link import RoomLink
 
 
-class NoLagSaver(BaseCheckpointSaver[str]):
+class NoLagSaver(NothingToClose, BaseCheckpointSaver[str]):
     """Checkpoints in a room: durable when `put` returns (in a run of a distributed graph: before the next body begins), readable
     from every process, fit for sync and async graphs.
 
@@ -89,19 +89,6 @@ class NoLagSaver(BaseCheckpointSaver[str]):
         made, strict = copy.copy(self), inner.within(allows)
         made.serde = EncryptedSerializer(serde.cipher, strict) if isinstance(serde, EncryptedSerializer) else strict
         return made
-
-    # The connection belongs to the process, not to the saver: there is nothing to close.
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
 
     # --- reading ---
 

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from langgraph.store.base import IndexConfig, Item, Op, Result, TTLConfig
@@ -18,6 +17,7 @@ from langgraph.store.base import IndexConfig, Item, Op, Result, TTLConfig
 from ..client.body import decode
 from ..client.rooms import open_room
 from ..errors import BadRequest, Overloaded, RevisionConflict
+from .nothing_to_close import NothingToClose
 from .saver.steps import TIMEOUT, Steps, arun, run
 from .stores.batch import Batch, Path, terms, write
 from .stores.embedding import Index, Vector
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..client.link import RoomLink
 
 
-class NoLagStore(Updating):
+class NoLagStore(NothingToClose, Updating):
     """Items in a room: durable when `put` returns, one and the same for every process, fit for sync and async graphs.
 
     Sync methods work from every thread but the SDK's own I/O thread (there they raise `WrongThread`), inside a running event loop too.
@@ -63,19 +63,6 @@ class NoLagStore(Updating):
     ) -> Self:
         """A store for `"ws://HOST:PORT/ROOM"`; may be used in a `with` block, as other stores are."""
         return cls(address, token=token, index=index, ttl=ttl)
-
-    # The connection belongs to the process, not to the store: there is nothing to close, or to set up.
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Carry out operations: first all that read, then all that write, in one commit (up to 1,000 of them, and 4 MiB). Where a

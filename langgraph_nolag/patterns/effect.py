@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..client.body import decode, encode
+from ..client.io import wait_on
 from ..client.offer import Assigned
 from ..errors import MessageTooLarge, NoLagError, NotEncodable, Overloaded, Permanent
 
@@ -41,7 +42,7 @@ class Ledger:
             return _value(found)
         result = do()
         if inspect.isawaitable(result):
-            result = asyncio.run_coroutine_threadsafe(_wait(result), loop).result()
+            result = wait_on(loop, result)
         try:
             body = encode(result)
             put = self._link.call("effect.put", None, **self._entry, body=body)
@@ -55,7 +56,3 @@ class Ledger:
 
 def _value(answer: Mapping[str, Any]) -> Any:
     return decode(answer["body"], answer.get("ct"))
-
-
-async def _wait(value: Awaitable[Any]) -> Any:
-    return await value

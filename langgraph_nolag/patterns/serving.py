@@ -15,7 +15,7 @@ from typing import Any, Self
 from ..client.body import decode, encode
 from ..client.cause import begin_task
 from ..client.connection import REQUEST_TIMEOUT
-from ..client.io import hand_back, settle, settle_blocking, settled
+from ..client.io import hand_back, settle, settle_blocking, settled, wait_on
 from ..client.link import RoomLink
 from ..client.offer import Assigned, Offer
 from ..errors import NotDecodable, NotEncodable, Permanent, RequestTimeout
@@ -319,7 +319,7 @@ class Serving:
         try:
             result = self._handler(handed)
             if inspect.isawaitable(result):
-                result = asyncio.run_coroutine_threadsafe(_wait(result), self._loop).result()
+                result = wait_on(self._loop, result)
             handed._streams.close_blocking()
             self._succeed(assigned, handed, result)
         except BaseException as error:  # SystemExit too: it would only end a thread of the pool, in silence
@@ -363,7 +363,3 @@ async def _within(timeout: float, future: Future[None]) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-async def _wait(value: Awaitable[Any]) -> Any:
-    return await value
