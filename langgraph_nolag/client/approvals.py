@@ -70,7 +70,13 @@ class Approvals:
             self._ask(approvals[start : start + 1000])
 
     def _ask(self, approvals: list[str]) -> None:
-        self.link.establish("approval.follow", {"approvals": approvals}, self._on_states, lambda error: self._lose(approvals, error))
+        self.link.establish(
+            "approval.follow",
+            {"approvals": approvals},
+            self._on_states,
+            lambda error: self._lose(approvals, error),
+            wanted=lambda: any(approval in self._followed for approval in approvals),
+        )
 
     def _on_states(self, answer: Answer) -> None:
         unknown = [approval for approval, state in answer["states"].items() if state is None]

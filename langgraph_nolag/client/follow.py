@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import NoLagError, TaskNotFound
@@ -171,6 +172,9 @@ class Follows:
             self._tasks.setdefault(followed.task, []).append(followed)
 
     def _follow(self, followed: Followed) -> None:
+        if (ended := self.link.connection.ended) is not None:
+            self._lost([followed], ended)
+            return
         self._add(followed)
         self._ask([followed])
 
@@ -270,7 +274,16 @@ class Follows:
         for start in range(0, len(wanted), CHUNK):
             chunk = wanted[start : start + CHUNK]
             positions = [[followed.task, followed._n, followed._attempt] for followed in chunk]
-            self.link.establish("task.follow", {"tasks": positions}, self._on_states, lambda error, chunk=chunk: self._lost(chunk, error))  # type: ignore[misc]
+            self.link.establish(
+                "task.follow",
+                {"tasks": positions},
+                self._on_states,
+                partial(self._lost, chunk),
+                wanted=partial(self._follows_any, chunk),
+            )
+
+    def _follows_any(self, followers: list[Followed]) -> bool:
+        return any(one.task in self._tasks for one in followers)
 
     def _on_states(self, answer: Answer) -> None:
         for task, state in answer["states"].items():

@@ -58,13 +58,11 @@ class Incoming(Numbered):
         self._on_gap = on_gap
         self._on_end = on_end
 
-    def _ask(self, number: int) -> None:
-        fields = {"sub": number, "stream": self._stream, "after": self._n, "token": self.token}
-        self._link.establish("stream.follow", fields, lambda answer: self._on_page(answer, number), self._fail)
+    def _ask(self) -> None:
+        self._establish("stream.follow", {"stream": self._stream, "after": self._n, "token": self.token}, self._on_page)
 
-    def _on_page(self, page: Answer, number: int) -> None:
-        if number != self._number or self.closed:  # given up meanwhile, or taken up anew
-            return
+    def _on_page(self, page: Answer) -> None:
+        number = self._number
         self.token, self.ct = page["token"], page.get("ct")
         if (n := page.get("rewind")) is not None:
             self._rewind(n)
@@ -74,8 +72,8 @@ class Incoming(Numbered):
             self._take(first, last, body)
         if (end := page.get("end")) is not None:
             self._end(end)
-        elif page["more"] and number == self._number:
-            self._ask(number)
+        elif page["more"] and number == self._number:  # else what it told of it has paused or closed it
+            self._ask()
 
     def on_push(self, frame: dict[str, Any]) -> None:
         self.token = frame["token"]

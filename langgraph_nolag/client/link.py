@@ -23,6 +23,7 @@ from .subscription import Gap, Subscription, Subscriptions
 
 log = logging.getLogger("langgraph_nolag")
 
+ASK_AGAIN = 0.2  # seconds, until a busy broker is asked again for what a session begins with
 REFUSALS = 25  # in a row, of a broker that is busy, until that is said: one that is full does not get better by itself
 
 
@@ -361,24 +362,40 @@ class RoomLink:
         fields: Mapping[str, Any],
         on_answer: Callable[[Answer], None],
         on_refused: Callable[[NoLagError], None],
+        *,
+        wanted: Callable[[], bool],
     ) -> None:
-        """Ask for something that a session must begin with. Busy brokers are asked again; other refusals are final."""
-        frame = {"op": op, "room": self.room, **fields}
+        """Ask for something that a session must begin with, in this session.
+
+        Args:
+            op, fields: the request.
+            on_answer: told the answer, while it is wanted.
+            on_refused: told a refusal that is final, while it is wanted. A busy broker is asked again.
+            wanted: whether it still is: nothing that was closed meanwhile may come back. Who stops to want it gives it up by himself: the
+                broker hears that after what was asked here.
+        """
+        session = self.connection.session
         refusals = 0
+
+        def ask() -> None:
+            if self.connection.session is session and wanted():  # a new session has asked for everything anew
+                self.connection.establish({"op": op, "room": self.room, **fields}, answered)
 
         def answered(answer: Answer | None, error: NoLagError | None) -> None:
             nonlocal refusals
+            if not wanted():
+                return
             if answer is not None:
                 on_answer(answer)
             elif error is not None and error.retryable and self.connection.ended is None:
                 refusals += 1
                 if refusals == REFUSALS:
                     log.warning("%s in room %s waits: %s", op, self.room, error)
-                self.connection.io.loop.call_later(0.2, self.connection.establish, dict(frame), answered)
+                self.connection.io.loop.call_later(ASK_AGAIN, ask)
             elif error is not None:
                 on_refused(error)
 
-        self.connection.establish(dict(frame), answered)
+        ask()
 
     def ensure_joined(self) -> None:
         """Serving needs membership: join with what is known, if nobody has."""
@@ -401,8 +418,14 @@ class RoomLink:
                 part.restore()
 
     def _restore_membership(self) -> None:
-        if self._membership is not None:
-            self.establish("room.join", self._membership, lambda answer: self._joined(answer, None), self._closed_to_us)
+        if (membership := self._membership) is not None:
+            self.establish(
+                "room.join",
+                membership,
+                lambda answer: self._joined(answer, None),
+                self._closed_to_us,
+                wanted=lambda: self._membership is membership,
+            )
 
     def _joined(self, answer: Answer | None, error: NoLagError | None) -> None:
         joining, self._joining = self._joining, []

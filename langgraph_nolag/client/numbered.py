@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import NoLagError
+from .requests import Answer
 
 if TYPE_CHECKING:
     from .link import RoomLink
@@ -50,21 +51,30 @@ class Numbered:
         connection.route(self._number, None)
         self._number = connection.number()
         connection.route(self._number, self)
-        self._ask(self._number)
+        self._ask()
 
-    def _ask(self, number: int) -> None:
+    def _ask(self) -> None:
         raise NotImplementedError
+
+    def _establish(self, op: str, fields: Mapping[str, Any], on_answer: Callable[[Answer], None]) -> None:
+        """Ask for it under the number that it has now, until it is paused, closed or begun anew."""
+        number = self._number
+        self._link.establish(
+            op,
+            {"sub": number, **fields},
+            on_answer,
+            self._fail,
+            wanted=lambda: number == self._number and not self.closed,
+        )
 
     def on_push(self, frame: dict[str, Any]) -> None:
         raise NotImplementedError
 
     def _give_up(self) -> None:
-        connection = self._link.connection
-        connection.route(self._number, None)
-        if self._number and connection.is_live:
-            frame = {"op": self.gives_up, "room": self._link.room, "sub": self._number}
-            connection.ask(frame, lambda answer, error: None, 30.0, 0, insist=True)
-        self._number = 0
+        if self._number:
+            self._link.connection.route(self._number, None)
+            self._link.connection.give_up({"op": self.gives_up, "room": self._link.room, "sub": self._number})
+            self._number = 0
 
     def _pause(self) -> None:
         if not self._paused and not self.closed:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import NoLagError, StaleLease
+from ..errors import Disconnected, NoLagError, StaleLease
 from .chance import CHANCE
 from .io import settle_blocking
 from .offer import Assigned, Offer
@@ -81,8 +81,19 @@ class Offers:
             for id in answer.get("lost", ()):
                 self._lose(offer.held.get(id))
             _settle(offer.ready, None)
+            if offer.closing:  # slots become free while it drains
+                self._give_up(offer.number)
 
-        self.link.establish("task.serve", fields, served, lambda error: self._refused(offer, error))
+        self.link.establish(
+            "task.serve",
+            fields,
+            served,
+            lambda error: self._refused(offer, error),
+            wanted=lambda: self._offers.get(offer.number) is offer,
+        )
+
+    def _give_up(self, number: int) -> None:
+        self.link.connection.give_up({"op": "task.unserve", "room": self.link.room, "offer": number})
 
     def _refused(self, offer: Offer, error: NoLagError) -> None:
         log.error("the offer of %s in room %s was refused: %s", offer.kind, self.link.room, error)
@@ -96,9 +107,8 @@ class Offers:
     def stop(self, offer: Offer, drain: bool, idle: concurrent.futures.Future[None]) -> None:
         if not offer.closing:
             offer.closing = True
-            if self.link.connection.is_live and offer.number in self._offers:
-                frame = {"op": "task.unserve", "room": self.link.room, "offer": offer.number}
-                self.link.connection.ask(frame, _unheard, 30.0, 0, insist=True)
+            if offer.number in self._offers:
+                self._give_up(offer.number)
         if not drain:
             for task in list(offer.held.values()):
                 if not task.finishing:
@@ -109,6 +119,7 @@ class Offers:
 
     def _drop(self, offer: Offer) -> None:
         self._offers.pop(offer.number, None)
+        _settle(offer.ready, Disconnected("the offer was closed before it stood", detail={"closed": True}))
 
     def on_ended(self, error: NoLagError) -> None:
         for offer in list(self._offers.values()):
@@ -129,6 +140,7 @@ class Offers:
                 return  # handed out again to a returning connection: we have it
             self._lose(held, even_finishing=True)
         if offer is None or offer.closing:
+            self._give_up(frame["offer"])  # else what is handed back comes again, and again
             self.link.note("task.release", task=frame["task"], token=frame["token"])
             return
         task = Assigned(offer, frame)
@@ -242,7 +254,3 @@ def _as_failure(error: NoLagError) -> dict[str, Any]:
 def _settle(future: concurrent.futures.Future[None], error: NoLagError | None) -> bool:
     """False when it was settled before."""
     return not future.done() and settle_blocking(future, None, error)
-
-
-def _unheard(answer: Answer | None, error: NoLagError | None) -> None:
-    """For requests whose answer changes nothing."""

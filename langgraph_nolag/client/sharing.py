@@ -61,13 +61,13 @@ class Share(Numbered):
 
     # --- on the I/O thread ----------------------------------------------------------------------------------
 
-    def _ask(self, number: int) -> None:
-        self._member = self._member or number
-        fields = {"sub": number, "member": self._member, "holding": [[*held] for held in self._in_hand.items()]}
+    def _ask(self) -> None:
+        self._member = self._member or self._number
+        fields = {"member": self._member, "holding": [[*held] for held in self._in_hand.items()]}
         fields |= self._group | {name: value for name, value in self._options.items() if value is not None}
         if self._epoch is not None:
             fields["epoch"] = self._epoch
-        self._link.establish("log.subscribe", fields, self._began, self._fail)
+        self._establish("log.subscribe", fields, self._began)
 
     def _began(self, answer: Answer) -> None:
         self._read_in(answer["epoch"])

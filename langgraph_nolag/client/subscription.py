@@ -75,8 +75,8 @@ class Subscription(Numbered):
 
     # --- on the I/O thread ----------------------------------------------------------------------------------
 
-    def _ask(self, number: int) -> None:
-        fields: dict[str, Any] = {"sub": number, "types": self._types, "retained": self._retained, "bodies": self._bodies}
+    def _ask(self) -> None:
+        fields: dict[str, Any] = {"types": self._types, "retained": self._retained, "bodies": self._bodies}
         if self._retained and self._retained_had:
             fields["retained_after"] = self._retained_had
         if self._subject is not None:
@@ -89,11 +89,9 @@ class Subscription(Numbered):
             fields["since_time"] = self._since_time
         if self._cursor is not None and not self._begun:  # later it is where we are that counts
             fields["cursor"] = self._cursor
-        self._link.establish("log.subscribe", fields, lambda answer: self._began(answer, number), self._fail)
+        self._establish("log.subscribe", fields, self._began)
 
-    def _began(self, answer: Answer, number: int) -> None:
-        if number != self._number or self.closed:
-            return
+    def _began(self, answer: Answer) -> None:
         if not self._begun or answer["epoch"] != self._epoch:
             self._retained_had, self._retained_end = 0, answer.seq
         if self._position is None or (self._cursor is not None and not self._begun):

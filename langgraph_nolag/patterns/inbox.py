@@ -98,10 +98,10 @@ class Reading:
         self._live = False
         self._asked = number = self._asked + 1
         fields = {"after": self._last} if self._epoch is None else {"after": self._last, "epoch": self._epoch}
-        self._link.establish("inbox.open", fields, lambda answer: self._on_page(answer, number), self.on_ended)
+        self._link.establish("inbox.open", fields, self._on_page, self.on_ended, wanted=lambda: number == self._asked and not self._closed)
 
-    def _on_page(self, page: Answer, number: int) -> None:
-        if number != self._asked or self._closed or self._feed.full:
+    def _on_page(self, page: Answer) -> None:
+        if self._feed.full:
             return
         if page.epoch != self._epoch:  # sequences of a log that is lost say nothing of this one
             self._epoch, self._last = page.epoch, 0
