@@ -15,6 +15,7 @@ from .connection import REQUEST_TIMEOUT, Connection
 from .follow import Followed, Follows, Progress, Result
 from .incoming import Incoming
 from .io import settle_blocking
+from .membership import Membership
 from .offer import Assigned, Offer
 from .offers import Offers
 from .outgoing import Outgoing, OutgoingStreams
@@ -53,14 +54,13 @@ class RoomLink:
         self._ids = itertools.count(1)
         self._holders = 0
         # on the I/O thread
-        self._membership: dict[str, Any] | None = None
-        self._joining: list[concurrent.futures.Future[Answer]] = []
+        self._membership = Membership(self)
         self._follows = Follows(self)
         self._offers = Offers(self)
         self.subscriptions = Subscriptions(self)
         self._approvals = Approvals(self)
         self._outgoing = OutgoingStreams(self)
-        self._parts: list[Part] = [self._offers, self.subscriptions, self._outgoing, self._follows, self._approvals]
+        self._parts: list[Part] = [self._membership, self._offers, self.subscriptions, self._outgoing, self._follows, self._approvals]
         self._routes: dict[str, Callable[[dict[str, Any]], None]] = {
             "task": self._offers.on_task,
             "cancel": self._offers.on_cancel,
@@ -163,23 +163,14 @@ class RoomLink:
             "metadata": dict(metadata or {}),
         }
         joined: concurrent.futures.Future[Answer] = concurrent.futures.Future()
-        self.connection.io.post(self._join, membership, joined)
+        self.connection.io.post(self._membership.join, membership, joined)
         return joined
 
     def update_presence(self, **fields: Any) -> concurrent.futures.Future[Answer]:
         """Change `status`, `metadata`, `capabilities` or `max_concurrency`, now and for later reconnects."""
         fields = {name: value for name, value in fields.items() if value is not None}
-        self.connection.io.post(self._remember_presence, fields)
+        self.connection.io.post(self._membership.remember, fields)
         return self.request("presence.update", **fields)
-
-    def _join(self, membership: dict[str, Any], joined: concurrent.futures.Future[Answer]) -> None:
-        self._membership = membership
-        self._joining.append(joined)
-        self._restore_membership()
-
-    def _remember_presence(self, fields: dict[str, Any]) -> None:
-        if self._membership is not None:
-            self._membership.update(fields)
 
     # --- handed-off work ------------------------------------------------------------------------------------
 
@@ -399,42 +390,19 @@ class RoomLink:
 
     def ensure_joined(self) -> None:
         """Serving needs membership: join with what is known, if nobody has."""
-        if self._membership is None:
-            self._membership = {"capabilities": [], "max_concurrency": 1, "status": "available", "metadata": {}}
-            self._restore_membership()
+        self._membership.ensure()
 
     def restore(self) -> None:
         """A session has begun: ask for everything again."""
-        self._restore_membership()
         for part in list(self._parts):
             part.restore()
 
     def _on_expired(self, frame: dict[str, Any]) -> None:
         """We were silent for a whole lease, but the connection lives: join again. What the connection has, it still has."""
         log.warning("room %s had given %s up for dead; joining it again", self.room, self.actor)
-        self._restore_membership()
         for part in list(self._parts):
             if part is not self.subscriptions:
                 part.restore()
-
-    def _restore_membership(self) -> None:
-        if (membership := self._membership) is not None:
-            self.establish(
-                "room.join",
-                membership,
-                lambda answer: self._joined(answer, None),
-                self._closed_to_us,
-                wanted=lambda: self._membership is membership,
-            )
-
-    def _joined(self, answer: Answer | None, error: NoLagError | None) -> None:
-        joining, self._joining = self._joining, []
-        for joined in joining:
-            settle_blocking(joined, answer, error)
-
-    def _closed_to_us(self, error: NoLagError) -> None:
-        log.error("room %s is closed to %s: %s", self.room, self.actor, error)
-        self.on_ended(error)
 
     def on_push(self, frame: dict[str, Any]) -> None:
         route = self._routes.get(frame["push"])
@@ -458,16 +426,12 @@ class RoomLink:
 
     def on_ended(self, error: NoLagError) -> None:
         """Everybody who waits in this room is told."""
-        self._membership = None
-        self._joined(None, error)
         for part in list(self._parts):
             part.on_ended(error)
 
     def leave(self) -> None:
         self._follows.send_acks()
-        if self._membership is not None:
-            self._membership = None
-            self.connection.ask({"op": "room.leave", "room": self.room}, lambda answer, error: None, 2.0, 0, insist=True)
+        self._membership.leave()
 
     # --- holding --------------------------------------------------------------------------------------------
 
