@@ -245,7 +245,7 @@ class Connection:
 
         It has no answer. Without a session nothing happens: the next one does not restore it.
         """
-        if self._socket is not None:
+        if self._socket is not None and self._ended is None:
             cost = OVERHEAD + weigh(frame)
             self._allowance.take(cost, insist=True)
             self._sender.tell(frame, cost)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -52,8 +53,8 @@ class RoomLink:
         self.room = room
         self.connection = connection
         self._ids = itertools.count(1)
-        self._holders = 0
         # on the I/O thread
+        self._holders: Counter[object] = Counter()
         self._membership = Membership(self)
         self._follows = Follows(self)
         self._offers = Offers(self)
@@ -429,24 +430,36 @@ class RoomLink:
         for part in list(self._parts):
             part.on_ended(error)
 
-    def leave(self) -> None:
+    def leave(self, left: concurrent.futures.Future[None] | None = None) -> None:
         self._follows.send_acks()
-        self._membership.leave()
+        self._membership.leave(left)
 
     # --- holding --------------------------------------------------------------------------------------------
 
-    def hold(self) -> RoomLink:
-        """One more user of this link; see `close`."""
-        self._holders += 1
+    def hold(self, by: object = None) -> RoomLink:
+        """One more user of this link, until it calls `close`.
+
+        Args:
+            by: who it is: counts once, however often it holds. None: counts every time.
+        """
+        self.connection.io.post(self._hold, by)
         return self
 
-    def close(self) -> None:
-        """Let go. When the last user does, the room is left, and what is served, read or followed in it ends; the connection
-        stays with whoever made it."""
-        self._holders -= 1
-        if self._holders <= 0:
-            self.connection.io.post(self._let_go)
+    def close(self, by: object = None) -> concurrent.futures.Future[None]:
+        """Let go, as who held it. When the last user does, the room is left, and what is served, read or followed in it ends; the
+        connection stays with whoever made it. The future is done when the broker has heard it. One that is away can't: it lets go of us
+        when the grace of a reconnect has passed."""
+        left: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self.connection.io.post(self._let_go, by, left)
+        return left
 
-    def _let_go(self) -> None:
-        self.leave()
+    def _hold(self, by: object) -> None:
+        self._holders[by] = 1 if by is not None else self._holders[by] + 1
+
+    def _let_go(self, by: object, left: concurrent.futures.Future[None]) -> None:
+        self._holders -= Counter((by,))  # whose count is 0 is no holder
+        if self._holders:
+            settle_blocking(left, None, None)
+            return
+        self.leave(left)
         self.on_ended(Disconnected(f"room {self.room} was left", detail={"closed": True}))

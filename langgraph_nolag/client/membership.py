@@ -43,11 +43,20 @@ class Membership:
         if self._wanted is not None:
             self._wanted.update(fields)
 
-    def leave(self) -> None:
-        if self._wanted is not None:
-            self._wanted = None
-            frame = {"op": "room.leave", "room": self._link.room}
-            self._link.connection.ask(frame, lambda answer, error: None, 2.0, 0, insist=True)
+    def leave(self, left: concurrent.futures.Future[None] | None = None) -> None:
+        """Be present no longer. `left` is done when the broker has heard it, at once where it can't, never where the session ends first."""
+
+        def heard(answer: Answer | None = None, error: NoLagError | None = None) -> None:
+            if left is not None:
+                settle_blocking(left, None, None)
+
+        connection = self._link.connection
+        if self._wanted is not None and connection.is_live:
+            # At once, like a join: one that was asked for after it comes after it.
+            connection.establish({"op": "room.leave", "room": self._link.room}, heard)
+        else:
+            heard()
+        self._wanted = None
 
     def restore(self) -> None:
         if (wanted := self._wanted) is not None:

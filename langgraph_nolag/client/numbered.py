@@ -103,4 +103,5 @@ class Numbered:
                 self._on_failed(error)
 
     def on_ended(self, error: NoLagError) -> None:
+        self._give_up()
         self._fail(error)

@@ -277,7 +277,7 @@ class Worker:
         stack.push_async_callback(base.aclose)
         await base.aopen()
         connection = await self._own_connection(stack, base)
-        link = connection.link(name, RoomLink).hold()
+        link = connection.link(name, RoomLink)
         facts = {"kind": "worker", "pid": os.getpid(), **served(body.graph for body in self._bodies.values() if body.graph != KIND)}
         await settled(link.join(self.capabilities, concurrency, status="starting", metadata=facts))
         return link

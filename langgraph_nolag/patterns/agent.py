@@ -47,7 +47,8 @@ class Client:
         status: str = "available",
         metadata: Mapping[str, Any] | None = None,
     ) -> Room:
-        """Be present in a room, now and after every reconnect. Joining again changes what others see of us.
+        """Be present in a room, now and after every reconnect. Joining again changes what others see of us; `leave` of any of the rooms
+        that it gave leaves it.
 
         Args:
             room: its name.
@@ -58,15 +59,19 @@ class Client:
 
         Raises:
             RoomNotFound, NotAuthorized: we may not.
-            RequestTimeout: the broker is away for longer than 30 seconds.
+            RequestTimeout: the broker is away, or the room is full, for longer than 30 seconds; it is not joined later either.
         """
-        link = self._connection.link(room, RoomLink).hold()
+        this = object()  # this call holds the room until it has joined it, and we do from then on
+        link = self._connection.link(room, RoomLink).hold(this)
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 await settled(link.join(capabilities, max_concurrency, status, metadata))
+            link.hold(self)
         except TimeoutError:
             raise RequestTimeout(f"room {room} could not be joined within {REQUEST_TIMEOUT:g} s", maybe_applied=True) from None
-        return Room(link, tuple(capabilities), max_concurrency)
+        finally:
+            link.close(this)
+        return Room(link, tuple(capabilities), max_concurrency, held_by=self)
 
     async def rooms(self) -> list[str]:
         """The names of the rooms that our token speaks of."""

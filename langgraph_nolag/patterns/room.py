@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from ..client.io import settled
 from ..client.link import RoomLink
 from .approve import Approve
 from .blackboard import Blackboard
@@ -20,6 +23,8 @@ from .topics import Topics
 if TYPE_CHECKING:
     from .tools import Tools
 
+LEAVE_TIMEOUT: Final = 2.0  # seconds
+
 
 class Room:
     """What `client.join(name)` gives. Awaitable from any loop.
@@ -33,9 +38,11 @@ class Room:
         open_stream, streams, stream: chunks as they come.
     """
 
-    def __init__(self, link: RoomLink, capabilities: tuple[str, ...] = (), max_concurrency: int = 1) -> None:
+    def __init__(self, link: RoomLink, capabilities: tuple[str, ...] = (), max_concurrency: int = 1, *, held_by: object = None) -> None:
         self.link = link
         self.name = link.room
+        self._held_by = held_by
+        self._left = False
         self.handoff = Handoff(link, capabilities, max_concurrency)
         self.inbox = Inbox(link)
         self.blackboard = Blackboard(link)
@@ -80,5 +87,14 @@ class Room:
         return dict(answer["retention"])
 
     async def leave(self) -> None:
-        """Be present no longer. What we serve or follow in this room ends."""
-        self.link.close()
+        """Be present no longer. What we serve or follow in this room ends. A second call does nothing.
+
+        Returns when the broker has heard it, within 2 seconds; one that is away lets go of us when the grace of a reconnect has passed.
+        """
+        if self._left:
+            return
+        self._left = True
+        left = self.link.close(self._held_by)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_TIMEOUT):
+                await settled(left)

@@ -60,7 +60,7 @@ class Loopback:
         self._connections = [Connection(room.url, room.token) for _ in range(2)]
         for connection in self._connections:
             connection.open()
-        self._link, self._worker = (connection.link(room.name, RoomLink).hold() for connection in self._connections)
+        self._link, self._worker = (connection.link(room.name, RoomLink) for connection in self._connections)
         self._capabilities = list(capabilities)
         self._bodies: dict[str, Body] = {}
         self._serving = _Serving(self._bodies, SLOTS)

@@ -1,0 +1,118 @@
+"""Who leaves a room is gone, and nobody else is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from langgraph_nolag import Disconnected, LocalBroker, NotAuthorized, Room, connect, open_room
+from nolag_broker.core.limits import Limits
+
+
+@pytest.fixture
+def broker() -> Iterator[LocalBroker]:
+    with LocalBroker() as broker:  # what is stored plays no part
+        yield broker
+
+
+async def present(room: Any) -> list[str]:
+    return [member["actor"] for member in (await room.link.acall("presence.list"))["members"]]
+
+
+async def test_who_leaves_is_gone_when_leave_returns_however_often_it_joined(broker: LocalBroker, stack: Any, join: Any) -> None:
+    desk = await join("desk")
+    client = await stack.enter_async_context(connect(broker.url, token=broker.token("ana"), actor="ana"))
+    for status in ("starting", "available"):
+        room = await client.join("demo", status=status)
+    reading = asyncio.create_task(anext(room.observe.stream("never")))
+    await room.leave()
+    assert await present(desk) == ["desk"]
+    with pytest.raises(Disconnected, match="was left"):
+        await asyncio.wait_for(reading, 10)
+    await room.leave()
+    again = await client.join("demo")
+    assert len(await present(desk)) == 2
+    await room.leave()
+    assert len(await present(desk)) == 2, "that room was left before"
+    await again.leave()
+    assert await present(desk) == ["desk"]
+
+
+async def test_joining_goes_after_the_leaving_before_it(broker: LocalBroker, stack: Any, join: Any) -> None:
+    desk = await join("desk")
+    client = await stack.enter_async_context(connect(broker.url, token=broker.token("ana"), actor="ana"))
+    for _ in range(10):
+        room = await client.join("demo")
+        await asyncio.gather(room.leave(), client.join("demo"))
+        assert len(await present(desk)) == 2
+
+
+async def test_a_join_that_was_given_up_holds_nothing(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langgraph_nolag.client.link.ASK_AGAIN", 0.02)
+    monkeypatch.setattr("nolag_broker.server.node.Limits", partial(Limits, members=1))
+    broker = stack.enter_context(LocalBroker())
+    ana, bo = [await stack.enter_async_context(connect(broker.url, token=broker.token(actor))) for actor in ("ana", "bo")]
+    room = await ana.join("demo")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(bo.join("demo"), 0.1)
+    await room.leave()
+    await asyncio.sleep(0.1)
+    assert await present(room) == []
+    await (await bo.join("demo")).leave()
+    assert await present(room) == []
+
+
+async def test_a_join_that_was_refused_holds_nothing(broker: LocalBroker, stack: Any, proxy: Any, join: Any) -> None:
+    desk = await join("desk")
+    tokens = [broker.token("ana"), broker.token("ana", grants=[{"room": "other", "verbs": ["publish"]}])]
+    client = await stack.enter_async_context(connect(proxy.url, token=tokens.pop))
+    with pytest.raises(NotAuthorized):
+        await client.join("demo")
+    proxy.cut()
+    await client.ping()
+    await (await client.join("demo")).leave()
+    assert await present(desk) == ["desk"]
+
+
+async def test_leaving_twice_takes_nothing_from_others_of_the_process(broker: LocalBroker) -> None:
+    one, two = [Room(open_room(broker.room("demo"))) for _ in range(2)]
+    reading = asyncio.create_task(anext(two.observe.stream("n")))
+    await two.observe.emit("settled")
+    await one.leave()
+    await one.leave()
+    await two.observe.emit("n", 1)
+    assert (await asyncio.wait_for(reading, 10)).body == 1
+
+
+async def test_what_was_read_in_a_room_that_is_left_keeps_no_place(
+    broker: LocalBroker, stack: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nolag_broker.server.log_ops.MAX_SUBSCRIPTIONS", 1)
+    client = await stack.enter_async_context(connect(broker.url, token=broker.token("ana"), actor="ana"))
+    for turn in range(3):
+        room = await client.join("demo")
+        stream = room.observe.stream("n")
+        await room.observe.emit("n", turn)
+        assert (await asyncio.wait_for(anext(stream), 10)).body == turn
+        await room.leave()
+
+
+async def test_leaving_while_the_broker_is_away_does_not_wait_for_it(broker: LocalBroker, stack: Any, proxy: Any, join: Any) -> None:
+    desk = await join("desk")
+    client = await stack.enter_async_context(connect(proxy.url, token=broker.token("ana"), actor="ana"))
+    room = await client.join("demo")
+    proxy.refuses = True
+    proxy.cut()
+    async with asyncio.timeout(1):
+        while client._connection.is_live:
+            await asyncio.sleep(0.005)
+        await room.leave()
+    proxy.refuses = False
+    await client.ping()
+    async with asyncio.timeout(10):
+        while await present(desk) != ["desk"]:
+            await asyncio.sleep(0.02)
