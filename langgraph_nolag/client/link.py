@@ -16,6 +16,7 @@ from .connection import REQUEST_TIMEOUT, Connection
 from .follow import Followed, Follows, Progress, Result
 from .incoming import Incoming
 from .io import settle_blocking
+from .latch import Latch
 from .membership import Membership
 from .offer import Assigned, Offer
 from .offers import Offers
@@ -47,11 +48,14 @@ class RoomLink:
     Attributes:
         room: the room's name.
         connection: the connection it lives on.
+        shut_out: set once something that stood in this room (our presence, an offer) does not any more, although nobody closed it, with the
+            reason: the broker refused it in a later session, or the connection ended for good.
     """
 
     def __init__(self, connection: Connection, room: str) -> None:
         self.room = room
         self.connection = connection
+        self.shut_out: Latch[NoLagError] = Latch()
         self._ids = itertools.count(1)
         # on the I/O thread
         self._holders: Counter[object] = Counter()
@@ -426,7 +430,11 @@ class RoomLink:
             self.on_push({**frame, "decision": None, "reason": error})
 
     def on_ended(self, error: NoLagError) -> None:
-        """Everybody who waits in this room is told."""
+        """It is closed to us: everybody who waits in this room is told."""
+        self.shut_out.set(error)
+        self._end(error)
+
+    def _end(self, error: NoLagError) -> None:
         for part in list(self._parts):
             part.on_ended(error)
 
@@ -462,4 +470,4 @@ class RoomLink:
             settle_blocking(left, None, None)
             return
         self.leave(left)
-        self.on_ended(Disconnected(f"room {self.room} was left", detail={"closed": True}))
+        self._end(Disconnected(f"room {self.room} was left", detail={"closed": True}))

@@ -102,6 +102,7 @@ class Offers:
             self._lose(task, even_finishing=True)
         if not _settle(offer.ready, error):
             offer.closing = True
+            self.link.shut_out.set(error)
         offer.settle_idle()
 
     def stop(self, offer: Offer, drain: bool, idle: concurrent.futures.Future[None]) -> None:

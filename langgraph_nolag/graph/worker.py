@@ -200,7 +200,8 @@ class Worker:
             on_ready: told one line when the worker serves.
 
         Raises:
-            NoLagError: the broker can't be reached, or refuses the worker.
+            NoLagError: the broker can't be reached, or refuses the worker, also one that comes back: the room is gone, or its grants are
+                narrower. What it still holds then is finished as when it stops.
         """
 
         async def main() -> None:
@@ -353,16 +354,16 @@ class _Serving:
             await serving.start()
 
     async def until(self, stop: Any) -> None:
-        """Wait for the sign to stop, or for the connection to end for good, which is raised."""
+        """Wait for the sign to stop. Raises: NoLagError: why not all is served any more: whoever started this worker is to know."""
         assert self._link is not None
-        stopping = asyncio.ensure_future(stop)
+        stopping, shut_out = asyncio.ensure_future(stop), asyncio.ensure_future(self._link.shut_out.wait())
         try:
-            while not stopping.done():
-                await asyncio.wait({stopping}, timeout=1.0)
-                if (ended := self._link.connection.ended) is not None:
-                    raise ended
+            await asyncio.wait({stopping, shut_out}, return_when=asyncio.FIRST_COMPLETED)
+            if shut_out.done():
+                raise shut_out.result()
         finally:
             stopping.cancel()
+            shut_out.cancel()
 
     async def stop(self, drain_timeout: float) -> int:
         """Take nothing new, of any kind, finish what runs, hand back what takes too long. Returns how many bodies still run."""

@@ -232,6 +232,28 @@ async def test_a_look_for_workers_that_fails_says_nothing_and_is_made_again(
     await asyncio.wait({invoked})
 
 
+def test_a_worker_that_is_revoked_ends_although_a_body_runs(
+    broker: LocalBroker, new_worker: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
+    file = tmp_path / "runs"
+    worker = new_worker("revoked", "0.3")
+    graph = distribute(graphs.crashing, broker.room("graphs"), name="crashing", pools={"long": ["revoked"]}, local=["first", "last"])
+    results: list[Any] = []
+    running = threading.Thread(target=lambda: results.append(graph.invoke({"file": str(file)})))
+    running.start()
+    wait_for_lines(file, 2)
+    boss = open_room(f"{broker.url}/graphs", token=broker.token("boss", grants=[{"room": "**", "verbs": ["admin"]}]))
+    (actor,) = [member["actor"] for member in boss.call("presence.list")["members"] if member["capabilities"] == ["revoked"]]
+    boss.connection.call("token.revoke", actor=actor.partition("/")[0])
+    assert worker.process.wait(20) == 1
+    assert "for good: revoked" in "".join(worker.output)
+    new_worker("revoked")
+    wait_for_lines(file, 3)
+    file.with_suffix(".go").touch()
+    running.join(20)
+    assert results[0]["log"] == ["first", "long", "last"]
+
+
 def wait_for_lines(file: Path, count: int) -> None:
     deadline = time.monotonic() + 20
     while not file.exists() or len(file.read_text().splitlines()) < count:

@@ -1,0 +1,62 @@
+"""A worker that is refused when it comes back ends, and says why: a supervisor starts it again, or somebody looks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from langgraph_nolag import AccessDenied, Disconnected, LocalBroker, NotAuthorized, Worker, connect
+from langgraph_nolag.patterns.serving import HandedTask
+
+
+@pytest.fixture
+def broker() -> Iterator[LocalBroker]:
+    with LocalBroker() as broker:  # what is stored plays no part
+        yield broker
+
+
+async def work(task: HandedTask) -> Any:
+    return task.payload
+
+
+async def started(url: str, token: Any) -> asyncio.Task[None]:
+    ready = asyncio.Event()
+    worker = Worker(room="demo")
+    worker.task("draft")(work)
+    running = asyncio.create_task(worker.arun(url=url, token=token, on_ready=lambda line: ready.set()))
+    async with asyncio.timeout(10):
+        await ready.wait()
+    return running
+
+
+@pytest.mark.parametrize(
+    ("room", "verbs"), [pytest.param("other", ["publish"], id="the room"), pytest.param("demo", ["subscribe"], id="its offers")]
+)
+async def test_a_worker_that_comes_back_with_narrower_grants(broker: LocalBroker, proxy: Any, room: str, verbs: list[str]) -> None:
+    tokens = [broker.token("jack")]
+    running = await started(proxy.url, lambda: tokens[-1])
+    tokens.append(broker.token("jack", grants=[{"room": room, "verbs": verbs}]))
+    proxy.cut()
+    with pytest.raises(NotAuthorized):
+        await asyncio.wait_for(running, 10)
+
+
+async def test_a_worker_that_comes_back_with_the_same_grants_goes_on(broker: LocalBroker, proxy: Any, join: Any) -> None:
+    desk = await join("desk")
+    running = await started(proxy.url, broker.token("jack"))
+    proxy.cut()
+    assert await (await desk.handoff.dispatch("draft", 1)).result(10) == 1
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait({running})
+
+
+async def test_a_worker_whose_token_is_revoked(broker: LocalBroker, stack: Any) -> None:
+    running = await started(broker.url, broker.token("jack"))
+    boss = await stack.enter_async_context(connect(broker.url, token=broker.token("boss", grants=[{"room": "**", "verbs": ["admin"]}])))
+    await boss._connection.acall("token.revoke", actor="jack")
+    with pytest.raises((Disconnected, AccessDenied)):
+        await asyncio.wait_for(running, 10)
