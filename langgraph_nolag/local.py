@@ -296,8 +296,8 @@ class _Running:
     def rooms(self) -> list[dict[str, Any]]:
         """`room.info` of every room. Blocks."""
         connection = shared_connection(self.url, self.own_token)
-        names = [room["name"] for room in connection.call("rooms.list", timeout=LOOK_WITHIN)["rooms"]]
-        return [connection.call("room.info", timeout=LOOK_WITHIN, room=name) for name in names]
+        names = [room["name"] for room in connection.call("rooms.list", within=LOOK_WITHIN)["rooms"]]
+        return [connection.call("room.info", within=LOOK_WITHIN, room=name) for name in names]
 
     def is_serving(self, actor: str) -> bool:
         """Whether an actor, or a process that acts for it (`actor/…`), is in any room and past its start. Blocks."""

@@ -63,7 +63,7 @@ class Session:
         """
         if room is not None:
             fields["room"] = room
-        return await self._connection.acall(op, timeout=within, **fields)
+        return await self._connection.acall(op, within=within, **fields)
 
     async def rooms(self, named: str | None) -> list[str]:
         """The rooms a command is about: the one that was named, or all that the token covers.

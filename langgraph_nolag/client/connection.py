@@ -134,16 +134,16 @@ class Connection:
         self._allowance.take(cost, insist=insist)
         self.io.post(self._sender.tell, frame, cost, take_out(frame))
 
-    def request(self, op: str, *, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> concurrent.futures.Future[Answer]:
-        """Send a request; the future holds the answer or the typed error. Never blocks."""
-        return self.request_frame({"op": op, **fields}, timeout)
+    def request(self, op: str, *, within: float | None = REQUEST_TIMEOUT, **fields: Any) -> concurrent.futures.Future[Answer]:
+        """Send a request; never blocks. The future holds the answer or the typed error, within that many seconds; None: for ever."""
+        return self.request_frame({"op": op, **fields}, within)
 
     def request_frame(self, frame: dict[str, Any], timeout: float | None, *, patient: bool = False) -> concurrent.futures.Future[Answer]:
         future: concurrent.futures.Future[Answer] = concurrent.futures.Future()
         self.ask(frame, lambda answer, error: settle_blocking(future, answer, error), timeout, patient=patient)
         return future
 
-    def call(self, op: str, *, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
+    def call(self, op: str, *, within: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
         """Send a request and block for its answer.
 
         Raises:
@@ -151,11 +151,11 @@ class Connection:
             NoLagError: the refusal, `RequestTimeout`, `Disconnected`, `BufferFull`.
         """
         self.io.check_may_block()
-        return self.request(op, timeout=timeout, **fields).result()
+        return self.request(op, within=within, **fields).result()
 
-    async def acall(self, op: str, *, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
+    async def acall(self, op: str, *, within: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
         """Send a request and await its answer, from any loop. Raises as `call` does."""
-        return await self.acall_frame({"op": op, **fields}, timeout)
+        return await self.acall_frame({"op": op, **fields}, within)
 
     async def acall_frame(self, frame: dict[str, Any], timeout: float | None) -> Answer:
         loop = asyncio.get_running_loop()

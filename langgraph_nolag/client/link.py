@@ -92,12 +92,12 @@ class RoomLink:
 
     # --- requests -------------------------------------------------------------------------------------------
 
-    def call(self, op: str, timeout: float | None = REQUEST_TIMEOUT, *, patient: bool = False, **fields: Any) -> Answer:
+    def call(self, op: str, within: float | None = REQUEST_TIMEOUT, *, patient: bool = False, **fields: Any) -> Answer:
         """Send a request of this room and block for its answer.
 
         Args:
             op: an operation of the protocol.
-            timeout: seconds; None: for ever.
+            within: seconds until there must be an answer; None: for ever.
             patient: another request follows as a rule: this one leaves with it, or a millisecond later at the latest.
             fields: the operation's fields.
 
@@ -106,27 +106,27 @@ class RoomLink:
             NoLagError: the refusal, `RequestTimeout`, `Disconnected`, `BufferFull`.
         """
         self.connection.io.check_may_block()
-        return self.request(op, timeout=timeout, patient=patient, **fields).result()
+        return self.request(op, within=within, patient=patient, **fields).result()
 
-    async def acall(self, op: str, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
+    async def acall(self, op: str, within: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
         """Send a request of this room and await its answer, from any loop. Raises as `call` does."""
-        return await self.connection.acall_frame(self.frame(op, fields), timeout)
+        return await self.connection.acall_frame(self.frame(op, fields), within)
 
     async def acall_all(
-        self, requests: Sequence[tuple[str, Mapping[str, Any]]], timeout: float | None = REQUEST_TIMEOUT, *, patient: bool = False
+        self, requests: Sequence[tuple[str, Mapping[str, Any]]], within: float | None = REQUEST_TIMEOUT, *, patient: bool = False
     ) -> list[Answer]:
         """Send requests of this room together, each an operation and its fields, and await all answers; raises the first refusal."""
-        return await self.connection.acall_frames([self.frame(op, fields) for op, fields in requests], timeout, patient=patient)
+        return await self.connection.acall_frames([self.frame(op, fields) for op, fields in requests], within, patient=patient)
 
     def request(
-        self, op: str, timeout: float | None = REQUEST_TIMEOUT, *, patient: bool = False, **fields: Any
+        self, op: str, within: float | None = REQUEST_TIMEOUT, *, patient: bool = False, **fields: Any
     ) -> concurrent.futures.Future[Answer]:
         """Send a request of this room; never blocks. The future holds the answer or the typed error. `patient` as for `call`.
 
         Raises:
             BufferFull: nothing was sent.
         """
-        return self.connection.request_frame(self.frame(op, fields), timeout, patient=patient)
+        return self.connection.request_frame(self.frame(op, fields), within, patient=patient)
 
     def send(self, op: str, **fields: Any) -> None:
         """Send what has no answer. While there is no connection it is dropped.
@@ -315,11 +315,11 @@ class RoomLink:
 
     # --- streams --------------------------------------------------------------------------------------------
 
-    def open_stream(self, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> concurrent.futures.Future[Outgoing]:
+    def open_stream(self, within: float | None = REQUEST_TIMEOUT, **fields: Any) -> concurrent.futures.Future[Outgoing]:
         """Open a stream for writing, or take one over. The future holds it, or the refusal.
 
         Args:
-            timeout: seconds until it must be open.
+            within: seconds until it must be open; None: for ever.
             fields: of `stream.open`; `stream` (the id) is made up where it is absent.
         """
         opened: concurrent.futures.Future[Outgoing] = concurrent.futures.Future()
@@ -331,7 +331,7 @@ class RoomLink:
 
         frame = self.frame("stream.open", {**fields, "stream": fields.get("stream") or self.new_id()})
         self.connection.io.post(self.ensure_joined)
-        self.connection.ask(frame, on_answer, timeout)
+        self.connection.ask(frame, on_answer, within)
         return opened
 
     def read_stream(self, incoming: Incoming) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ..client.body import encode
-from ..client.connection import REQUEST_TIMEOUT
 from ..client.follow import Result
 from ..client.latch import Latch
 from ..client.link import RoomLink
@@ -191,8 +190,7 @@ class Runs:
         }
         if key is not None and thread is None:
             raise BadRequest("a run with a key needs a thread_id: the same again is of the same thread")
-        frame = self._link.frame("task.dispatch", {**fields, "body": body})  # its `timeout` is the run's, not the request's
-        answer = await self._link.connection.acall_frame(frame, REQUEST_TIMEOUT)
+        answer = await self._link.acall("task.dispatch", **fields, body=body)
         return Run(self, answer["task"], thread or id, answer["state"])
 
     async def schedule(

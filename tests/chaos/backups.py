@@ -55,7 +55,7 @@ async def _copied(trial: Trial, history: History, room: Any, number: int) -> His
     await until(lambda: len(history.operations) > before + 20, "the load goes on")
     (trial.folder / f"copy-{number}").mkdir()
     begun = time.monotonic()
-    await room.link.connection.acall("broker.backup", timeout=60.0, folder=str(trial.folder / f"copy-{number}" / "data"))
+    await room.link.connection.acall("broker.backup", within=60.0, folder=str(trial.folder / f"copy-{number}" / "data"))
     ended = time.monotonic()
     trial.done["backups"] += 1
     trial.done["acknowledged meanwhile"] += sum(begun < operation.ended < ended for operation in history.operations)

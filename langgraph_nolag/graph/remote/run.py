@@ -169,7 +169,7 @@ class Run:
 
     def end(self) -> None:
         """LangGraph has stored everything: the room may forget this thread's results, but those nobody has read, and the run has ended."""
-        answers = [self._link.request(op, timeout=FORGET_TIMEOUT, **fields) for op, fields in self._ending()]
+        answers = [self._link.request(op, within=FORGET_TIMEOUT, **fields) for op, fields in self._ending()]
         for answer in answers:
             try:
                 answer.result()
@@ -179,7 +179,7 @@ class Run:
 
     async def aend(self) -> None:
         """The same, in an event loop."""
-        answers = [self._link.acall(op, timeout=FORGET_TIMEOUT, **fields) for op, fields in self._ending()]
+        answers = [self._link.acall(op, within=FORGET_TIMEOUT, **fields) for op, fields in self._ending()]
         for outcome in await asyncio.gather(*answers, return_exceptions=True):
             if isinstance(outcome, NoLagError):
                 self._kept(outcome)

@@ -136,7 +136,7 @@ class ThreadLease:
             NoLagError: it was not asked for; or an earlier one was refused.
         """
         self.check()
-        self._storing = storing = self.link.request(op, timeout=None, **fields)  # as long as the tasks behind it wait
+        self._storing = storing = self.link.request(op, within=None, **fields)  # as long as the tasks behind it wait
         storing.add_done_callback(partial(self._stored, on_stored))
 
     def _stored(self, on_stored: Callable[[Answer], None], storing: concurrent.futures.Future[Answer]) -> None:

@@ -42,7 +42,7 @@ def run(link: RoomLink, steps: Steps[T], *, patient: bool = False) -> T:
         while True:
             *others, (op, fields) = requests
             futures = [link.request(other, **its) for other, its in others]
-            last = link.call(op, timeout=TIMEOUT, patient=patient, **fields)
+            last = link.call(op, within=TIMEOUT, patient=patient, **fields)
             requests = steps.send([*(future.result(TIMEOUT) for future in futures), last])
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]

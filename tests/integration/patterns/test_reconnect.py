@@ -276,7 +276,7 @@ async def test_a_request_times_out_and_says_that_it_may_have_been_applied(broker
     room = await client.join("demo")
     proxy.hold_answers()
     with pytest.raises(RequestTimeout) as caught:
-        await room.link.acall("blackboard.get", key="k", timeout=0.1)
+        await room.link.acall("blackboard.get", key="k", within=0.1)
     assert (caught.value.maybe_applied, caught.value.retryable) == (True, True)
     with pytest.raises(RequestTimeout):
         await asyncio.to_thread(room.link.call, "blackboard.get", 0.1, key="k")
