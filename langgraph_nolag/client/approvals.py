@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ApprovalNotFound, NoLagError
 from .requests import Answer
+from .standing import establish
 
 if TYPE_CHECKING:
     from .link import RoomLink
@@ -70,7 +71,8 @@ class Approvals:
             self._ask(approvals[start : start + 1000])
 
     def _ask(self, approvals: list[str]) -> None:
-        self.link.establish(
+        establish(
+            self.link,
             "approval.follow",
             {"approvals": approvals},
             self._on_states,

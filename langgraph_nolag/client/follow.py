@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import NoLagError, TaskNotFound
 from .io import settle_blocking
 from .requests import Answer, OnAnswer
+from .standing import establish
 
 if TYPE_CHECKING:
     from .link import RoomLink
@@ -274,7 +275,8 @@ class Follows:
         for start in range(0, len(wanted), CHUNK):
             chunk = wanted[start : start + CHUNK]
             positions = [[followed.task, followed._n, followed._attempt] for followed in chunk]
-            self.link.establish(
+            establish(
+                self.link,
                 "task.follow",
                 {"tasks": positions},
                 self._on_states,

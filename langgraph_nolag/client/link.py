@@ -7,7 +7,7 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import Disconnected, NoLagError
 from .approvals import Approvals, Decided, FollowedApproval
@@ -22,24 +22,10 @@ from .offer import Assigned, Offer
 from .offers import Offers
 from .outgoing import Outgoing, OutgoingStreams
 from .requests import Answer, OnAnswer
+from .standing import Part
 from .subscription import Gap, Subscription, Subscriptions
 
 log = logging.getLogger("langgraph_nolag")
-
-ASK_AGAIN = 0.2  # seconds, until a busy broker is asked again for what a session begins with
-REFUSALS = 25  # in a row, of a broker that is busy, until that is said: one that is full does not get better by itself
-
-
-class Part(Protocol):
-    """Something that must be asked for again in every new session. Lives on the I/O thread."""
-
-    phase: int  # parts of a lower phase are restored first
-
-    def restore(self) -> None:
-        """A session has begun."""
-
-    def on_ended(self, error: NoLagError) -> None:
-        """The connection is over for good, or the room is closed to us."""
 
 
 class RoomLink:
@@ -351,47 +337,6 @@ class RoomLink:
         self._parts.remove(part)
         for kind in kinds:
             self._routes.pop(kind, None)
-
-    def establish(
-        self,
-        op: str,
-        fields: Mapping[str, Any],
-        on_answer: Callable[[Answer], None],
-        on_refused: Callable[[NoLagError], None],
-        *,
-        wanted: Callable[[], bool],
-    ) -> None:
-        """Ask for something that a session must begin with, in this session.
-
-        Args:
-            op, fields: the request.
-            on_answer: told the answer, while it is wanted.
-            on_refused: told a refusal that is final, while it is wanted. A busy broker is asked again.
-            wanted: whether it still is: nothing that was closed meanwhile may come back. Who stops to want it gives it up by himself: the
-                broker hears that after what was asked here.
-        """
-        session = self.connection.session
-        refusals = 0
-
-        def ask() -> None:
-            if self.connection.session is session and wanted():  # a new session has asked for everything anew
-                self.connection.establish({"op": op, "room": self.room, **fields}, answered)
-
-        def answered(answer: Answer | None, error: NoLagError | None) -> None:
-            nonlocal refusals
-            if not wanted():
-                return
-            if answer is not None:
-                on_answer(answer)
-            elif error is not None and error.retryable and self.connection.ended is None:
-                refusals += 1
-                if refusals == REFUSALS:
-                    log.warning("%s in room %s waits: %s", op, self.room, error)
-                self.connection.io.loop.call_later(ASK_AGAIN, ask)
-            elif error is not None:
-                on_refused(error)
-
-        ask()
 
     def ensure_joined(self) -> None:
         """Serving needs membership: join with what is known, if nobody has."""

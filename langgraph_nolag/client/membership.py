@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NoLagError
 from .io import settle_blocking
 from .requests import Answer
+from .standing import establish
 
 if TYPE_CHECKING:
     from .link import RoomLink
@@ -60,7 +61,7 @@ class Membership:
 
     def restore(self) -> None:
         if (wanted := self._wanted) is not None:
-            self._link.establish("room.join", wanted, self._on_joined, self._refused, wanted=lambda: self._wanted is wanted)
+            establish(self._link, "room.join", wanted, self._on_joined, self._refused, wanted=lambda: self._wanted is wanted)
 
     def _on_joined(self, answer: Answer) -> None:
         self._settle(answer, None)

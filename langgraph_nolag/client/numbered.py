@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import NoLagError
 from .requests import Answer
+from .standing import establish
 
 if TYPE_CHECKING:
     from .link import RoomLink
@@ -59,7 +60,8 @@ class Numbered:
     def _establish(self, op: str, fields: Mapping[str, Any], on_answer: Callable[[Answer], None]) -> None:
         """Ask for it under the number that it has now, until it is paused, closed or begun anew."""
         number = self._number
-        self._link.establish(
+        establish(
+            self._link,
             op,
             {"sub": number, **fields},
             on_answer,

@@ -12,6 +12,7 @@ from .chance import CHANCE
 from .io import settle_blocking
 from .offer import Assigned, Offer
 from .requests import Answer, OnAnswer
+from .standing import establish
 
 if TYPE_CHECKING:
     from .link import RoomLink
@@ -84,7 +85,8 @@ class Offers:
             if offer.closing:  # slots become free while it drains
                 self._give_up(offer.number)
 
-        self.link.establish(
+        establish(
+            self.link,
             "task.serve",
             fields,
             served,

@@ -9,6 +9,7 @@ from ..client.body import encode, read
 from ..client.feed import Feed
 from ..client.link import RoomLink
 from ..client.requests import Answer
+from ..client.standing import establish
 from ..client.stream import LIMIT, OVERHEAD, Stream
 from ..errors import NoLagError
 
@@ -98,7 +99,7 @@ class Reading:
         self._live = False
         self._asked = number = self._asked + 1
         fields = {"after": self._last} if self._epoch is None else {"after": self._last, "epoch": self._epoch}
-        self._link.establish("inbox.open", fields, self._on_page, self.on_ended, wanted=lambda: number == self._asked and not self._closed)
+        establish(self._link, "inbox.open", fields, self._on_page, self.on_ended, wanted=lambda: number == self._asked and not self._closed)
 
     def _on_page(self, page: Answer) -> None:
         if self._feed.full:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from langgraph_nolag import LocalBroker, connect
-from langgraph_nolag.client import link
+from langgraph_nolag.client import standing
 from langgraph_nolag.testing import eventually
 from nolag_broker.core.limits import Limits
 
@@ -20,8 +20,8 @@ AGAIN = 0.05  # seconds
 @pytest.fixture(autouse=True)
 def busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that refuses is asked again soon, and the first refusal is said."""
-    monkeypatch.setattr(link, "ASK_AGAIN", AGAIN)
-    monkeypatch.setattr(link, "REFUSALS", 1)
+    monkeypatch.setattr(standing, "ASK_AGAIN", AGAIN)
+    monkeypatch.setattr(standing, "REFUSALS", 1)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from langgraph_nolag import BadRequest, LocalBroker, NotAuthorized, connect
-from langgraph_nolag.client import link
+from langgraph_nolag.client import standing
 from nolag_broker.core.limits import Limits
 
 
@@ -142,7 +142,7 @@ async def test_a_group_that_nobody_reads_in_can_be_deleted(join: Any) -> None:
 async def test_a_room_with_too_many_groups_is_no_silent_wait(
     stack: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(link, "REFUSALS", 2)
+    monkeypatch.setattr(standing, "REFUSALS", 2)
     monkeypatch.setattr("nolag_broker.server.node.Limits", partial(Limits, groups=1))
     broker = stack.enter_context(LocalBroker())
     client = await stack.enter_async_context(connect(broker.url, token=broker.token("one"), actor="one"))

@@ -52,7 +52,7 @@ async def test_joining_goes_after_the_leaving_before_it(broker: LocalBroker, sta
 
 
 async def test_a_join_that_was_given_up_holds_nothing(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langgraph_nolag.client.link.ASK_AGAIN", 0.02)
+    monkeypatch.setattr("langgraph_nolag.client.standing.ASK_AGAIN", 0.02)
     monkeypatch.setattr("nolag_broker.server.node.Limits", partial(Limits, members=1))
     broker = stack.enter_context(LocalBroker())
     ana, bo = [await stack.enter_async_context(connect(broker.url, token=broker.token(actor))) for actor in ("ana", "bo")]
