@@ -115,7 +115,7 @@ def minting(
             if grants is not None:
                 fields["grants"] = list(grants)
             connection.open()
-            return str(connection.call("token.mint", timeout=MINT_TIMEOUT, **fields)["token"])
+            return str(connection.call("token.mint", within=MINT_TIMEOUT, **fields)["token"])
         finally:
             connection.close()
 

@@ -19,7 +19,7 @@ import remote_graphs as graphs
 from remote_processes import WorkerProcess
 
 from langgraph_nolag import BufferFull, LocalBroker, NotAuthorized, RequestTimeout, TaskFailed, Worker, connect, distribute, open_room
-from langgraph_nolag.client import link
+from langgraph_nolag.client import standing
 from langgraph_nolag.graph.remote import lookout
 from langgraph_nolag.testing import eventually
 from nolag_broker.core.limits import Limits
@@ -189,7 +189,7 @@ async def test_a_worker_whose_connection_ended_for_good_ends_although_a_body_run
 async def test_a_worker_that_has_no_place_in_the_room_can_be_stopped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(link, "REFUSALS", 2)
+    monkeypatch.setattr(standing, "REFUSALS", 2)
     monkeypatch.setattr("nolag_broker.server.node.Limits", partial(Limits, members=1))
     worker, stop = Worker(room="full"), asyncio.Event()
     worker.graph(graphs.sync_chain)
