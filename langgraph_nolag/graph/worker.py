@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
+import sys
+import threading
 import traceback
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
+
+from nolag_broker.ending import End, leave, signals_taken
 
 from ..client.connection import Connection
 from ..client.credentials import Token, parse_address, resolve
@@ -38,12 +41,13 @@ from .serde.trust import trust_of
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-    from ..patterns.serving import Serving
+    from ..patterns.serving import HandedTask
 
 log = logging.getLogger("langgraph_nolag")
 
 T = TypeVar("T")
 
+ENDS_WITHIN: Final = 10.0  # seconds after `drain_timeout`, of a process whose handlers do not end
 RUNS_AT_A_TIME: Final = 100  # of a worker: they do little but wait for nodes
 SHOWN: Final = 5  # graphs named in the line that says what is served
 TOKEN_TTL: Final = 3600.0  # seconds; of the token a worker mints for itself
@@ -88,6 +92,7 @@ class Worker:
         self._tools: dict[int, list[BaseTool | Callable[..., Any]]] = {}  # by max_attempts
         self._handlers: dict[str, Callable[..., Any]] = {}
         self._graphs: list[Orchestrated] = []  # that this worker runs as a whole
+        self._serving: _Serving | None = None  # while it runs, and what ran last
         self._left_behind = 0  # bodies, calls and handlers that were handed back and did not stop
 
     # --- what it serves -------------------------------------------------------------------------------------
@@ -193,7 +198,11 @@ class Worker:
         concurrency: int | None = None,
         on_ready: Callable[[str], None] | None = None,
     ) -> None:
-        """Serve until SIGTERM or SIGINT, then finish what runs; a second signal ends the process at once.
+        """Serve until SIGTERM or SIGINT, then finish what runs; a second signal ends the process at once. On the main thread.
+
+        The process ends within `drain_timeout` and 10 seconds more, whatever its handlers do: with code 0 where it could hand back what
+        still ran, with code 1 where it could not (a handler blocks the event loop): then the room gives that to others once it misses
+        this process.
 
         Args:
             url, token, concurrency: instead of the worker's own.
@@ -204,22 +213,25 @@ class Worker:
                 narrower. What it still holds then is finished as when it stops.
         """
 
-        async def main() -> None:
-            stop = asyncio.Event()
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, _stop_or_exit, stop, number)
-            await self.arun(url=url, token=token, concurrency=concurrency, on_ready=on_ready, stop=stop)
+        end = End(self._last_words)
+        with ExitStack() as hearing:  # signals, until the loop has ended
 
-        status = 1
-        try:
+            async def main() -> None:
+                stop = asyncio.Event()
+                hearing.enter_context(signals_taken(asyncio.get_running_loop(), stop, end, self.drain_timeout + ENDS_WITHIN))
+                status = 1
+                try:
+                    await self.arun(url=url, token=token, concurrency=concurrency, on_ready=on_ready, stop=stop)
+                    status = 0
+                finally:
+                    end.within(ENDS_WITHIN)
+                    if self._left_behind:  # they still run: the end would wait for their threads, and for what ignores that
+                        if status:
+                            traceback.print_exc()
+                        leave(status, _flush)
+
+            hearing.callback(end.reached)
             asyncio.run(main())
-            status = 0
-        finally:
-            if self._left_behind:  # bodies that were handed back still run: their threads would keep the process
-                if status:
-                    traceback.print_exc()
-                os._exit(status)
 
     async def arun(
         self,
@@ -234,6 +246,7 @@ class Worker:
         if not (self._bodies or self._tools or self._handlers):
             raise NotSupported("this worker serves nothing: give it a graph, a tool or a task handler")
         serving, stop = _Serving(self, concurrency or self.concurrency), stop or asyncio.Event()
+        self._serving = serving
         async with AsyncExitStack() as stack:
 
             async def begin() -> RoomLink:
@@ -253,6 +266,15 @@ class Worker:
                 await serving.until(stop.wait())
             finally:
                 self._left_behind = await asyncio.shield(serving.stop(self.drain_timeout))
+
+    def _last_words(self, seconds: float) -> None:
+        frame = sys._current_frames().get(threading.main_thread().ident or 0)
+        where = "nowhere" if frame is None else "{0.filename}:{0.lineno} in {0.name}".format(traceback.extract_stack(frame)[-1])
+        left = [] if self._serving is None else self._serving.running()
+        named = ", ".join([*map(repr, left[:SHOWN]), *(["…"] if len(left) > SHOWN else [])])
+        what = f"it leaves behind {named}, which others get once the room misses it; " if left else ""
+        log.error("the worker did not stop within %g s, and is ended: %sits main thread stands at %s", seconds, what, where)
+        _flush()
 
     def _ready_line(self, link: RoomLink) -> str:
         nodes = [body for body in self._bodies.values() if body.graph != KIND]
@@ -314,10 +336,11 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
         await asyncio.wait({working, stopping})
 
 
-def _stop_or_exit(stop: asyncio.Event, number: int) -> None:
-    if stop.is_set():
-        os._exit(128 + number)
-    stop.set()
+def _flush() -> None:
+    """What was printed: a process that is left at once would not say it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # closed, or none
+            stream.flush()
 
 
 class _Serving:
@@ -352,6 +375,10 @@ class _Serving:
             )
         for serving in self._others:
             await serving.start()
+
+    def running(self) -> list[HandedTask]:
+        """Tool calls and tasks whose handlers have not ended. From any thread."""
+        return [handed for serving in self._others for handed in serving.handed()]
 
     async def until(self, stop: Any) -> None:
         """Wait for the sign to stop. Raises: NoLagError: why not all is served any more: whoever started this worker is to know."""

@@ -224,6 +224,10 @@ class Serving:
         """Handlers that run now, of tasks that were handed back too."""
         return len(self._running)
 
+    def handed(self) -> list[HandedTask]:
+        """Their tasks. From any thread."""
+        return list(self._running.values())
+
     async def close(self, drain: float | None = None) -> None:
         """Take no more tasks, wait for those that run, cancel and hand back what is not done in time.
 

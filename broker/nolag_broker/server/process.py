@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
-import signal
-import socket
 import sys
-import threading
-from collections.abc import Iterator
 from typing import Any, Final
 
+from ..ending import End, signals_taken
 from ..engine.base import DatabaseInUse, DatabaseTooNew, StorageFailed
 from ..settings import Settings
 from .broker import Broker
@@ -20,9 +16,7 @@ from .errors import CannotStart
 from .logs import to_stderr
 
 EXIT_WITHIN: Final = 10.0  # seconds; of a process whose storage hangs
-SAID_WITHIN: Final = 0.5  # seconds
 OTHER_FILES: Final = 64  # open beside the connections
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def run(settings: Settings) -> int:
@@ -35,7 +29,7 @@ def run(settings: Settings) -> int:
     to_stderr()
     _tune()
     _allow_files(settings.max_connections + OTHER_FILES)
-    end = _End()
+    end = End(lambda seconds: _say(f"did not stop within {seconds:g} s, and is ended: the storage hangs, perhaps"))
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_run(settings, end))
@@ -46,9 +40,9 @@ def run(settings: Settings) -> int:
         end.reached()
 
 
-async def _run(settings: Settings, end: _End) -> int:
+async def _run(settings: Settings, end: End) -> int:
     signalled = asyncio.Event()
-    with _signals_taken(asyncio.get_running_loop(), signalled, end):
+    with signals_taken(asyncio.get_running_loop(), signalled, end, EXIT_WITHIN):
         broker = Broker(settings)
         await broker.start()
         print(f"listening on {broker.url}", flush=True)  # noqa: T201 - the first line of the output is the address
@@ -62,76 +56,6 @@ async def _run(settings: Settings, end: _End) -> int:
         _say(f"stopped: {broker.failure}")
         return 1
     return 0
-
-
-@contextlib.contextmanager
-def _signals_taken(loop: asyncio.AbstractEventLoop, signalled: asyncio.Event, end: _End) -> Iterator[None]:
-    """The first signal stops the broker in good order, a second one ends the process. A thread hears of them: the loop may be waiting for a
-    disk, for ever. The interpreter's own handler writes to the socket, on whichever thread the signal comes."""
-    heard, said = socket.socketpair()
-    said.setblocking(False)
-    before = {number: signal.signal(number, _noted) for number in SIGNALS}
-    woken_before = signal.set_wakeup_fd(said.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_take_signals, args=(heard, loop, signalled, end), name="nolag-signals", daemon=True).start()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(woken_before)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        said.close()
-
-
-def _noted(number: int, frame: object) -> None:
-    """It was written to the socket already."""
-
-
-def _take_signals(heard: socket.socket, loop: asyncio.AbstractEventLoop, signalled: asyncio.Event, end: _End) -> None:
-    with heard:
-        if _next_signal(heard):
-            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-                loop.call_soon_threadsafe(signalled.set)
-            end.within(EXIT_WITHIN)
-            if number := _next_signal(heard):
-                os._exit(128 + number)
-
-
-def _next_signal(heard: socket.socket) -> int | None:
-    """One of ours; None: nothing more comes."""
-    while number := heard.recv(1):
-        if number[0] in SIGNALS:
-            return number[0]
-    return None
-
-
-class _End:
-    """The end of the process, in bounded time whatever hangs: what is acknowledged is on disk."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._watch: threading.Timer | None = None
-
-    def within(self, seconds: float) -> None:
-        """The first call counts. From any thread."""
-        with self._lock:
-            if self._watch is None:
-                self._watch = threading.Timer(seconds, _give_up, (seconds,))
-                self._watch.daemon = True
-                self._watch.start()
-
-    def reached(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-
-
-def _give_up(seconds: float) -> None:
-    try:
-        message = f"did not stop within {seconds:g} s, and is ended: the storage hangs, perhaps"
-        saying = threading.Thread(target=_say, args=(message,), daemon=True)
-        saying.start()
-        saying.join(SAID_WITHIN)  # nobody may read what is said
-    finally:
-        os._exit(1)
 
 
 def _fill_standard_files() -> None:

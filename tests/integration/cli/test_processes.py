@@ -113,7 +113,9 @@ import time
 from pathlib import Path
 
 from langgraph_nolag import Worker
+from langgraph_nolag.graph import worker
 
+worker.ENDS_WITHIN = 1.0
 app = Worker(room="harbour", drain_timeout=float(Path("drain").read_text()))
 
 
@@ -132,6 +134,26 @@ async def other(task):
 @app.task("stuck")
 def stuck(task):
     time.sleep(600)
+
+
+@app.task("ignores")
+async def ignores(task):
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            pass
+
+
+@app.task("blocks")
+async def blocks(task):
+    Path("blocks").touch()
+    time.sleep(600)
+
+
+@app.task("threads")
+async def threads(task):
+    await asyncio.to_thread(time.sleep, 600)
 """
 
 
@@ -194,15 +216,57 @@ def test_a_worker_hands_back_what_does_not_end(cli: Cli, tmp_path: Path) -> None
     with running("worker", "draining_worker:app", "--path", str(cli.path), cwd=tmp_path) as (process, _):
 
         async def work(room: Room) -> None:
-            stuck, waits = await room.handoff.dispatch("stuck"), await room.handoff.dispatch("waits")
-            for task in (stuck, waits):
+            tasks = [await room.handoff.dispatch(type) for type in ("stuck", "waits", "ignores")]
+            for task in tasks:
                 await state(room, task.id, "running")
             process.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(process.wait, PATIENCE) == 0
-            for task in (stuck, waits):
+            for task in tasks:
                 await state(room, task.id, "waiting")
                 assert (await room.handoff.get(task.id)).errors == ()
                 await task.cancel()
+
+        cli.agent(work, "harbour")
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
+def test_a_worker_whose_loop_is_blocked_ends_all_the_same(cli: Cli, tmp_path: Path, signals: list[signal.Signals]) -> None:
+    (tmp_path / "draining_worker.py").write_text(DRAINING)
+    (tmp_path / "drain").write_text("0.2" if len(signals) == 1 else "60")
+    with running("worker", "draining_worker:app", "--path", str(cli.path), cwd=tmp_path) as (process, _):
+
+        async def work(room: Room) -> None:
+            task = await room.handoff.dispatch("blocks", max_attempts=2)
+            while not (tmp_path / "blocks").exists():
+                await asyncio.sleep(0.01)
+            for number in signals:
+                process.send_signal(number)
+                await asyncio.sleep(0.1)
+            assert await asyncio.to_thread(process.wait, PATIENCE) == (1 if len(signals) == 1 else 128 + signal.SIGTERM)
+            await state(room, task.id, "waiting")  # another worker may have it
+            await task.cancel()
+
+        cli.agent(work, "harbour")
+        if len(signals) == 1:
+            assert process.stderr is not None
+            said = process.stderr.read()
+            assert "did not stop within 1.2 s" in said
+            assert "'blocks', attempt=1" in said
+            assert "in blocks" in said
+
+
+def test_a_worker_does_not_wait_for_threads_that_its_handlers_left_behind(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "draining_worker.py").write_text(DRAINING)
+    (tmp_path / "drain").write_text("0.2")
+    with running("worker", "draining_worker:app", "--path", str(cli.path), cwd=tmp_path) as (process, _):
+
+        async def work(room: Room) -> None:
+            task = await room.handoff.dispatch("threads")
+            await state(room, task.id, "running")
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(process.wait, PATIENCE) == 1
+            await state(room, task.id, "waiting")
+            await task.cancel()
 
         cli.agent(work, "harbour")
 
