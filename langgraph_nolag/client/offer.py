@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .failure import sendable
 from .io import settle_blocking
 from .requests import OnAnswer
 
@@ -148,13 +149,13 @@ class Offer:
 
         Args:
             task: what was handed out.
-            error_type, message: name and text of the exception.
+            error_type, message: name and text of the exception; 8,192 characters of it are kept.
             body, ct: more about the error.
             retry: False: no further attempt, the task is a dead letter.
             delay: seconds until the next attempt; None: the task's own policy.
             on_answer: as for `complete`.
         """
-        fields: dict[str, Any] = {"error": {"type": error_type, "message": message}, "retry": retry}
+        fields: dict[str, Any] = {"error": {"type": sendable(error_type), "message": sendable(message)}, "retry": retry}
         if body is not None:
             fields["body"] = body
         if ct is not None:

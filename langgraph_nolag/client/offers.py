@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import Disconnected, NoLagError, StaleLease
 from .chance import CHANCE
+from .failure import failure
 from .io import settle_blocking
 from .offer import Assigned, Offer
 from .requests import Answer, OnAnswer
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("langgraph_nolag")
 
 KEPT_PROGRESS: Final = 1 << 20  # bytes a task, said again after a reconnect
+_UNSTORABLE: Final = ("message_too_large", "bad_request")
+_UNSAID: Final = {"type": "Unknown", "message": "how it failed could not be sent; the worker's log may say more"}
 
 
 class Offers:
@@ -214,9 +217,9 @@ class Offers:
                 delay = CHANCE.uniform(0.05, min(5.0, 0.1 * 2**tries))
                 self.link.connection.io.loop.call_later(delay, self._send_end, task, op, fields, on_answer, tries + 1)
                 return
-            if error is not None and op == "task.complete" and error.code in ("message_too_large", "bad_request"):
-                # The result can't be stored: that is how the task failed, and trying again would not help.
-                self._send_end(task, "task.fail", _as_failure(error), on_answer, 0)
+            if error is not None and error.code in _UNSTORABLE and (instead := _instead(op, fields, error)) is not None:
+                log.warning("the end of task %s (%s) can't be stored: %s", task.task, task.type, error)
+                self._send_end(task, *instead, on_answer, 0)
                 return
             self._forget(task)
             if error is not None:  # it was lost, or goes to another worker
@@ -250,8 +253,13 @@ class Offers:
             offer.settle_idle()
 
 
-def _as_failure(error: NoLagError) -> dict[str, Any]:
-    return {"error": {"type": type(error).__name__, "message": str(error)}, "retry": False}
+def _instead(op: str, fields: dict[str, Any], error: NoLagError) -> tuple[str, dict[str, Any]] | None:
+    """What is sent where an end was refused for what is in it, at the latest that the task is handed back: held, it would run for ever."""
+    if op == "task.complete":  # the result can't be stored: that is how the task failed, and trying again would not help
+        return "task.fail", {"error": failure(error), "retry": False}
+    if op == "task.fail":
+        return ("task.release", {}) if fields["error"] == _UNSAID else ("task.fail", {"error": _UNSAID, "retry": bool(fields["retry"])})
+    return None
 
 
 def _settle(future: concurrent.futures.Future[None], error: NoLagError | None) -> bool:

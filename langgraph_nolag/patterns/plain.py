@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
+from ..client.failure import failure
 from ..errors import NotEncodable
 
 DEEPEST: Final = 200
@@ -47,7 +48,7 @@ def plain(value: Any, depth: int = 0, unknown: Callable[[Any], Any] = repr) -> A
     if isinstance(value, uuid.UUID):
         return str(value)
     if isinstance(value, BaseException):
-        return {"type": type(value).__name__, "message": str(value)}
+        return failure(value)
     if isinstance(value, type):
         return repr(value)
     if callable(dump := getattr(value, "model_dump", None)):

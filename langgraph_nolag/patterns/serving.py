@@ -15,6 +15,7 @@ from typing import Any, Self
 from ..client.body import decode, encode
 from ..client.cause import begin_task
 from ..client.connection import REQUEST_TIMEOUT
+from ..client.failure import text_of
 from ..client.io import hand_back, settle, settle_blocking, settled, wait_on
 from ..client.link import RoomLink
 from ..client.offer import Assigned, Offer
@@ -351,7 +352,7 @@ class Serving:
         log.info("task %s (%s) failed on attempt %d", handed.id, handed.type, handed.attempt, exc_info=error)
         permanent = isinstance(error, (Permanent, NotDecodable))
         shown = error.__cause__ if isinstance(error, Permanent) and error.__cause__ is not None else error
-        assigned.offer.fail(assigned, type(shown).__name__, str(error), retry=not permanent)
+        assigned.offer.fail(assigned, type(shown).__name__, text_of(error), retry=not permanent)
 
 
 def is_async(handler: Callable[..., Any]) -> bool:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ..client.body import encode, read
+from ..client.failure import failure
 from ..client.feed import Feed
 from ..client.incoming import Incoming
 from ..client.io import settled
@@ -90,10 +91,6 @@ class WritableStream:
             await self.fail(error)
         else:
             self._outgoing.close(failure(error))  # cancelled: there is no time to wait
-
-
-def failure(error: BaseException) -> dict[str, str]:
-    return {"type": type(error).__name__, "message": str(error)}
 
 
 class IncomingStream:

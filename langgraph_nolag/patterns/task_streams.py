@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..client.body import encode
+from ..client.failure import failure
 from ..client.io import settled
 from ..client.offer import Assigned
 from ..client.outgoing import Outgoing
-from .streams import WritableStream, failure
+from .streams import WritableStream
 
 
 class TaskStream(WritableStream):

@@ -16,6 +16,7 @@ from langchain_core.tools import tool as as_tool
 from pydantic.fields import FieldInfo
 
 from ..client.body import decode, encode
+from ..client.failure import text_of
 from ..errors import BadRequest, NotDecodable, NotEncodable, NotSupported, Permanent
 from ._compat import shown
 from .plain import asked
@@ -106,7 +107,7 @@ class ServedTool:
         try:
             return await self._run(task)
         except Exception as error:
-            raise Permanent(str(error)) from error
+            raise Permanent(text_of(error)) from error
 
     async def _run(self, task: HandedTask) -> dict[str, Any]:
         if not isinstance(task.payload, dict):

@@ -13,6 +13,7 @@ from langchain_core.runnables.config import set_config_context
 from langgraph.errors import GraphInterrupt
 
 from ...client.cause import begin_task
+from ...client.failure import text_of
 from ...client.io import hand_back
 from ...client.link import RoomLink
 from ...client.offer import Assigned
@@ -77,6 +78,12 @@ class Attempt:
         self._on_finished(self._task)
         if not done.cancelled() and (error := done.exception()) is not None:
             log.error("running a node failed in langgraph-nolag itself", exc_info=error)
+            what = f"{type(error).__name__}: {text_of(error)}"
+            self._refuse(NoLagError(f"running node {self._node!r} failed in langgraph-nolag itself: {what}"))
+
+    def _refuse(self, error: NoLagError) -> None:
+        """There is no answer of the body: without an end the task would be held for ever."""
+        self._task.offer.fail(self._task, error.code, str(error), body=self._codec.encode(error), retry=False)
 
     def told(self, frame: bytes) -> None:
         if frame == STOP:
@@ -118,7 +125,7 @@ class Attempt:
                 config["configurable"][CONFIG_KEY_RESUMING] = True
         except NoLagError as error:
             log.error("node %r of %s can't run here: %s", self._node, self._graph, error)
-            task.offer.fail(task, error.code, str(error), body=self._codec.encode(error), retry=False)
+            self._refuse(error)
             return None
         context = NodeContext(
             link=self._link,

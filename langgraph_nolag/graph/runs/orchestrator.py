@@ -15,6 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 
+from ...client.failure import text_of
 from ...errors import BufferFull, Disconnected, MessageTooLarge, Permanent, RequestTimeout, StaleLease, StorageFailed
 from ...patterns.plain import plain
 from ...patterns.serving import HandedTask
@@ -129,7 +130,7 @@ class Orchestrator:
         except Exception as error:
             if isinstance(error, AWAY) or getattr(error, "retryable", False):
                 raise  # the room was away, or the thread is another's: the next attempt may fare better
-            raise Permanent(str(error)) from error  # the graph itself failed, as it would anywhere
+            raise Permanent(text_of(error)) from error  # the graph itself failed, as it would anywhere
 
     async def _run(self, task: HandedTask) -> dict[str, Any]:
         served = self._graphs[task.type]

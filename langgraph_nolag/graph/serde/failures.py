@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from ...client.failure import text_of
 from ..errors import RemoteNodeError
 from . import exchange
 from .trust import Trust
@@ -48,7 +49,7 @@ def describe(error: BaseException, trust: Trust, travels: Callable[[Any], bool])
         "exchanged": exchanged,
         "left": left,
         "notes": list(getattr(error, "__notes__", ())),
-        "text": _text(error),
+        "text": text_of(error),
         "traceback": "".join(traceback.format_exception(error))[-MAX_TRACEBACK:],
         "where": _WHERE,
         "cause": error.__cause__,
@@ -67,13 +68,6 @@ def _bases(cls: type[BaseException]) -> list[str]:
 def _arguments(error: BaseException) -> tuple[Any, ...]:
     """What the class is made from; an OSError does not keep its file names in `args`."""
     return error.__reduce__()[1] if isinstance(error, OSError) else error.args  # type: ignore[return-value]
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as broken:  # a user's __str__ must not hide the error itself
-        return f"<no text: {type(broken).__name__}>"
 
 
 def rebuild(facts: dict[str, Any], trust: Trust) -> BaseException:

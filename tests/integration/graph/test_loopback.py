@@ -79,6 +79,24 @@ def test_local_classes_and_closures(loopback: Loopback, broker: LocalBroker) -> 
         distribute(graph, broker.room("elsewhere"))
 
 
+class Untellable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_exception_that_cant_be_told_ends_the_call(loopback: Loopback, is_async: bool) -> None:
+    def node(state: Log) -> Log:
+        raise ValueError(Untellable())
+
+    async def anode(state: Log) -> Log:
+        raise ValueError(Untellable())
+
+    graph = loopback.distribute(one(anode if is_async else node))
+    with pytest.raises(Exception, match="running node 'one' failed"):
+        await asyncio.wait_for(graph.ainvoke({"log": []}, {"configurable": {"thread_id": "t"}}), 10)
+
+
 async def test_where_bodies_run(loopback: Loopback) -> None:
     """Async ones on the loop that runs the graph, as in process, so that they may use what lives on it. Sync ones on threads."""
     go = asyncio.Event()

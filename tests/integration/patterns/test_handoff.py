@@ -170,6 +170,54 @@ async def test_a_result_that_is_not_plain_fails_the_task_and_says_where(join: An
     assert caught.value.error_type == "NotEncodable"
 
 
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "type", "text"),
+    [
+        (ValueError("the model said \ud83d"), "ValueError", r"the model said \ud83d"),
+        (ValueError("x" * (20 << 20)), "ValueError", "x" * 8192),
+        (Speechless(), "Speechless", "<no text: ValueError>"),
+        (Permanent("\ud83d"), "Permanent", r"\ud83d"),
+    ],
+    ids=["surrogate", "huge", "speechless", "permanent"],
+)
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_an_error_fails_the_task_whatever_it_says(join: Any, error: Exception, type: str, text: str, is_async: bool) -> None:
+    room = await join("worker")
+
+    def fail(task: HandedTask) -> None:
+        raise error
+
+    async def afail(task: HandedTask) -> None:
+        raise error
+
+    async with room.handoff.serve(afail if is_async else fail):
+        task = await room.handoff.dispatch("t", max_attempts=1)
+        with pytest.raises(TaskFailed) as caught:
+            await task.result(10)
+    assert (caught.value.error_type, caught.value.error_message) == (type, text)
+
+
+async def test_a_failure_that_cant_be_stored_is_told_without_what_it_says(join: Any) -> None:
+    room = await join("worker")
+    seen: list[int] = []
+
+    def on_task(task: Any) -> None:
+        seen.append(task.attempt)
+        task.offer.fail(task, "Broken", "no", delay=-1.0, retry=False)
+
+    offer = room.link.serve(types=["t"], on_task=on_task)
+    task = await room.handoff.dispatch("t")
+    with pytest.raises(TaskFailed, match="could not be sent"):
+        await task.result(10)
+    assert seen == [1]
+    await asyncio.wrap_future(offer.close())
+
+
 async def test_a_payload_that_is_not_plain_is_refused_here(join: Any) -> None:
     room = await join("desk")
     with pytest.raises(NotEncodable):

@@ -331,6 +331,14 @@ async def test_a_broker_on_an_older_copy_is_no_reason_to_wait_for_ever(process: 
         await asyncio.wait_for(stream.close(), 20)
 
 
+async def test_a_stream_fails_whatever_its_error_says(join: Any) -> None:
+    writer, editor = await join("writer"), await join("editor")
+    stream = await writer.open_stream(to="editor")
+    await stream.fail(ValueError("the model said \ud83d" + "x" * 10_000))
+    with pytest.raises(StreamFailed, match=r"the model said .ud83dxxx"):
+        await (await first(editor.streams())).collect()
+
+
 async def test_a_broker_that_lost_its_memory_ends_streams_and_takes_new_ones(forgetful: Restarting, stack: AsyncExitStack) -> None:
     room = await connected(stack, forgetful.url, lambda: forgetful.token("writer"), "writer")
     stream, streams = await room.open_stream(to="writer"), room.streams()
