@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from nolag_broker.wire.codec import new_packer
 from nolag_broker.wire.once import APPLIED_ONCE
 
-from ..errors import MessageTooLarge, NoLagError, Refused
+from ..errors import BadRequest, MessageTooLarge, NoLagError
+from .frames import packed
 from .large import Value
 from .requests import Allowance, OnAnswer, Pending, Unanswered
 from .uploads import HeldNote, HeldRequest, Uploads
@@ -143,9 +144,9 @@ class Sender:
             self._spoken.add(frame.get("room"))
             frame["done"] = self.unanswered.oldest()
         try:
-            encoded = self._pack(frame)
-        except (TypeError, ValueError, OverflowError) as error:
-            self.unanswered.answer(pending.id, None, Refused(f"{frame.get('op')}: {error}", code="bad_request"))
+            encoded = packed(self._pack, frame)
+        except BadRequest as error:
+            self.unanswered.answer(pending.id, None, error)
             return
         if len(encoded) > socket.session.max_frame:
             limit = socket.session.max_frame
@@ -168,7 +169,11 @@ class Sender:
         """Send a note whose values are stored."""
         socket = self._socket
         assert socket is not None
-        encoded = self._pack(frame)
+        try:
+            encoded = packed(self._pack, frame)
+        except BadRequest as error:
+            self.drop_note(frame, size, error)
+            return
         if len(encoded) > socket.session.max_frame:  # sent, it would end the connection for good
             limit = socket.session.max_frame
             self.drop_note(frame, size, MessageTooLarge(f"{len(encoded)} bytes; the broker takes {limit}"))

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,13 @@ async def events(room: Room) -> list[str]:
         ("retry", {"factor": 0}),
         ("retry", {"jitter": 2}),
         ("retry", {"maximum": float("inf")}),
+        ("retry", {1: 2.0}),
+        ("delay", 10**30),
+        ("delay", timedelta(seconds=1)),
+        ("timeout", datetime(2030, 1, 1, tzinfo=UTC)),
+        ("priority", 2**80),
+        ("key", "\ud800"),
+        ("concurrency_key", object()),
     ],
 )
 async def test_a_task_that_makes_no_sense(join: Join, field: str, value: Any) -> None:
@@ -91,6 +99,24 @@ async def test_a_task_that_makes_no_sense(join: Join, field: str, value: Any) ->
     error = await refused(room.handoff.dispatch("draft", **{field: value}), BadRequest, field=field)
     assert field in str(error)
     assert "task.dispatched" not in await events(room)
+
+
+async def test_a_map_with_keys_that_are_no_texts(join: Join) -> None:
+    """The broker ends connections for them. Here they end nothing: the call alone is refused, and what else the process does goes on."""
+    room = await join("planner")
+
+    async def handler(task: Any) -> str:
+        wrong: Any = {1: 2}
+        await refused(room.handoff.dispatch("draft", retry=wrong), BadRequest, field="retry")
+        await refused(room.presence.update(metadata=wrong), BadRequest, field="metadata")
+        await refused(room.observe.emit("draft.started", severity=wrong), BadRequest, field="severity")
+        await refused(room.handoff.cancel("nothing", reason=wrong), BadRequest, field="reason")
+        await refused(room.approve.decide("nothing", "approve", message=wrong), BadRequest, field="message")
+        await refused(room.configure(retention=wrong), BadRequest, field="retention")
+        return "done"
+
+    async with room.handoff.serve(handler):
+        assert await (await room.handoff.dispatch("review", max_attempts=1)).result(timeout=WITHIN) == "done"
 
 
 @pytest.mark.parametrize("cron", ["whenever", "", "* * *", "61 * * * *", "0 0 31 2 *", "@sometimes", "* * * * * * * *"])
