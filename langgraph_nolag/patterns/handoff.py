@@ -265,7 +265,8 @@ class Handoff:
 
         Args:
             handler: `handler(task) -> result`. An async one runs on this loop, a sync one on a thread of its own. What it raises fails
-                the attempt; `Permanent` fails the task for good. It is cancelled (sync: `task.cancelled` becomes true) when the task is.
+                the attempt; `Permanent` fails the task for good. It is cancelled (sync: `task.cancelled` becomes true) when the task is:
+                it stops by raising, or by returning None.
             capabilities: None: those we joined with.
             types: None: every type.
             concurrency: tasks at a time; None: the `max_concurrency` we joined with.

@@ -39,8 +39,9 @@ class HandedTask:
         attempt_ends: when this attempt is given up (`attempt_timeout`), or None.
         moment: of the schedule that brought the task (seconds since 1970); None where it was dispatched by somebody.
         dispatcher: the actor who wants it done.
-        cancelled: True once no result of this attempt is wanted any more: the task was cancelled, timed out, or went to another worker.
-            Who cancelled it may have left it some seconds (`Task.cancel(wait=…)`), in which progress and effects count.
+        cancelled: True once this attempt is to stop: the task was cancelled, timed out, or went to another worker. Who cancelled it may
+            have left it some seconds (`Task.cancel(wait=…)`), in which progress and effects count, and a value that the handler returns all
+            the same is the task's result. None, or an exception, says that it has stopped.
     """
 
     def __init__(self, assigned: Assigned, blocking: bool, loop: asyncio.AbstractEventLoop) -> None:
@@ -335,7 +336,7 @@ class Serving:
     # --- the end --------------------------------------------------------------------------------------------
 
     def _succeed(self, assigned: Assigned, handed: HandedTask, result: Any) -> None:
-        if handed.cancelled:
+        if handed.cancelled and (result is None or assigned.counts_until is None):
             assigned.offer.release(assigned)
             return
         try:

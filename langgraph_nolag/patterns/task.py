@@ -75,8 +75,8 @@ class Task:
 
         Args:
             wait: seconds that whoever runs it has to stop; this waits until then, and `let_go` says what came of it. A result that comes in
-                that time counts: then the state is `completed`. 0: it ends at once, whatever its worker still does. A worker that is
-                not connected is not waited for.
+                that time counts, also one of a handler that was told: then the state is `completed`. (None of such a handler says that it
+                has stopped.) 0: it ends at once, whatever its worker still does. A worker that is not connected is not waited for.
         """
         if self._followed is None or self._end.value is not None:
             return self.state

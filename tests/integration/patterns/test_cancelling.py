@@ -23,14 +23,13 @@ async def test_what_a_handler_does_to_clean_up_counts_and_is_waited_for(join: An
     room = await join("worker")
     began, cleaned = asyncio.Event(), []
 
-    async def handler(task: HandedTask) -> str:
+    async def handler(task: HandedTask) -> None:
         began.set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
             await task.progress("cleans up")
             cleaned.append(await task.effect("undo", lambda: "undone"))
-        return "not wanted any more"
 
     said: list[Any] = []
     async with room.handoff.serve(handler):
@@ -58,6 +57,50 @@ async def test_a_result_that_comes_in_time_counts(join: Any) -> None:
     assert await asyncio.to_thread(began.acquire, timeout=20)
     assert await desk.handoff.cancel(other.id, wait=20) == "completed"
     await asyncio.wrap_future(offer.close())
+
+
+async def finishes(task: HandedTask) -> str:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        await asyncio.sleep(0.1)  # what can't be stopped half-way
+    return "done"
+
+
+def sync_finishes(task: HandedTask) -> str:
+    while not task.cancelled:
+        time.sleep(0.01)
+    return "done"
+
+
+@pytest.mark.parametrize("handler", [finishes, sync_finishes])
+async def test_a_value_that_a_handler_returns_in_time_counts(join: Any, handler: Any) -> None:
+    room = await join("worker")
+    async with room.handoff.serve(handler):
+        task = await room.handoff.dispatch("draft")
+        await eventually(lambda: _runs(room, task.id))
+        assert await task.cancel(wait=20) == "completed"
+        assert (await task.result(10), task.let_go) == ("done", None)
+        other = await room.handoff.dispatch("draft")
+        await eventually(lambda: _runs(room, other.id))
+        assert await other.cancel() == "cancelled"
+
+
+async def test_a_sync_handler_that_returns_nothing_has_stopped(join: Any) -> None:
+    room = await join("worker")
+
+    def stops(task: HandedTask) -> None:
+        sync_finishes(task)
+
+    async with room.handoff.serve(stops):
+        task = await room.handoff.dispatch("draft")
+        await eventually(lambda: _runs(room, task.id))
+        assert await task.cancel(wait=20) == "cancelled"
+        assert task.let_go is True
+
+
+async def _runs(room: Any, task: str) -> bool:
+    return bool((await room.handoff.get(task)).state == "running")
 
 
 async def test_a_task_that_is_cancelled_before_its_handler_began_is_let_go(join: Any) -> None:
