@@ -1,7 +1,7 @@
 """Values and bodies: a body is plain MessagePack, with timestamps for datetimes.
 
-Tuples become lists; everything else comes back as it went. Objects of one's own do not travel: the sender says how
-(`model_dump()`, `asdict()`), so that the reader needs none of the sender's classes.
+Tuples become lists, but for those that are keys of a dict; everything else comes back as it went. Objects of one's own do not travel: the
+sender says how (`model_dump()`, `asdict()`), so that the reader needs none of the sender's classes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ def decode(body: bytes | None, ct: str | None = None) -> Any:
     if ct is not None and ct != CONTENT_TYPE:
         return body
     try:
-        return msgpack.unpackb(body, raw=False, strict_map_key=False, timestamp=3)
+        try:
+            return _unpack(body)
+        except TypeError:  # a tuple was a key: as a list it can be none. To look for one in every body would cost more than the rest
+            return _unpack(body, object_pairs_hook=lambda pairs: {_as_key(key): value for key, value in pairs})
     except Exception as error:  # msgpack raises a family of unrelated types
         raise NotDecodable(f"a body of {len(body)} bytes is not MessagePack: {type(error).__name__}: {error}") from None
 
@@ -52,6 +55,14 @@ def read(body: bytes | None, ct: str | None = None) -> Any:
         return decode(body, ct)
     except NotDecodable:
         return body
+
+
+def _unpack(body: bytes, **hooks: Any) -> Any:
+    return msgpack.unpackb(body, raw=False, strict_map_key=False, timestamp=3, **hooks)
+
+
+def _as_key(key: Any) -> Any:
+    return tuple(map(_as_key, key)) if isinstance(key, list) else key
 
 
 def _explain(value: Any, error: Exception) -> str:

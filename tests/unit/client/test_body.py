@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from langgraph_nolag.client.body import decode, encode
 from langgraph_nolag.errors import NotDecodable, NotEncodable
 
+keys = st.recursive(st.text() | st.integers(-5, 5), lambda inner: st.tuples(inner, inner), max_leaves=4)
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text() | st.binary(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.integers(-5, 5), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
     max_leaves=20,
 )
 
@@ -26,6 +27,11 @@ def test_plain_values_come_back_as_they_went(value: Any) -> None:
 def test_datetimes_travel_and_tuples_become_lists() -> None:
     moment = datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
     assert decode(encode({"at": moment, "pair": (1, 2)})) == {"at": moment, "pair": [1, 2]}
+
+
+def test_tuples_that_are_keys_stay_tuples() -> None:
+    value = {(0, 1): [{("a", (2, b"b")): (3, 4)}], "at": datetime(2026, 2, 3, tzinfo=UTC)}
+    assert decode(encode(value)) == value | {(0, 1): [{("a", (2, b"b")): [3, 4]}]}
 
 
 @dataclass
@@ -59,7 +65,7 @@ def test_what_nests_without_end_is_refused() -> None:
         encode(value)
 
 
-@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x92\x01", encode(1) + b"x"])
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x92\x01", encode(1) + b"x", b"\x81\x80\xc0", b"\x81" * 600 + b"\x90\xc0"])
 def test_bytes_that_are_no_body_are_a_typed_error(body: bytes) -> None:
     with pytest.raises(NotDecodable):
         decode(body)
