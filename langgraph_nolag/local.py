@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from nolag_broker.wire.codes import Refusal
 
 from .client.io import on_fork
+from .client.names import names
 from .client.rooms import RoomHandle, close_shared, shared_connection
 from .errors import NoLagError, from_wire
 
@@ -165,10 +166,10 @@ class LocalBroker:
             ttl: seconds it lives.
 
         Raises:
-            BadRequest: an unknown verb, a bad pattern, a lifetime that is not positive.
+            BadRequest: an unknown verb, a bad pattern, a lifetime that is not positive, roles that are no list.
         """
         try:
-            return self._running.broker.mint(actor, grants, tuple(roles), ttl)
+            return self._running.broker.mint(actor, grants, names(roles, "roles"), ttl)
         except Refusal as refusal:
             raise from_wire(refusal.to_wire()) from None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .failure import sendable
 from .io import settle_blocking
+from .names import names
 from .requests import OnAnswer
 
 if TYPE_CHECKING:
@@ -93,9 +94,9 @@ class Offer:
         self.ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.kind = kind
         self.number = 0
-        self.fields: dict[str, Any] = {"kind": kind, "capabilities": list(capabilities), "slots": slots}
+        self.fields: dict[str, Any] = {"kind": kind, "capabilities": names(capabilities, "capabilities"), "slots": slots}
         if types is not None:
-            self.fields["types"] = list(types)
+            self.fields["types"] = names(types, "types")
         if specs is not None:
             self.fields["specs"] = dict(specs)
         self.on_task = on_task

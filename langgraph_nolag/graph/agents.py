@@ -17,6 +17,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
+from ..client.names import names
 from ..client.rooms import open_room
 from .errors import NotSupported
 from .remote.nodes_of import Resident
@@ -59,7 +60,7 @@ def room_agent(
         allow: further classes in the values of those keys, where the schema does not name them.
     """
     where = room if token is None else open_room(room, token=token)
-    called = _Called(name, where, tuple(capabilities), timeout)
+    called = _Called(name, where, tuple(names(capabilities, "capabilities")), timeout)
     builder: StateGraph[Any, Any, Any, Any] = StateGraph(state_schema)
     builder.add_node("agent", called)
     builder.add_edge(START, "agent")

@@ -20,6 +20,7 @@ from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 
+from ..client.names import names
 from ..client.rooms import open_room
 from ._compat import (
     CONFIG_KEY_INTERRUPTION,
@@ -216,13 +217,14 @@ def distribute(
     Raises:
         NotImportable: a node or a class of the state is defined where no worker can import it.
         NotSupported: this is neither a compiled StateGraph nor an entrypoint, or a sub-graph can't run whole.
+        BadRequest: one of `pools` is no list.
         ValueError: `pools` or `local` name no node of this graph, or `whole` no sub-graph, or `pools` and `local` what is in one.
     """
     if isinstance(graph, StateGraph):
         raise NotSupported("distribute() takes a compiled graph: call builder.compile() first")
     if not isinstance(graph, CompiledStateGraph) and not calls_tasks(graph):
         raise NotSupported(f"distribute() takes a compiled StateGraph or an entrypoint, not {type(graph).__name__}")
-    pools = pools or {}
+    pools = {node: names(pool, f"pools[{node!r}]") for node, pool in (pools or {}).items()}
     check_names(graph, pools, "pools=")
     check_names(graph, local, "local=")
     check_whole(graph, whole, pools, local)

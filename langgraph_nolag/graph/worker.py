@@ -21,6 +21,7 @@ from ..client.connection import Connection
 from ..client.credentials import Token, parse_address, resolve
 from ..client.io import settled
 from ..client.link import RoomLink
+from ..client.names import names
 from ..client.rooms import RoomHandle
 from ..errors import Refused
 from ..patterns.serving import Serving
@@ -82,7 +83,7 @@ class Worker:
         if concurrency < 1:
             raise ValueError("concurrency must be at least 1")
         self.room = room
-        self.capabilities = list(capabilities)
+        self.capabilities = names(capabilities, "capabilities")
         self.concurrency = concurrency
         self.url = url
         self.token = token

@@ -12,6 +12,7 @@ from ..client.connection import REQUEST_TIMEOUT, Connection
 from ..client.credentials import Token, actor_of, resolve
 from ..client.io import settled
 from ..client.link import RoomLink
+from ..client.names import names
 from ..client.tokens import MINT_TIMEOUT, minting
 from ..errors import NoLagError, RequestTimeout
 from .room import Room
@@ -59,8 +60,10 @@ class Client:
 
         Raises:
             RoomNotFound, NotAuthorized: we may not.
+            BadRequest: `capabilities` is no list.
             RequestTimeout: the broker is away, or the room is full, for longer than 30 seconds; it is not joined later either.
         """
+        capabilities = names(capabilities, "capabilities")
         this = object()  # this call holds the room until it has joined it, and we do from then on
         link = self._connection.link(room, RoomLink).hold(this)
         try:

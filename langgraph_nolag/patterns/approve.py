@@ -10,6 +10,7 @@ from ..client.approvals import Decided
 from ..client.body import encode, read
 from ..client.latch import Latch
 from ..client.link import RoomLink
+from ..client.names import names
 from ..errors import DecisionTimeout
 
 
@@ -153,7 +154,7 @@ class Approve:
             approval=approval,
             action=action,
             body=encode(args),
-            allow=[*allow],
+            allow=names(allow, "allow"),
             expires=expires,
             approvers=[approvers] if isinstance(approvers, str) else None if approvers is None else [*approvers],
             quorum=quorum,
@@ -172,7 +173,7 @@ class Approve:
 
     async def list(self, states: Sequence[str] = ("pending", "decided"), limit: int = 100) -> list[Pending]:
         """Approvals in these states."""
-        answer = await self._link.acall("approval.list", states=[*states], limit=limit)
+        answer = await self._link.acall("approval.list", states=names(states, "states"), limit=limit)
         return [approval_from_wire(info) for info in answer["approvals"]]
 
     async def get(self, id: str) -> Pending:

@@ -13,6 +13,7 @@ from ..client.follow import Progress
 from ..client.io import hand_back, settle
 from ..client.link import RoomLink
 from ..client.moment import moment
+from ..client.names import names
 from ..client.requests import Answer
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
@@ -300,7 +301,9 @@ class Handoff:
 
     async def list(self, states: Sequence[str] | None = None, limit: int = 100) -> list[TaskInfo]:
         """Tasks in these states (None: all that live)."""
-        answer = await self._link.acall("task.list", states=None if states is None else [*states], kind="handoff", limit=limit)
+        answer = await self._link.acall(
+            "task.list", states=None if states is None else names(states, "states"), kind="handoff", limit=limit
+        )
         return [info_from_wire(info) for info in answer["tasks"]]
 
     async def get(self, task_id: str) -> TaskInfo:
@@ -313,7 +316,7 @@ class Handoff:
 
     async def purge_dead_letters(self, task_ids: Sequence[str] | None = None) -> int:
         """Forget dead letters for good: these, or all of them. Their keys are free again. Returns how many there were."""
-        ids = None if task_ids is None else list(task_ids)
+        ids = None if task_ids is None else names(task_ids, "task_ids")
         return int((await self._link.acall("task.purge", kind="handoff", tasks=ids))["purged"])
 
     async def cancel(self, task_id: str, reason: str | None = None, *, wait: float = 0.0) -> str:

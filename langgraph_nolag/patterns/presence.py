@@ -8,6 +8,7 @@ from typing import Any
 
 from ..client.io import settled
 from ..client.link import RoomLink
+from ..client.names import names
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
 
@@ -76,7 +77,7 @@ class Presence:
             self._link.update_presence(
                 status=status,
                 metadata=None if metadata is None else dict(metadata),
-                capabilities=None if capabilities is None else [*capabilities],
+                capabilities=None if capabilities is None else names(capabilities, "capabilities"),
                 max_concurrency=max_concurrency,
             )
         )

@@ -11,6 +11,7 @@ from ..client.body import encode
 from ..client.follow import Result
 from ..client.latch import Latch
 from ..client.link import RoomLink
+from ..client.names import names
 from ..client.stream import log_stream
 from ..errors import BadRequest, StreamFailed, StreamNotFound, TaskTimeout
 from .plain import asked
@@ -180,7 +181,7 @@ class Runs:
             "type": graph,
             "concurrency_key": thread_key(thread or id),
             "busy": _BUSY[on_busy],
-            "capabilities": list(capabilities),
+            "capabilities": names(capabilities, "capabilities"),
             "max_attempts": max_attempts,
             "priority": priority,
             "delay": delay or None,
@@ -217,7 +218,7 @@ class Runs:
             name: None: `graph` is the name.
         """
         thread, body = _asked(graph, input, config, context, {"durability": durability}, stream_mode, subgraphs)
-        terms: dict[str, Any] = {"kind": RUN, "capabilities": list(capabilities), "max_attempts": max_attempts}
+        terms: dict[str, Any] = {"kind": RUN, "capabilities": names(capabilities, "capabilities"), "max_attempts": max_attempts}
         if thread is not None:
             terms["concurrency_key"] = thread_key(thread)
         fields: dict[str, Any] = {"schedule": name or graph, "cron": cron, "tz": tz, "overlap": overlap, "type": graph, "terms": terms}
@@ -233,7 +234,7 @@ class Runs:
         Args:
             thread_id: only those of this thread.
         """
-        fields: dict[str, Any] = {"states": None if states is None else [*states], "kind": RUN, "limit": limit}
+        fields: dict[str, Any] = {"states": None if states is None else names(states, "states"), "kind": RUN, "limit": limit}
         if thread_id is not None:
             fields["concurrency_key"] = thread_key(thread_id)
         return [info_from_wire(info) for info in (await self._link.acall("task.list", **fields))["tasks"]]

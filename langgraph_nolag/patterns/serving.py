@@ -18,6 +18,7 @@ from ..client.connection import REQUEST_TIMEOUT
 from ..client.failure import text_of
 from ..client.io import hand_back, settle, settle_blocking, settled, wait_on
 from ..client.link import RoomLink
+from ..client.names import names
 from ..client.offer import Assigned, Offer
 from ..errors import NotDecodable, NotEncodable, Permanent, RequestTimeout
 from .effect import Ledger
@@ -180,8 +181,8 @@ class Serving:
         self._link = link
         self._handler = handler
         self._kind = kind
-        self._types = types
-        self._capabilities = tuple(capabilities)
+        self._types = None if types is None else names(types, "types")
+        self._capabilities = tuple(names(capabilities, "capabilities"))
         self._concurrency = concurrency
         self._specs = specs
         self._drain = drain

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..client.names import names
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -40,7 +42,7 @@ def terms_to_wire(
     """As the protocol has it; what is the broker's default is left out."""
     fields: dict[str, Any] = {}
     if capabilities:
-        fields["capabilities"] = list(capabilities)
+        fields["capabilities"] = names(capabilities, "capabilities")
     if preferred is not None:
         fields["preferred"] = preferred
     if priority:

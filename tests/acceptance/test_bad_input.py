@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from langgraph_nolag import LocalBroker, Room, connect
+from langgraph_nolag import LocalBroker, Room, Worker, connect, room_agent
 from langgraph_nolag.errors import (
     AlreadyDecided,
     BadRequest,
@@ -117,6 +117,41 @@ async def test_a_map_with_keys_that_are_no_texts(join: Join) -> None:
 
     async with room.handoff.serve(handler):
         assert await (await room.handoff.dispatch("review", max_attempts=1)).result(timeout=WITHIN) == "done"
+
+
+async def test_a_text_where_a_list_of_names_goes(join: Join) -> None:
+    """Taken for a list it would be its letters, and a task would wait for ever for who can do `d`, `r`, `a`, `f` and `t`."""
+    room = await join("planner")
+    name: Any = "draft"
+    calls: list[tuple[Callable[[], Awaitable[Any]], str]] = [
+        (lambda: room.handoff.dispatch("t", capabilities=name), "capabilities"),
+        (lambda: room.handoff.schedule("* * * * *", "t", capabilities=name), "capabilities"),
+        (lambda: room.handoff.list(states=name), "states"),
+        (lambda: room.handoff.purge_dead_letters(name), "task_ids"),
+        (lambda: room.presence.update(capabilities=name), "capabilities"),
+        (lambda: room.approve.request("publish", allow=name), "allow"),
+        (lambda: room.approve.list(name), "states"),
+        (lambda: room.runs.start("graph", {}, capabilities=name), "capabilities"),
+    ]
+    for call, field in calls:
+        error = await refused(call(), BadRequest, field=field)
+        assert "['draft']" in str(error)
+    made: list[tuple[Callable[[], Any], str]] = [
+        (lambda: room.handoff.serve(print, types=name), "types"),
+        (lambda: room.handoff.serve(print, capabilities=name), "capabilities"),
+        (lambda: room.tools.serve([], capabilities=name), "capabilities"),
+        (lambda: Worker("demo", name), "capabilities"),
+        (lambda: room_agent("writer", capabilities=name), "capabilities"),
+    ]
+    for make, field in made:
+        with pytest.raises(BadRequest) as caught:
+            make()
+        assert caught.value.detail == {"field": field}
+    with LocalBroker() as broker:
+        with pytest.raises(BadRequest, match="roles"):
+            broker.token("ana", roles=name)
+        async with connect(broker.url, token=broker.token("ana")) as client:
+            await refused(client.join("demo", capabilities=name), BadRequest, field="capabilities")
 
 
 @pytest.mark.parametrize("cron", ["whenever", "", "* * *", "61 * * * *", "0 0 31 2 *", "@sometimes", "* * * * * * * *"])

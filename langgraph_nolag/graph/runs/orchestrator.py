@@ -16,6 +16,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 
 from ...client.failure import text_of
+from ...client.names import names
 from ...errors import BufferFull, Disconnected, MessageTooLarge, Permanent, RequestTimeout, StaleLease, StorageFailed
 from ...patterns.plain import plain
 from ...patterns.serving import HandedTask
@@ -75,7 +76,8 @@ class Orchestrated:
         self.graph = graph
         self.called = called
         self.name = called.partition("@")[0]
-        self._pools, self._local, self._whole, self._store, self._allow = dict(pools or {}), list(local), list(whole), store, tuple(allow)
+        self._pools = {node: names(pool, f"pools[{node!r}]") for node, pool in (pools or {}).items()}
+        self._local, self._whole, self._store, self._allow = list(local), list(whole), store, tuple(allow)
         self._timeouts = timeout, cancel_timeout
         self._serde = saver.serde if isinstance(saver, NoLagSaver) else None
         self._made: dict[str, Distributed] = {}

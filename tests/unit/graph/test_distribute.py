@@ -15,6 +15,7 @@ from langgraph.func import entrypoint
 from langgraph.graph import START, StateGraph
 
 from langgraph_nolag.client.rooms import RoomHandle
+from langgraph_nolag.errors import BadRequest
 from langgraph_nolag.graph import _compat
 from langgraph_nolag.graph.agents import room_agent
 from langgraph_nolag.graph.distribute import distribute
@@ -31,6 +32,14 @@ def test_unknown_nodes_are_named() -> None:
         distribute(sample.graph, ROOM, local=["three"])
     with pytest.raises(ValueError, match=r"nodes= names 'three'"):
         Worker("room").graph(sample.graph, nodes=["three"])
+
+
+def test_a_pool_is_a_list_of_capabilities() -> None:
+    pools: Any = {"one": "gpu"}
+    with pytest.raises(BadRequest, match=r"give \['gpu'\]"):
+        distribute(sample.graph, ROOM, pools=pools)
+    with pytest.raises(BadRequest, match=r"give \['gpu'\]"):
+        Worker("demo").graph(sample.graph, resume=True, pools=pools)
 
 
 def test_what_can_not_run_whole_is_named() -> None:
