@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 SAID_WITHIN: Final = 0.5  # seconds
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -70,16 +70,29 @@ def signals_taken(loop: asyncio.AbstractEventLoop, signalled: asyncio.Event, end
         with contextlib.suppress(OSError):
             said.send(b"\0")
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    _before.update({number: signal.signal(number, note) for number in SIGNALS})
     woken_before = signal.set_wakeup_fd(said.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_take_signals, args=(heard, noted, loop, signalled, end, seconds), name="nolag-signals", daemon=True).start()
     try:
         yield
     finally:
-        signal.set_wakeup_fd(woken_before)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _give_back(woken_before)
         said.close()
+
+
+_before: dict[signal.Signals, Any] = {}  # what handled the signals, while they are taken
+
+
+def _give_back(wakeup: int = -1) -> None:
+    """Also in a process that is forked off: the socket is its parent's, and would tell that of the child's signals."""
+    if _before:
+        signal.set_wakeup_fd(wakeup)
+    while _before:
+        signal.signal(*_before.popitem())
+
+
+if hasattr(os, "register_at_fork"):  # a Unix
+    os.register_at_fork(after_in_child=_give_back)
 
 
 def _take_signals(

@@ -109,6 +109,7 @@ number = 7
 
 DRAINING = """
 import asyncio
+import multiprocessing
 import time
 from pathlib import Path
 
@@ -149,6 +150,15 @@ async def ignores(task):
 async def blocks(task):
     Path("blocks").touch()
     time.sleep(600)
+
+
+@app.task("forks")
+def forks(task):
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    child.start()
+    child.terminate()
+    child.join(10)
+    return child.exitcode
 
 
 @app.task("threads")
@@ -253,6 +263,19 @@ def test_a_worker_whose_loop_is_blocked_ends_all_the_same(cli: Cli, tmp_path: Pa
             assert "did not stop within 1.2 s" in said
             assert "'blocks', attempt=1" in said
             assert "in blocks" in said
+
+
+def test_the_signals_of_a_process_that_a_handler_forked_are_its_own(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "draining_worker.py").write_text(DRAINING)
+    (tmp_path / "drain").write_text("60")
+    with running("worker", "draining_worker:app", "--path", str(cli.path), cwd=tmp_path):
+
+        async def work(room: Room) -> None:
+            for _ in range(2):  # the worker goes on
+                task = await room.handoff.dispatch("forks", max_attempts=1)
+                assert await task.result(timeout=PATIENCE) == -signal.SIGTERM
+
+        cli.agent(work, "harbour")
 
 
 def test_a_worker_does_not_wait_for_threads_that_its_handlers_left_behind(cli: Cli, tmp_path: Path) -> None:
