@@ -38,8 +38,8 @@ def _no_extensions(code: int, data: bytes) -> Any:
 
 
 def check_depth(value: Any, limit: int = MAX_DEPTH) -> None:
-    """Refuse free-form values that nest deeper than `limit` (iterative: the check itself can't overflow), and timestamps: the one
-    extension type that `unpack` has no way to refuse by itself.
+    """Refuse free-form values that nest deeper than `limit` (iterative: the check itself can't overflow), and what `unpack` has no way
+    to refuse by itself: timestamps, and bytes for keys.
 
     Raises:
         Refusal: `bad_request`.
@@ -50,6 +50,8 @@ def check_depth(value: Any, limit: int = MAX_DEPTH) -> None:
         if isinstance(item, (dict, list, tuple)):
             if depth >= limit:
                 raise Refusal("bad_request", f"nested deeper than {limit}")
+            if isinstance(item, dict) and not all(type(key) is str for key in item):
+                raise Refusal("bad_request", "a key that is no text")
             stack.extend((child, depth + 1) for child in (item.values() if isinstance(item, dict) else item))
         elif isinstance(item, msgpack.Timestamp):
             raise Refusal("bad_request", "extension type -1 (timestamp): send times as numbers")

@@ -76,6 +76,13 @@ def test_the_timestamp_extension_is_refused_where_a_value_is_free_form(seconds: 
     assert refused.value.code == "bad_request"
 
 
+@pytest.mark.parametrize("value", [{b"k": 1}, [{"a": {b"": None}}]])
+def test_bytes_are_no_keys_where_a_value_is_free_form(value: Any) -> None:
+    with pytest.raises(Refusal, match="a key that is no text") as refused:
+        check_depth(unpack(msgpack.packb(value)))
+    assert refused.value.code == "bad_request"
+
+
 def nested(depth: int, wrap: Any) -> Any:
     value: Any = 1
     for _ in range(depth):
