@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import ApprovalNotFound, BadRequest
-from .output import ago, span, table
+from .output import ago, plain, span, table
 from .session import Access, AsJson, DataPath, Room, Session, Token, Url, with_broker
 
 app = typer.Typer(name="approvals", help="See and answer what waits for a person.", no_args_is_help=True)
@@ -164,7 +165,8 @@ def _decide(
         done = answer["state"] != "pending"
         text = f"{type}: {approval['action']} ({approval['approval']})"
         if not done:
-            text += f"; recorded, {len(approval['votes']) + 1} of {approval['quorum']} votes"
+            now = (await session.ask("approval.get", approval["room"], approval=approval["approval"]))["approval"]
+            text += f"; recorded, {_agreed(now, type)} of {now['quorum']} votes"
         value = {
             "approval": approval["approval"],
             "room": approval["room"],
@@ -211,17 +213,27 @@ def _shown(approval: dict[str, Any]) -> Any:
 
 
 def _value(approval: dict[str, Any]) -> dict[str, Any]:
-    value = {key: item for key, item in approval.items() if key not in ("body", "ct")}
-    decision = approval.get("decision")
-    if decision:
-        value["decision"] = {**{k: v for k, v in decision.items() if k not in ("body", "ct")}, "args": _shown(decision)}
-    return {**value, "args": _shown(approval)}
+    value = {**_readable(approval), "votes": [_readable(vote) if vote.get("body") else vote for vote in approval["votes"]]}
+    if decision := approval.get("decision"):
+        value["decision"] = _readable(decision)
+    return value
+
+
+def _readable(said: dict[str, Any]) -> dict[str, Any]:
+    return {**{key: item for key, item in said.items() if key not in ("body", "ct")}, "args": _shown(said)}
+
+
+def _agreed(approval: dict[str, Any], type: str | None = None) -> int:
+    """How many votes count together at most: those for the same. With `type`: of such votes."""
+    votes = [vote for vote in approval["votes"] if type in (None, vote["type"])]
+    said = Counter((vote["type"], vote.get("digest"), vote["type"] == "respond" and vote.get("message")) for vote in votes)
+    return max(said.values(), default=0)
 
 
 def _row(approval: dict[str, Any]) -> tuple[str, ...]:
     state = approval["state"]
     if state == "pending" and approval["quorum"] > 1:
-        state = f"{len(approval['votes'])} of {approval['quorum']} votes"
+        state = f"{_agreed(approval)} of {approval['quorum']} votes"
     if passed := approval.get("delegations"):
         state += "; delegated: " + ", ".join(f"{each['from']} to {each['to']}" for each in passed)
     if decision := approval.get("decision"):
@@ -262,7 +274,8 @@ def _vote(vote: dict[str, Any]) -> str:
     label = f" ({vote['by']})" if vote.get("by") else ""
     message = f": {vote['message']}" if vote.get("message") else ""
     label += f" for {', '.join(vote['for'])}" if vote.get("for") else ""
-    return f"{vote['type']} by {vote.get('actor') or vote.get('reason')}{label}, {ago(vote['time'])}{message}"
+    edited = f", to {json.dumps(plain(_shown(vote)), ensure_ascii=False)}" if vote["type"] == "edit" and vote.get("body") else ""
+    return f"{vote['type']} by {vote.get('actor') or vote.get('reason')}{label}, {ago(vote['time'])}{edited}{message}"
 
 
 def _delegation(passed: dict[str, Any]) -> str:
@@ -273,8 +286,6 @@ def _delegation(passed: dict[str, Any]) -> str:
 
 def _render_args(screen: Any, args: Any) -> None:
     """What is to be approved. Long texts stand as they are, not as JSON strings."""
-    from .output import plain
-
     if not isinstance(args, dict):
         screen.print(args if isinstance(args, str) else json.dumps(plain(args), ensure_ascii=False, indent=2), markup=False, soft_wrap=True)
         return

@@ -175,6 +175,7 @@ def _maps(ok: dict[str, Any]) -> Iterator[Any]:
     for info in (ok.get("approval"), *ok.get("approvals", ())):
         if isinstance(info, dict):
             yield info.get("decision")
+            yield from info.get("votes", ())
 
 
 def in_push(frame: dict[str, Any]) -> Body | None:

@@ -30,7 +30,7 @@ from langgraph.types import interrupt
 from pydantic import AfterValidator, BeforeValidator
 
 from ..client.body import decode, encode
-from ..errors import AlreadyDecided, ApprovalNotFound, BadRequest
+from ..errors import AlreadyDecided, ApprovalNotFound, BadRequest, KeyConflict
 from ..patterns.approve import Decision, approval_from_wire
 from ..patterns.threads import look
 from ._compat import CONFIG_KEY_CHECKPOINTER, interrupt_index
@@ -65,7 +65,7 @@ def gate(
         args: the arguments to be approved: a map of names to plain values.
         allow: the answers that are possible: approve, edit, reject, respond.
         expires: seconds until it is decided as rejected; None: it waits for ever.
-        quorum: how many actors have to agree. One reject ends it.
+        quorum: how many actors have to agree: approve what is shown, or give the same edit. One reject ends it.
         approvers: who may decide: actors, or `role:NAME`; None: everybody with the `approve` grant.
         description: words for people.
         room: where it is asked, if not in the room that the graph is distributed over or that its `NoLagSaver` keeps.
@@ -179,6 +179,8 @@ class _Gate:
             if standing is None or not _abides(standing, vote):
                 raise
             return standing
+        except KeyConflict as earlier:  # the key names the answer: this node ran before in another actor's hands, and voted there
+            return self._standing() if earlier.detail.get("decided") else None
         return self._standing() if counted["state"] == "decided" else None
 
     def _standing(self) -> Decision | None:

@@ -50,7 +50,8 @@ class Pending:
     Attributes:
         args: what is asked about.
         digest: of what is shown; give it to `decide` and the decision is bound to it.
-        votes: so far: `{actor, type, by, message, time, for}`; `for` names those who passed their vote on to the actor.
+        votes: so far: `{actor, type, by, message, time, for, digest, args}`; `for` names those who passed their vote on to the actor,
+            `args` are the edited ones (or the response), and `digest` says what the vote is for. Only votes for the same count together.
         delegations: votes passed on: `{from, to, time, reason, taken}`; `taken` is who made use of it, by voting or passing it on.
         created, expires: seconds since 1970.
         decision: once it is decided.
@@ -141,7 +142,8 @@ class Approve:
             allow: of `approve`, `edit`, `reject`, `respond`.
             expires: seconds until it is rejected by itself; None: never.
             approvers: actors and `role:name`s who may decide; None: whoever is granted it.
-            quorum: so many must agree; one `reject` ends it.
+            quorum: so many must agree: approve what is shown, or give the same edit (the same arguments), or the same response. One
+                `reject` ends it.
             description: a line for people.
             id: one's own id: asking again with it attaches to the same approval.
 
@@ -193,20 +195,24 @@ class Approve:
     ) -> str:
         """Vote. Who voted is our token's actor; `by` is a label beside it.
 
+        With a quorum, a vote counts together with those for the same: to agree to somebody's edit, give the same `args` as an `edit`. A
+        further vote of ours takes the place of our former one.
+
         Args:
             id: which approval.
             type: `approve`, `edit` (with `args`), `reject` or `respond` (with `message` or `args`).
             by: a name to show.
-            args: the edited arguments.
+            args: the edited arguments; none with `approve`, which is for what was shown.
             message: said to whoever asked.
             digest: of what we were shown; another one is refused.
-            key: a vote with the same key counts once.
+            key: our same vote with the same key counts once.
 
         Returns:
             `decided`, or `pending` while the quorum does not stand.
 
         Raises:
             AlreadyDecided: somebody was first (`error.detail["decision"]`).
+            KeyConflict: the key was used for another vote, or by somebody else.
             ApprovalNotFound, NotAuthorized, BadRequest.
         """
         body = None if args is None else encode(args)
@@ -251,6 +257,11 @@ def _decision(decision: Mapping[str, Any], asked: Any) -> Decision:
     )
 
 
+def _vote(vote: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {name: value for name, value in vote.items() if name not in ("body", "ct")}
+    return shown if vote.get("body") is None else {**shown, "args": read(vote["body"], vote.get("ct"))}
+
+
 def approval_from_wire(info: Mapping[str, Any]) -> Pending:
     args, approvers, decision = read(info.get("body"), info.get("ct")), info.get("approvers"), info.get("decision")
     return Pending(
@@ -262,7 +273,7 @@ def approval_from_wire(info: Mapping[str, Any]) -> Pending:
         allow=tuple(info["allow"]),
         approvers=None if approvers is None else tuple(approvers),
         quorum=info["quorum"],
-        votes=tuple(info["votes"]),
+        votes=tuple(_vote(vote) for vote in info["votes"]),
         created=info["created"],
         expires=info.get("expires"),
         digest=info["digest"],

@@ -69,7 +69,8 @@ class LogRules:
         self._mids: dict[tuple[str, str], int] = {}
         self._places: dict[tuple[str, ...], int] = {}  # the revision of each item of the store
         self._items: dict[int, tuple[float | None, float | None]] = {}  # by revision: how long it stays, and until when
-        self.approvals: set[str] = set()
+        self.approvals: dict[str, int] = {}  # and their quorum
+        self._votes: dict[str, dict[str, list[Any]]] = {}  # of approvals, by actor: what the vote is for
         self.chunks: dict[str, int] = {}  # of streams that are open: how many are in the log
 
     def event(self, event: Fact) -> None:
@@ -231,17 +232,22 @@ class LogRules:
         if event.type == "approval.requested":
             if id in self.approvals:
                 self._wrong("approval", f"{id} is asked for again at {event.seq}")
-            self.approvals.add(id)
+            self.approvals[id] = data.get("quorum", 1)
         elif id not in self.approvals:
             self._wrong("approval", f"{event.type} at {event.seq} of {id}, which nobody asked for")
         elif (first := self.decisions.get(id)) is not None:
             self._wrong("approval", f"{event.type} at {event.seq} of {id}, which was decided at {first.seq}")
         elif event.type == "approval.decided":
             self.decisions[id] = event
+            agreed = list(self._votes.get(id, {}).values()).count(_outcome(data))
+            if data.get("reason") == "vote" and data["type"] != "reject" and agreed < self.approvals[id]:
+                self._wrong("approval", f"{id} is decided at {event.seq} by {agreed} who agree; {self.approvals[id]} had to")
         elif event.type == "approval.delegated":
             self._passed_on.add((id, event.sender))
-        elif event.type == "approval.voted" and (id, event.sender) in self._passed_on:
-            self._wrong("approval", f"{event.sender} votes at {event.seq} on {id} and had passed its vote on")
+        elif event.type == "approval.voted":
+            self._votes.setdefault(id, {})[event.sender] = _outcome(data)
+            if (id, event.sender) in self._passed_on:
+                self._wrong("approval", f"{event.sender} votes at {event.seq} on {id} and had passed its vote on")
 
     def _of_stream(self, event: Fact, data: Any) -> None:
         if event.type == "stream.read":
@@ -260,3 +266,7 @@ class LogRules:
 
     def _wrong(self, rule: str, message: str) -> None:
         self.violations.append(Violation(rule, message))
+
+
+def _outcome(vote: Any) -> list[Any]:
+    return [vote["type"], vote.get("digest"), vote.get("message") if vote["type"] == "respond" else None]

@@ -10,6 +10,7 @@ import pytest
 
 from langgraph_nolag.testing.simulation.disk import SimulatedEngine
 from langgraph_nolag.testing.simulation.world import simulate
+from nolag_broker.core.approvals import approvals
 from nolag_broker.core.blackboard import Blackboard
 from nolag_broker.core.commands.streams import StreamFollow
 from nolag_broker.core.messages.groups import Group
@@ -165,6 +166,10 @@ def items_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "all", lambda self: [])
 
 
+def any_votes_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(approvals, "_outcome", lambda approval, vote: [vote["type"] == "reject"])
+
+
 def is_caught(rule: str, engine: type[SimulatedEngine] = SimulatedEngine) -> bool:
     """Whether one of the first seeds names the broken rule."""
     return any(rule in {violation.rule for violation in simulate(seed, engine=engine).violations} for seed in range(WITHIN))
@@ -196,6 +201,7 @@ def test_an_acknowledgement_before_the_commit_is_caught(rule: str) -> None:
         (collected_too_early, "value"),
         (pins_forgotten, "value"),
         (items_not_pinned, "item"),
+        (any_votes_count_together, "approval"),
     ],
 )
 def test_a_defect_is_caught(monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None], rule: str) -> None:

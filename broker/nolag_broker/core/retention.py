@@ -93,7 +93,7 @@ class Retention(Entity):
         for message in messages:
             yield message.seq
         for approval in approvals:
-            yield approval.seq
+            yield from approval.body_sequences()
         for schedule in schedules:
             yield schedule.seq
         for member in members:
@@ -117,5 +117,4 @@ def of_record(key: str, value: bytes) -> tuple[int, ...]:
         return (Task.from_header(value).body_seq,)
     if key.startswith("effect/"):
         return (referring_event(value),)
-    approval = Approval.from_header(value)
-    return approval.seq, (approval.decision or {}).get("body_seq", 0)
+    return tuple(Approval.from_header(value).body_sequences())

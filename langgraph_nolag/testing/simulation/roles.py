@@ -270,13 +270,13 @@ def asker(client: Client) -> None:
     async def go_on() -> None:
         while await world.next_operation(client):
             approval = world.name("approval")
-            options = {"expires": chance.uniform(1, 20)} if chance.random() < 0.3 else {}
+            options: dict[str, Any] = {"expires": chance.uniform(1, 20)} if chance.random() < 0.3 else {}
+            options["quorum"] = chance.choice([1, 1, 2])
+            options["allow"] = ["approve", "edit", "reject"]
             following.add(approval)
             world.asked.append(approval)
             try:
-                await client.ask(
-                    "approval.request", approval=approval, action="pay", body=world.body(), allow=["approve", "reject"], **options
-                )
+                await client.ask("approval.request", approval=approval, action="pay", body=world.body(), **options)
             except Refused as refused:
                 world.refused(refused)
 
@@ -298,7 +298,9 @@ def decider(client: Client) -> None:
                 if chance.random() < 0.1:
                     await client.ask("approval.delegate", approval=approval, to=f"decider{chance.randint(1, 2)}")
                 else:
-                    await client.ask("approval.decide", approval=approval, type=chance.choice(["approve", "reject"]))
+                    type = chance.choice(["approve", "edit", "reject"])
+                    said = {"body": chance.choice([b"less", b"more"])} if type == "edit" else {}
+                    await client.ask("approval.decide", approval=approval, type=type, **said)
             except Refused as refused:  # the last two: it has passed its vote on, or that can't be passed to this one
                 world.refused(refused, "already_decided", "approval_not_found", "not_authorized", "bad_request")
 

@@ -124,6 +124,17 @@ def test_a_quorum_takes_more_than_one_vote(cli: Cli, ask: Any) -> None:
     assert cli("approvals", "show", id, "--json").json["state"] == "pending"
 
 
+def test_who_is_asked_sees_what_the_others_edited(cli: Cli, ask: Any) -> None:
+    id = ask(quorum=2)
+    done = cli("approvals", "edit", id, "--args", '{"title": "Coffee"}')
+    assert "1 of 2 votes" in done.out
+    shown = cli("approvals", "show", id).out
+    assert "edit by admin" in shown
+    assert ', to {"title": "Coffee"}' in shown
+    (vote,) = cli("approvals", "show", id, "--json").json["votes"]
+    assert (vote["actor"], vote["type"], vote["args"]) == ("admin", "edit", {"title": "Coffee"})
+
+
 def test_a_vote_is_passed_on(cli: Cli, ask: Any) -> None:
     id = ask("pay", approvers=["admin"])
     assert cli("approvals", "delegate", id, "admin").status == 2

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from langgraph_nolag import AlreadyDecided, ApprovalNotFound, BadRequest, DecisionTimeout, LocalBroker, NotAuthorized, connect
+from langgraph_nolag import AlreadyDecided, ApprovalNotFound, BadRequest, DecisionTimeout, KeyConflict, LocalBroker, NotAuthorized, connect
 
 
 async def test_asked_seen_decided(join: Any) -> None:
@@ -65,6 +65,21 @@ async def test_nobody_decides_it_stays_pending_and_expiry_rejects(join: Any) -> 
     assert caught.value.retryable
     decision = await request.decision(timeout=10)
     assert (decision.approved, decision.type, decision.reason) == (False, "reject", "expired")
+
+
+async def test_a_quorum_of_two_minds_decides_nothing(join: Any) -> None:
+    """What one edits the other has not agreed to: it is shown to all, and counts for who says the same."""
+    writer, ana, bob = await join("writer"), await join("ana"), await join("bob")
+    large = {"amount": 1_000_000, "note": "x" * 100_000}
+    request = await writer.approve.request("pay", {"amount": 10}, quorum=2)
+    assert await ana.approve.decide(request.id, "approve", digest=(await ana.approve.get(request.id)).digest) == "pending"
+    assert await bob.approve.decide(request.id, "edit", args=large, key="v1") == "pending"
+    with pytest.raises(KeyConflict):
+        await ana.approve.decide(request.id, "reject", key="v1")
+    mine, other = (await ana.approve.get(request.id)).votes
+    assert (mine["type"], "args" in mine, other["args"]) == ("approve", False, large)
+    assert await ana.approve.decide(request.id, "edit", args=other["args"]) == "decided"
+    assert (await request.decision(10)).args == large
 
 
 async def test_quorum_and_roles(join: Any) -> None:

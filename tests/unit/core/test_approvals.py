@@ -5,9 +5,12 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any
 
+import msgpack
 import pytest
 
 from nolag_broker.core.limits import Limits
+from nolag_broker.core.retention import of_record
+from nolag_broker.wire.codec import pack
 
 
 def ask_for(agent: Any, approval: str = "a1", **fields: Any) -> dict[str, Any]:
@@ -45,6 +48,7 @@ def test_asked_shown_decided_and_told(driver: Any, planner: Any) -> None:
     }
     decision = {
         "type": "edit",
+        "digest": sha256(b"edited").hexdigest(),
         "approved": True,
         "by": "label",
         "actor": "ana",
@@ -131,8 +135,57 @@ def test_quorum_counts_one_vote_an_actor(driver: Any, planner: Any) -> None:
     info = ana.ask("approval.get", approval="a1")["approval"]
     assert [(vote["actor"], vote["type"]) for vote in info["votes"]] == [("ana", "edit")], "the last one stands"
     driver.restart()
-    decision = decide(ben)["decision"]
-    assert (decision["actor"], decision["type"], "body" in decision) == ("ben", "approve", False)
+    decision = decide(ben, "edit", body=b"mine")["decision"]
+    assert (decision["actor"], decision["type"], decision["body"]) == ("ben", "edit", b"mine")
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        ({"type": "approve"}, {"type": "edit", "body": b"other"}),
+        ({"type": "edit", "body": b"mine"}, {"type": "edit", "body": b"other"}),
+        ({"type": "edit", "body": b"mine"}, {"type": "approve"}),
+        ({"type": "respond", "message": "green"}, {"type": "respond", "message": "black"}),
+        ({"type": "approve"}, {"type": "respond", "message": "black"}),
+    ],
+    ids=lambda vote: vote["type"],
+)
+def test_a_quorum_is_of_those_who_agree(driver: Any, planner: Any, restarted: bool, first: dict[str, Any], other: dict[str, Any]) -> None:
+    """Nobody's vote is used for what it was not given to."""
+    ask_for(planner, quorum=2)
+    ana, ben, eve = driver.agent("ana"), driver.agent("ben"), driver.agent("eve")
+    assert decide(ana, **first) == {"state": "pending"}
+    assert decide(ben, **other) == {"state": "pending"}
+    if restarted:
+        driver.restart()
+    votes = {vote["actor"]: vote for vote in planner.ask("approval.get", approval="a1")["approval"]["votes"]}
+    assert votes["ben"].get("body") == other.get("body"), "the others see what is to be agreed to"
+    assert votes["ben"]["digest"] == sha256(other.get("body", b"shown")).hexdigest()
+    decision = decide(eve, **first)["decision"]
+    assert (decision["type"], decision.get("body"), decision.get("message")) == (first["type"], first.get("body"), first.get("message"))
+
+
+def test_what_votes_said_is_kept_as_long_as_they_can_be_read(driver: Any, planner: Any) -> None:
+    ask_for(planner, quorum=2)
+    decide(driver.agent("ana"), "edit", body=b"mine")
+    edited = len(driver.log)
+    assert edited in driver.room.retention.living()
+    decide(driver.agent("ben"), "reject")
+    assert edited in of_record("done/approval/a1", driver.records["done/approval/a1"])
+
+
+def test_votes_of_an_older_broker_count_for_what_was_shown(driver: Any, planner: Any) -> None:
+    """Its rows name no digest; an edit's arguments are not known from them."""
+    ask_for(planner, quorum=2)
+    row = msgpack.unpackb(driver.heads["approval/a1"])
+    row[14] = {"ana": {"type": "approve", "time": 1.0, "key": "v1"}, "ben": {"type": "edit", "time": 1.0}}
+    row[15] = ["v1"]
+    driver.heads["approval/a1"] = pack(row)
+    driver.restart()
+    assert decide(driver.agent("eve"), "edit", body=b"mine") == {"state": "pending"}
+    assert decide(driver.agent("joe"), "reject", key="v1") == {"state": "pending"}, "whose key it was is not known"
+    assert decide(driver.agent("joe"))["state"] == "decided"
 
 
 def test_one_reject_ends_it(driver: Any, planner: Any) -> None:
@@ -151,15 +204,34 @@ def test_a_vote_with_a_known_key_is_not_counted_again(driver: Any, planner: Any)
     ask_for(planner, quorum=2)
     ana, ben = driver.agent("ana"), driver.agent("ben")
     decide(ana, key="v1")
-    assert decide(ben, key="v1") == {"state": "pending"}, "whoever sends it"
+    assert decide(ana, key="v1") == {"state": "pending"}
     decide(ana, "edit", body=b"", key="v2")
     assert decide(ana, key="v1") == {"state": "pending"}, "a former vote does not come back"
     driver.restart()
-    decided = decide(ben, key="v3")
+    decided = decide(ben, "edit", body=b"", key="v3")
     assert decided["state"] == "decided"
-    assert decide(ben, key="v3") == decided
+    assert decide(ben, "edit", body=b"", key="v3") == decided
     assert decide(ana, key="v1") == {"state": "pending"}, "it was not the vote that decided"
     assert driver.types().count("approval.voted") == 3
+
+
+@pytest.mark.parametrize("decided", [False, True])
+def test_a_key_is_of_one_vote(driver: Any, planner: Any, refused: Any, decided: bool) -> None:
+    """A reject is never taken for the approve that was said under its key."""
+    ask_for(planner, quorum=1 if decided else 2)
+    ana, ben = driver.agent("ana"), driver.agent("ben")
+    decide(ana, "edit", body=b"mine", key="v1")
+    driver.restart()
+    others: list[tuple[Any, str, dict[str, Any]]] = [
+        (ana, "reject", {}),
+        (ana, "edit", {"body": b"other"}),
+        (ben, "edit", {"body": b"mine"}),
+    ]
+    for agent, type, fields in others:
+        with refused("key_conflict") as caught:
+            decide(agent, type, key="v1", **fields)
+        assert caught.value.detail == {"decided": decided}
+    assert driver.types().count("approval.voted") == 1
 
 
 def test_expiry_rejects(driver: Any, planner: Any) -> None:
@@ -227,8 +299,8 @@ def test_a_label_is_not_an_identity(driver: Any, planner: Any, refused: Any) -> 
 
 @pytest.mark.parametrize(
     ("type", "fields"),
-    [("respond", {}), ("edit", {}), ("approve", {"digest": sha256(b"something else").hexdigest()})],
-    ids=["not allowed", "edit without arguments", "another digest"],
+    [("respond", {}), ("edit", {}), ("approve", {"digest": sha256(b"something else").hexdigest()}), ("approve", {"body": b"other"})],
+    ids=["not allowed", "edit without arguments", "another digest", "approve with other arguments"],
 )
 def test_bad_votes_leave_it_pending(driver: Any, planner: Any, refused: Any, type: str, fields: dict[str, Any]) -> None:
     ask_for(planner, allow=["approve", "edit", "reject"])

@@ -349,6 +349,13 @@ def vote_that_was_passed_on(world: World) -> None:
     world.event("approval.voted", "pay", approval="a2", type="approve", sender="b")
 
 
+def quorum_of_two_minds(world: World) -> None:
+    world.event("approval.requested", "pay", "100", approval="a2", quorum=2)
+    world.event("approval.voted", "pay", approval="a2", type="approve", digest="shown", sender="b")
+    world.event("approval.voted", "pay", approval="a2", type="edit", digest="other", sender="c")
+    world.event("approval.decided", "pay", approval="a2", type="edit", digest="other", reason="vote", sender="c")
+
+
 def told_another_decision(world: World) -> None:
     world.history.observed("c", "approval.decision", {"type": "reject", "actor": "c"}, approval="a1")
 
@@ -433,6 +440,7 @@ def let_go_of_what_was_not_cancelled(world: World) -> None:
         (a_change_applied_twice, "double"),
         (second_decision, "approval"),
         (vote_that_was_passed_on, "approval"),
+        (quorum_of_two_minds, "approval"),
         (told_another_decision, "result"),
         (message_that_was_read_comes_again, "double"),
         (message_of_somebody_else, "phantom"),

@@ -87,7 +87,9 @@ class Approval(Entity):
         self.task: str | None = data.get("task")
         self.thread: str | None = data.get("thread")
         self.votes: dict[str, dict[str, Any]] = {}  # by actor
-        self.keys: list[str] = []  # of all votes ever counted
+        self.keys: list[
+            list[Any]
+        ] = []  # of all votes ever counted: key, actor and what it was for; the key alone where an older broker did
         self.decision: dict[str, Any] | None = None
         self.delegations: dict[str, dict[str, Any]] = {}  # by the actor who passed its vote on: to, time, reason?, taken?
         self.wake: dict[str, Any] | None = data.get("wake")  # a task that is dispatched when it is decided
@@ -113,6 +115,7 @@ class Approval(Entity):
         self = cls(None)
         self.delegations, self.wake = {}, None  # of those that an older broker wrote
         _ROW.load(self, row)
+        self.keys = [[key] if isinstance(key, str) else key for key in self.keys]
         self.stored = False
         self.timer = None
         self.watchers = {}
@@ -126,12 +129,18 @@ class Approval(Entity):
 
     def view_of_decision(self) -> dict[str, Any] | None:
         """With the place of the edited arguments instead of the sequence of their event."""
-        if self.decision is None:
-            return None
-        view = {name: value for name, value in self.decision.items() if name not in ("seq", "key")}
-        if (body_seq := view.pop("body_seq", 0)) != 0:
-            view["body"] = BodyAt(body_seq)
-        return view
+        return (
+            None if self.decision is None else _view({name: value for name, value in self.decision.items() if name not in ("seq", "key")})
+        )
+
+    def vote_under(self, key: str | None) -> list[Any] | None:
+        """Whose vote was counted under this key, and what it was for; empty where an older broker did not write it down."""
+        return next((known[1:] for known in self.keys if known[0] == key), None)
+
+    def body_sequences(self) -> list[int]:
+        """Of the events whose bodies are to be read with this."""
+        said = [*self.votes.values(), self.decision or {}]
+        return [self.seq, *(each["body_seq"] for each in said if "body_seq" in each)]
 
     def info(self) -> dict[str, Any]:
         """As `approval.get` and `approval.list` show it."""
@@ -143,7 +152,7 @@ class Approval(Entity):
             "allow": self.allow,
             "approvers": self.approvers,
             "quorum": self.quorum,
-            "votes": [{"actor": actor, **vote} for actor, vote in self.votes.items()],
+            "votes": [_view({"actor": actor, **vote}) for actor, vote in self.votes.items()],
             "created": self.created,
             "digest": self.digest,
             "body": BodyAt(self.seq),
@@ -159,3 +168,9 @@ class Approval(Entity):
         }
         info.update((name, value) for name, value in optional.items() if value is not None)
         return info
+
+
+def _view(said: dict[str, Any]) -> dict[str, Any]:
+    if (body_seq := said.pop("body_seq", 0)) != 0:
+        said["body"] = BodyAt(body_seq)
+    return said

@@ -32,9 +32,11 @@ from .approval import DECIDED, PENDING, Approval
 if TYPE_CHECKING:
     from ..room import Room
 
+APPROVE: Final = "approve"
+EDIT: Final = "edit"
 REJECT: Final = "reject"
-APPROVING: Final = frozenset({"approve", "edit"})  # a response answers in place of the action
-NEEDS_BODY: Final = frozenset({"edit"})
+RESPOND: Final = "respond"
+APPROVING: Final = frozenset({APPROVE, EDIT})  # a response answers in place of the action
 
 
 class Decided(Entity):
@@ -117,12 +119,16 @@ class Approvals:
         data = event.data
         approval = self._pending[data["approval"]]
         vote = {"type": data["type"], "time": event.time}
-        vote.update((name, data[name]) for name in ("by", "message", "key", "for") if name in data)
+        vote.update((name, data[name]) for name in ("digest", "by", "message", "key", "for") if name in data)
+        if event.body is not None:
+            vote["body_seq"] = event.seq
+            if event.ct is not None:
+                vote["ct"] = event.ct
         delegation.take(approval, event.sender, data.get("for", ()))
         approval.votes.pop(event.sender, None)
         approval.votes[event.sender] = vote
         if "key" in data:
-            approval.keys.append(data["key"])
+            approval.keys.append([data["key"], *([event.sender, *_outcome(approval, vote)] if "digest" in data else ())])
         self._room.touch(approval)
 
     def apply_decided(self, event: Event) -> None:
@@ -205,7 +211,7 @@ class Approvals:
         asked: dict[str, tuple[str, str]] = {}  # action and digest, by id
         for command in commands:
             self._room.allow("dispatch", command.action)
-            id, request = command.approval, (command.action, _digest(command))
+            id, request = command.approval, (command.action, _digest(command.body, command.ct))
             if (known := self._find(id)) is not None:
                 asked[id] = known.action, known.digest
             if id in asked:
@@ -234,7 +240,7 @@ class Approvals:
             "approval": command.approval,
             "allow": command.allow,
             "quorum": command.quorum,
-            "digest": _digest(command),
+            "digest": _digest(command.body, command.ct),
         }
         if command.expires is not None:
             data["expires"] = room.env.wall + command.expires
@@ -308,15 +314,21 @@ class Approvals:
     def decide(self, command: ApprovalDecide, caller: Caller) -> dict[str, Any]:
         approval = self._known(command.approval)
         decided = approval.decision
-        if command.key is not None and command.key in approval.keys:  # the same vote, sent again: it decides nothing
-            return self._answer(approval) if decided is not None and decided.get("key") == command.key else {"state": PENDING}
+        digest = approval.digest if command.body is None else _digest(command.body, command.ct)
+        if (known := approval.vote_under(command.key)) is not None:
+            said = {"type": command.type, "digest": digest, "message": command.message}
+            decisive = decided is not None and decided.get("key") == command.key
+            if known and known != [caller.actor, *_outcome(approval, said)]:
+                text = f"the key {command.key!r} was used for another vote on this approval"
+                raise Refusal("key_conflict", text, detail={"decided": decisive})
+            return self._answer(approval) if decisive else {"state": PENDING}
         self._room.allow("approve", approval.action)
         acting_for = delegation.votes_for(approval, caller)
         if command.resent and decided is not None and (decided["actor"], decided["type"]) == (caller.actor, command.type):
             return self._answer(approval)
         self._still_pending(approval)
         self._check_vote(approval, command)
-        data: dict[str, Any] = {"type": command.type, "roles": sorted(caller.roles)}
+        data: dict[str, Any] = {"type": command.type, "digest": digest, "roles": sorted(caller.roles)}
         for name in ("message", "by", "key"):
             if (value := getattr(command, name)) is not None:
                 data[name] = value
@@ -324,7 +336,8 @@ class Approvals:
             data["for"] = acting_for
         vote = {"approval": approval.id, **data}
         self._room.emit("approval.voted", approval.action, vote, command.body, command.ct, approval.seq)
-        agreed = sum(vote["type"] != REJECT for vote in approval.votes.values())
+        outcome = _outcome(approval, data)
+        agreed = sum(_outcome(approval, vote) == outcome for vote in approval.votes.values())
         if command.type == REJECT or agreed >= approval.quorum:
             if not command.wake:
                 approval.wake = None
@@ -348,8 +361,10 @@ class Approvals:
     def _check_vote(self, approval: Approval, command: ApprovalDecide) -> None:
         if command.type not in approval.allow:
             raise Refusal("bad_request", f"this approval allows {', '.join(approval.allow)}", detail={"field": "type"})
-        if command.type in NEEDS_BODY and command.body is None:
+        if command.type == EDIT and command.body is None:
             raise Refusal("bad_request", "an edit needs body, the edited arguments", detail={"field": "body"})
+        if command.type == APPROVE and command.body is not None:
+            raise Refusal("bad_request", "what is approved is what was shown: other arguments are an edit", detail={"field": "body"})
         if command.digest is not None and command.digest != approval.digest:
             raise Refusal("bad_request", "the decision is about something else than what is asked: look again", detail={"field": "digest"})
 
@@ -395,6 +410,13 @@ class Approvals:
         }
 
 
-def _digest(command: ApprovalRequest) -> str:
-    """SHA-256 of what is shown: of the value itself where the body refers to it."""
-    return (referred(command.body, command.ct) or sha256(command.body).digest()).hex()
+def _digest(body: bytes, ct: str | None) -> str:
+    """SHA-256 of what is shown, or said: of the value itself where the body refers to it."""
+    return (referred(body, ct) or sha256(body).digest()).hex()
+
+
+def _outcome(approval: Approval, vote: Mapping[str, Any]) -> list[Any]:
+    """What a vote is for. Only votes for the same count together: nobody's agreement is used for what it was not given to."""
+    type = vote["type"]
+    shown = approval.digest if type == APPROVE else None  # for votes that an older broker counted
+    return [type, vote.get("digest", shown), vote.get("message") if type == RESPOND else None]
