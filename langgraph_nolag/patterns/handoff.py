@@ -17,6 +17,7 @@ from ..client.names import names
 from ..client.requests import Answer
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
+from ..errors import NotAuthorized, TaskNotFound
 from .schedules import Schedule
 from .serving import Handler, Serving
 from .task import Batch, Task, cancel
@@ -344,7 +345,13 @@ class Handoff:
         return bool(data.get("dispatcher", dispatched["sender"]) == self._link.actor and data["kind"] == "handoff")
 
     async def _was_ours(self, event: Mapping[str, Any]) -> bool:
-        """The task was dispatched before our reading began: its end names the claim as its parent, and that the dispatch."""
+        """The task was dispatched before our reading began. The room knows whose it was, or the log does: the end names the claim as its
+        parent, and that the dispatch. The log may have been trimmed to behind these; the room forgets what we have acknowledged."""
+        try:
+            info = (await self._link.acall("task.get", task=event["data"]["task"]))["task"]
+            return bool(info["dispatcher"] == self._link.actor and info["kind"] == "handoff")
+        except (TaskNotFound, NotAuthorized):  # who may only subscribe is told nothing of tasks
+            pass
         while event["type"] != "task.dispatched":
             parent = event.get("parent")
             if parent is None:
