@@ -22,8 +22,13 @@ CAUSAL_OPS: Final = frozenset(
 _task: ContextVar[Assigned | None] = ContextVar("nolag_task", default=None)
 """The task that is handled here."""
 
-LEASED_OPS: Final = (CAUSAL_OPS - {"stream.open"}) | {"store.write"}
-"""Operations that are refused to who has lost the task they are done for, where they name its `lease`."""
+LEASED_OPS: Final = CAUSAL_OPS | {
+    *("store.write", "task.cancel", "task.retry", "task.purge", "cursor.delete"),
+    *("schedule.set", "schedule.pause", "schedule.resume", "schedule.delete"),
+    *("approval.decide", "approval.delegate", "approval.withdraw"),
+}
+"""Operations that are refused to who has lost the task they are done for, where they name its `lease`. Acknowledgements are not among
+them: what was dealt with was dealt with, whoever says it."""
 
 
 def begin_task(task: Assigned) -> None:
@@ -46,4 +51,5 @@ def add_lease(frame: dict[str, object], link: RoomLink) -> None:
     if frame["op"] in LEASED_OPS and "lease" not in frame:
         task = _task.get()
         if task is not None and task.offer.link is link and not task.over:
-            frame["lease"] = [task.task, task.token]
+            # With `lease` a stream would be the task's, and end with it.
+            frame["under" if frame["op"] == "stream.open" else "lease"] = [task.task, task.token]

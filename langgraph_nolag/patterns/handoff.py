@@ -269,6 +269,10 @@ class Handoff:
             handler: `handler(task) -> result`. An async one runs on this loop, a sync one on a thread of its own. What it raises fails
                 the attempt; `Permanent` fails the task for good. It is cancelled (sync: `task.cancelled` becomes true) when the task is:
                 it stops by raising, or by returning None.
+                What it changes in the room, on this connection, is refused with `StaleLease` once another worker has the task, but for
+                acknowledgements and the chunks of a stream of the room that was open. That is known of code that runs in its context:
+                also in tasks that it creates and in `asyncio.to_thread`, but not in `loop.run_in_executor` or a `threading.Thread`; hand
+                these `contextvars.copy_context().run`.
             capabilities: None: those we joined with.
             types: None: every type.
             concurrency: tasks at a time; None: the `max_concurrency` we joined with.

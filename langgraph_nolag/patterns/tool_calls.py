@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any, Final
 
 from ..client.body import decode, encode
@@ -172,6 +172,7 @@ def _next(items: queue.SimpleQueue[Item], left: float) -> Item:
 
 
 _AGAIN: Final[Outcome] = {}
+GAVE_UP: Final = "the caller gave up"
 
 
 class _Call:
@@ -193,6 +194,7 @@ class _Call:
         self._put = put
         self._tell = on_progress
         self._over = False
+        self._keyed = key is not None
         self._until = time.monotonic() + timeout + ANSWER_SLACK
         fields = {"type": name, "kind": "tool", "require_live": True, "max_attempts": max_attempts, "timeout": timeout, "key": key}
         self._followed = link.dispatch(
@@ -284,7 +286,10 @@ class _Call:
             return
         self._over = True
         try:
-            self._followed.cancel("the caller gave up")
+            if self._keyed:  # another attempt of the handler that calls may wait for it: only who still has its task cancels it
+                self._followed.cancel(GAVE_UP)
+            else:
+                Context().run(self._followed.cancel, GAVE_UP)
         except NoLagError:  # the broker can't be told; the call's own timeout ends it
             return
         finally:

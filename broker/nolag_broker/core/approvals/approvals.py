@@ -271,6 +271,7 @@ class Approvals:
         return {"states": states}
 
     def withdraw(self, command: ApprovalWithdraw, caller: Caller) -> dict[str, Any]:
+        self._room.tasks.check_lease(command.lease, caller)
         approval = self._known(command.approval)
         if approval.requester != caller.actor:
             raise Refusal("not_authorized", f"only {approval.requester}, who asked, withdraws the request")
@@ -322,6 +323,7 @@ class Approvals:
                 text = f"the key {command.key!r} was used for another vote on this approval"
                 raise Refusal("key_conflict", text, detail={"decided": decisive})
             return self._answer(approval) if decisive else {"state": PENDING}
+        self._room.tasks.check_lease(command.lease, caller)
         self._room.allow("approve", approval.action)
         acting_for = delegation.votes_for(approval, caller)
         if command.resent and decided is not None and (decided["actor"], decided["type"]) == (caller.actor, command.type):
@@ -346,6 +348,7 @@ class Approvals:
 
     def delegate(self, command: ApprovalDelegate, caller: Caller) -> dict[str, Any]:
         """Pass the caller's vote on. Whoever gets it needs the grant like everybody who votes: nobody is granted anything by this."""
+        self._room.tasks.check_lease(command.lease, caller)
         approval = self._known(command.approval)
         self._room.allow("approve", approval.action)
         self._still_pending(approval)

@@ -71,6 +71,7 @@ class ApprovalDecide(Command):
     digest: Name | None = None
     key: Name | None = None  # a vote with a key that was seen is not counted again
     wake: Flag = True  # False: whoever decides goes on by itself
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)
@@ -80,6 +81,7 @@ class ApprovalDelegate(Command):
     approval: Name
     to: Name  # an actor or "role:name"
     reason: Text | None = None
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)
@@ -88,3 +90,4 @@ class ApprovalWithdraw(Command):
     once = True
     approval: Name
     reason: Text | None = None
+    lease: Lease | None = None

@@ -50,6 +50,7 @@ class CursorMove(Command):
 class CursorDelete(Command):
     op = "cursor.delete"
     cursor: Name
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)

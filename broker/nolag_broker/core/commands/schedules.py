@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from .command import Command
-from .fields import Body, Name, choice, read_cron
+from .fields import Body, Lease, Name, choice, read_cron
 from .tasks import TaskDispatch, read_terms
 
 
@@ -21,6 +21,7 @@ class ScheduleSet(Command):
     terms: Annotated[TaskDispatch, read_terms] | None = None
     tz: Name = "UTC"
     overlap: Annotated[str, choice("allow", "skip")] = "allow"
+    lease: Lease | None = None
 
     @property
     def job(self) -> TaskDispatch:
@@ -45,12 +46,14 @@ class ScheduleList(Command):
 class SchedulePause(Command):
     op = "schedule.pause"
     schedule: Name
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)
 class ScheduleResume(Command):
     op = "schedule.resume"
     schedule: Name
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)
@@ -58,3 +61,4 @@ class ScheduleDelete(Command):
     op = "schedule.delete"
     once = True
     schedule: Name
+    lease: Lease | None = None

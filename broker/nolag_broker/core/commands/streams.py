@@ -18,6 +18,7 @@ class StreamOpen(Command):
     topic: Name | None = None
     ct: Name | None = None
     lease: Lease | None = None  # the task under which it is written
+    under: Lease | None = None  # a task that the caller has to hold to open it; the stream is not the task's
     keep: Sequence | None = None  # how many chunks of a former writer stay valid; None: all
     parent: Sequence | None = None
 

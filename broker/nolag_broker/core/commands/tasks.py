@@ -141,6 +141,7 @@ class TaskPurge(Command):
     once = True
     kind: Kind | None = None
     tasks: Names | None = None  # only these
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)
@@ -182,3 +183,4 @@ class TaskRetry(Command):
     op = "task.retry"
     once = True
     task: Name
+    lease: Lease | None = None

@@ -81,6 +81,7 @@ class Cursors:
         return {"position": cursor.position}
 
     def delete(self, command: CursorDelete, caller: Caller) -> dict[str, Any]:
+        self._room.tasks.check_lease(command.lease, caller)
         self._room.allow("subscribe", "cursor/" + command.cursor)
         if (cursor := self._cursors.pop(command.cursor, None)) is not None:
             cursor.alive = False

@@ -29,8 +29,8 @@ class StreamWriting:
         room.members.joined(caller)
         subject = _subject(command)
         room.allow("publish", subject)
-        if command.lease is not None:
-            room.tasks.check_lease(command.lease, caller)
+        room.tasks.check_lease(command.lease, caller)
+        room.tasks.check_lease(command.under, caller)
         kept = 0
         if (stream := streams.by_id.get(command.stream)) is not None:
             self._check_take_over(stream, command, subject, caller)

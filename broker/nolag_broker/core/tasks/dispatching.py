@@ -180,6 +180,7 @@ class Dispatching:
         return forgotten
 
     def purge(self, command: TaskPurge, caller: Caller) -> dict[str, Any]:
+        self._tasks.check_lease(command.lease, caller)
         dead = self._tasks.by_state[FAILED]
         found = dead.values() if command.tasks is None else [dead[id] for id in dict.fromkeys(command.tasks) if id in dead]
         by_type: dict[str, list[str]] = {}
@@ -239,6 +240,7 @@ class Dispatching:
         return {"tasks": found}
 
     def retry(self, command: TaskRetry, caller: Caller) -> dict[str, Any]:
+        self._tasks.check_lease(command.lease, caller)
         task = self._find(command.task)
         if self._tasks.by_state[FAILED].get(task.id) is not task:
             raise Refusal("task_finished", f"only a dead letter is tried again; this task is {task.state}", detail={"state": task.state})

@@ -220,6 +220,7 @@ class Schedules:
 
     def set(self, command: ScheduleSet, caller: Caller) -> dict[str, Any]:
         room, job = self._room, command.job
+        room.tasks.check_lease(command.lease, caller)
         check_terms(job)
         room.allow(*verb_on(job.kind, job.type))
         former = self._by_name.get(command.schedule)
@@ -247,12 +248,14 @@ class Schedules:
         return {"schedules": [schedule.info() for schedule in self.all() if self._allows(schedule)]}
 
     def pause(self, command: SchedulePause, caller: Caller) -> dict[str, Any]:
+        self._room.tasks.check_lease(command.lease, caller)
         schedule = self._find(command.schedule)
         if not schedule.paused:
             self._room.emit("schedule.paused", schedule.type, {"schedule": schedule.name})
         return schedule.info()
 
     def resume(self, command: ScheduleResume, caller: Caller) -> dict[str, Any]:
+        self._room.tasks.check_lease(command.lease, caller)
         schedule = self._find(command.schedule)
         if schedule.paused:
             env = self._room.env
@@ -261,6 +264,7 @@ class Schedules:
         return schedule.info()
 
     def delete(self, command: ScheduleDelete, caller: Caller) -> dict[str, Any]:
+        self._room.tasks.check_lease(command.lease, caller)
         schedule = self._find(command.schedule)
         self._room.emit("schedule.deleted", schedule.type, {"schedule": schedule.name})
         return {}
