@@ -87,9 +87,7 @@ class Approval(Entity):
         self.task: str | None = data.get("task")
         self.thread: str | None = data.get("thread")
         self.votes: dict[str, dict[str, Any]] = {}  # by actor
-        self.keys: list[
-            list[Any]
-        ] = []  # of all votes ever counted: key, actor and what it was for; the key alone where an older broker did
+        self.keys: list[Any] = []  # of all votes ever counted: [key, actor, what it was for]; the key alone where an older broker did
         self.decision: dict[str, Any] | None = None
         self.delegations: dict[str, dict[str, Any]] = {}  # by the actor who passed its vote on: to, time, reason?, taken?
         self.wake: dict[str, Any] | None = data.get("wake")  # a task that is dispatched when it is decided
