@@ -29,7 +29,8 @@ class Message:
         qos: 0, 1 or 2.
         retain: it is its topic's last value.
         parent: sequence of what caused it, or None.
-        attempt: in a group, how often it has been dealt, this time included; more than 1: somebody may have begun with it before.
+        attempt: in a group, how often it has been dealt, this time included; more than 1: somebody may have begun with it before. The count
+            begins anew, at 2, where all readers had left or the broker was restarted.
     """
 
     topic: str

@@ -63,7 +63,7 @@ def join(session: Session, room: str, may_open: bool, request: int | None, frame
         settings = session.context.settings
         patience = Patience(settings.lease, settings.disconnect_grace)
         # What a broker before this one dealt is not known here: who has it in hand comes back first, and says so.
-        sharing = feed.share(shared, patience, feed.opened + settings.disconnect_grace if shared.loaded else 0.0)
+        sharing = feed.share(shared, patience, feed.opened + settings.disconnect_grace if shared.found else 0.0)
         sharing.join(key, seat, dict(holding) if epoch in (None, feed.epoch) else {})
 
     session.context.node.call(room, begin, session.caller, may_open=may_open, request=request)

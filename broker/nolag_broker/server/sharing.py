@@ -118,6 +118,7 @@ class Sharing:
         self._lost: set[int] = set(group.open)  # to be read and dealt again
         self._holders: dict[int, Member] = {}
         self._attempts: dict[int, int] = {}
+        self._before = max(group.found, group.through)  # up to here, events may have been dealt before: to members that are gone
         self._claims: dict[int, tuple[Member, int]] = {}  # in hand since before the broker was started, and not read again yet
         self._turns = 0
         self._reading: asyncio.Task[None] | None = None
@@ -315,7 +316,7 @@ class Sharing:
                 continue
             member, seat = min(fit, key=lambda there: (len(there[0].in_hand), there[0].turn))
             self._mark(member)
-            self._hand(member, seat, event.seq, self._attempts.get(event.seq, 0) + 1)
+            self._hand(member, seat, event.seq, self._attempts.get(event.seq, 1 if event.seq <= self._before else 0) + 1)
             _, events, attempts = dealt.setdefault(id(seat), (seat, [], []))
             events.append(seat.view.encode(event))
             attempts.append(self._attempts[event.seq])

@@ -156,8 +156,22 @@ async def test_the_group_goes_on_after_a_restart_of_everybody(quick: Harness) ->
     await publish(writer, b"4")
     a = await quick.client("a")
     await join(a)
-    await has(a, b"1", b"3", b"4")
+    await a.until(lambda: len(dealt(a)) == 3)
+    assert dealt(a) == [(b"1", 2), (b"3", 2), (b"4", 1)], "the first two were dealt before"
     await ack(a, one, three)
+
+
+async def test_what_was_dealt_to_who_has_left_was_dealt_before(quick: Harness) -> None:
+    """Also where nobody is left who keeps count."""
+    a, writer = await quick.client("a"), await quick.client("writer")
+    await join(a)
+    await publish(writer, b"1")
+    await has(a, b"1")
+    await a.call("log.unsubscribe", sub=1)
+    await publish(writer, b"2")
+    await join(writer)
+    await writer.until(lambda: len(dealt(writer)) == 2)
+    assert dealt(writer) == [(b"1", 2), (b"2", 1)]
 
 
 async def test_what_is_in_hand_over_a_restart_of_the_broker_stays_there(quick: Harness) -> None:

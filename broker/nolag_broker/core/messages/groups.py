@@ -31,12 +31,12 @@ class Group(Entity):
 
     logged = False
 
-    __slots__ = ("ahead", "alive", "id", "loaded", "open", "through")
+    __slots__ = ("ahead", "alive", "found", "id", "open", "through")
 
     def __init__(self, id: GroupKey, through: int, open: Iterable[int] = (), ahead: Iterable[int] = ()) -> None:
         self.stored = False
         self.alive = True
-        self.loaded = False  # members may have in hand what a broker before this one dealt
+        self.found = 0  # where the log ended when it was loaded: members may have in hand what a broker before this one dealt
         self.id = id
         self.through = through
         self.open = set(open)
@@ -85,7 +85,7 @@ class Groups:
             if key.startswith("group/"):
                 name, types, subject, through, open, ahead = msgpack.unpackb(row)
                 group = Group((name, types, subject), through, open, ahead)
-                group.stored = group.loaded = True
+                group.stored, group.found = True, self._room.seq
                 self._groups[group.id] = group
 
     def get(self, id: GroupKey) -> Group | None:
