@@ -70,11 +70,13 @@ class Share(Numbered):
         self._establish("log.subscribe", fields, self._began)
 
     def _began(self, answer: Answer) -> None:
-        self._read_in(answer["epoch"])
+        self._read_in(answer["epoch"], answer["since"])
 
-    def _read_in(self, epoch: str) -> None:
+    def _read_in(self, epoch: str, since: int) -> None:
+        """In this log the group goes on after `since`, and with what it has not acknowledged from before."""
         if self._epoch not in (None, epoch):
             self._in_hand.clear()  # sequences of a log that is lost
+            self._on_gap(Gap(1, since, epoch))
         self._epoch = epoch
 
     def _acknowledged(self, seq: int, epoch: str) -> None:
@@ -84,7 +86,7 @@ class Share(Numbered):
     def on_push(self, frame: dict[str, Any]) -> None:
         kind = frame["push"]
         if kind == "dealt":
-            self._read_in(frame["epoch"])
+            self._read_in(frame["epoch"], frame["events"][0]["seq"] - 1)
             for event, attempt in zip(frame["events"], frame["attempts"], strict=True):
                 seq = event["seq"]
                 if self._in_hand.get(seq) != attempt:

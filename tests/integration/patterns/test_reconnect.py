@@ -300,6 +300,22 @@ async def test_what_waits_is_bounded_and_more_is_refused_before_it_is_taken(brok
     await room.publish("t", bytes(20_000))
 
 
+async def test_a_group_is_told_of_a_log_that_began_anew(forgetful: Restarting, stack: AsyncExitStack) -> None:
+    """Before anything of the new one: sequences and attempts seen so far are of one that is lost."""
+    room = await joined(stack, forgetful, "ana", token=lambda: forgetful.token("ana"))
+    stream = room.subscribe("notes", group="readers", since=0)
+    before = (await room.link.acall("room.info")).epoch
+    await room.publish("notes", "old")
+    assert (await asyncio.wait_for(anext(stream), 10)).body == "old"
+    await forgetful.restart()
+    await room.publish("notes", "new")
+    gap, message = [await asyncio.wait_for(anext(stream), 10) for _ in range(2)]
+    assert isinstance(gap, Gap)
+    assert gap.epoch == (await room.link.acall("room.info")).epoch != before
+    assert (message.body, message.attempt) == ("new", 1)
+    stream.close()
+
+
 async def test_a_log_that_began_anew_is_said_with_a_gap(forgetful: Restarting, stack: AsyncExitStack) -> None:
     room = await joined(stack, forgetful, "ana", token=lambda: forgetful.token("ana"))
     stream, watch = room.observe.stream("**", since=0), room.blackboard.watch("*")
