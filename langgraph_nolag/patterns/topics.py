@@ -31,6 +31,8 @@ class Message:
         parent: sequence of what caused it, or None.
         attempt: in a group, how often it has been dealt, this time included; more than 1: somebody may have begun with it before. The count
             begins anew, at 2, where all readers had left or the broker was restarted.
+        id: at QoS 0, where no sequence names it: unique in the world. Else None.
+        after: its logical time: the sequence of the log that it came after.
     """
 
     topic: str
@@ -42,6 +44,8 @@ class Message:
     retain: bool = False
     parent: int | None = None
     attempt: int = 1
+    id: str | None = None
+    after: int = 0
     _acknowledge: Callable[[], Awaitable[None]] | None = field(default=None, repr=False, compare=False)
 
     async def ack(self) -> None:
@@ -170,12 +174,13 @@ def _message(acknowledge: Acknowledge | None, item: dict[str, Any] | Gap) -> Mes
         return item
     body = read(item.get("body"), item.get("ct"))
     if "push" in item:
-        return Message(item["topic"], body, item["sender"], 0, item["time"], 0)
+        about = (item.get("parent"), 1, item.get("id"), item.get("after", 0))
+        return Message(item["topic"], body, item["sender"], 0, item["time"], 0, False, *about)
     data = item["data"]
     qos, retain, attempt = data.get("qos", 1), bool(data.get("retain")), item.get("attempt", 1)
     seq, parent = item["seq"], item.get("parent")
     ack = None if acknowledge is None else partial(acknowledge, seq, item["epoch"])
-    return Message(item["subject"], body, item["sender"], seq, item["time"], qos, retain, parent, attempt, ack)
+    return Message(item["subject"], body, item["sender"], seq, item["time"], qos, retain, parent, attempt, None, seq - 1, ack)
 
 
 def _dealt(share: Share, item: dict[str, Any] | Gap) -> Message | Gap:

@@ -503,6 +503,25 @@ async def test_what_a_handler_writes_names_the_task_as_its_parent(join: Any) -> 
     assert next(event for event in events if event["seq"] == seq)["parent"] == dispatched
 
 
+async def test_a_message_that_is_not_stored_names_the_task_as_its_parent_too(join: Any) -> None:
+    desk, worker = await join("desk"), await join("worker")
+    messages = desk.subscribe("notes")
+    await desk.observe.emit("settled")
+
+    async def handler(task: HandedTask) -> None:
+        await worker.publish("notes", 0, qos=0)
+        await worker.publish("notes", 1)
+
+    async with worker.handoff.serve(handler):
+        await (await desk.handoff.dispatch("t")).result(10)
+    said, stored = [await anext(messages) for _ in range(2)]
+    dispatched = next(event["seq"] for event in (await desk.link.acall("log.read"))["events"] if event["type"] == "task.dispatched")
+    assert said.parent == stored.parent == dispatched
+    assert (said.seq, said.after, stored.after) == (0, stored.seq - 1, stored.seq - 1)
+    assert (len(said.id), stored.id) == (32, None)
+    messages.close()
+
+
 async def test_leaving_serve_drains_and_what_does_not_end_is_handed_back(join: Any) -> None:
     room, other = await join("worker", max_concurrency=2), await join("other")
     began = asyncio.Semaphore(0)

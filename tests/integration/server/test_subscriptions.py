@@ -219,6 +219,8 @@ async def test_qos_0_reaches_those_who_are_there_and_no_log(broker: Harness) -> 
     assert (await client.call("topic.publish", topic="news", body=b"x", qos=0, ct="text"))["seq"] == 0
     message = await reader.push("message")
     assert message.pop("time") > 0
+    assert len(message.pop("id")) == 32
+    assert message.pop("after") >= 1
     assert message == {"push": "message", "sub": 4, "topic": "news", "sender": "ana", "body": b"x", "ct": "text"}
     assert not [event for event in (await client.call("log.read"))["events"] if event["type"] == "topic.published"]
     assert not [push for push in reader.pushes if push["push"] == "message"]

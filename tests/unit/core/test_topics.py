@@ -41,10 +41,18 @@ def test_qos_0_is_never_stored(driver: Any, planner: Any, refused: Any) -> None:
     assert driver.log == []
     (message,) = driver.ephemeral
     assert message.topic == "notes"
-    assert message.frame == {"topic": "notes", "sender": "planner", "time": driver.wall, "body": b"x", "ct": "text"}
+    said = {"topic": "notes", "sender": "planner", "time": driver.wall, "body": b"x", "ct": "text"}
+    assert message.frame == {**said, "id": "id", "after": 0}
     for fields in ({"retain": True}, {"key": "k"}):
         with refused("bad_request"):
             publish(planner, qos=0, **fields)
+
+
+def test_qos_0_says_what_caused_it_and_what_it_came_after(driver: Any, planner: Any) -> None:
+    last = publish(planner)
+    publish(planner, qos=0, parent=last, mid="m1")
+    (message,) = driver.ephemeral
+    assert (message.frame["id"], message.frame["parent"], message.frame["after"]) == ("m1", last, last)
 
 
 def test_messages_are_stored(driver: Any, planner: Any) -> None:

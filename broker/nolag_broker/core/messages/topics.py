@@ -108,9 +108,12 @@ class Topics:
             if command.retain or command.key is not None:
                 raise Refusal("bad_request", "retain and key need qos 1 or 2: qos 0 is never stored", detail={"field": "qos"})
             room.tasks.check_lease(command.lease, caller)
-            frame = {"topic": topic, "sender": caller.actor, "time": room.env.wall, "body": command.body}
+            frame: dict[str, Any] = {"topic": topic, "sender": caller.actor, "time": room.env.wall, "body": command.body}
+            frame["id"], frame["after"] = command.mid or room.env.new_id(), room.seq  # nothing in the log stands for it
             if command.ct is not None:
                 frame["ct"] = command.ct
+            if command.parent is not None:
+                frame["parent"] = command.parent
             room.effect(Ephemeral(topic, frame))
             return {"seq": 0}
         if (seq := room.once.before("topic", command.key, topic, command.body)) is not None:
