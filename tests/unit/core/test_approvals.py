@@ -315,6 +315,16 @@ def test_impossible_quorum_is_refused(planner: Any, refused: Any) -> None:
     ask_for(planner, approvers=["role:finance"], quorum=2)
 
 
+def test_a_role_has_a_name(planner: Any, refused: Any) -> None:
+    """Nobody could ever decide it."""
+    with refused("bad_request") as caught:
+        ask_for(planner, approvers=["ana", "role:"])
+    assert caught.value.detail == {"field": "approvers"}
+    ask_for(planner)
+    with refused("bad_request"):
+        planner.ask("approval.delegate", approval="a1", to="role:")
+
+
 def test_lists(make_driver: Any) -> None:
     driver = make_driver(Limits(decided=2))
     planner = driver.agent("planner")

@@ -6,10 +6,35 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from .command import Command
-from .fields import Body, Flag, Lease, Limit, Name, Names, PositiveSeconds, Sequence, Text, choice, choices, integer, refuse
+from .fields import (
+    Body,
+    Flag,
+    Lease,
+    Limit,
+    Name,
+    Names,
+    PositiveSeconds,
+    Sequence,
+    Text,
+    choice,
+    choices,
+    integer,
+    listed,
+    read_name,
+    refuse,
+)
 from .reading import build
 from .tasks import TaskDispatch, read_later
 
+
+def read_who(value: Any, field: str) -> str:
+    """An actor or `role:name`; nobody has the role without a name."""
+    if read_name(value, field) == "role:":
+        refuse(field, "of actors, or role:NAME")
+    return str(value)
+
+
+Who = Annotated[str, read_who]
 Verdict = Annotated[str, choice("approve", "edit", "reject", "respond")]
 Verdicts = Annotated[tuple[str, ...], choices("approve", "edit", "reject", "respond")]
 
@@ -23,7 +48,7 @@ class ApprovalRequest(Command):
     allow: Verdicts
     ct: Name | None = None
     expires: PositiveSeconds | None = None
-    approvers: Names | None = None
+    approvers: Annotated[tuple[str, ...], listed(read_who)] | None = None
     quorum: Annotated[int, integer(1, 100)] = 1
     description: Text | None = None
     task: Name | None = None
@@ -79,7 +104,7 @@ class ApprovalDelegate(Command):
     op = "approval.delegate"
     once = True
     approval: Name
-    to: Name  # an actor or "role:name"
+    to: Who
     reason: Text | None = None
     lease: Lease | None = None
 
