@@ -77,6 +77,34 @@ def test_keys_are_kept_for_a_period_at_least_and_two_at_most(driver: Any, planne
     assert planner.dispatch("t3", key="k")["attached"] is False
 
 
+def test_keys_outlive_a_week_of_restarts_and_not_a_third(driver: Any, planner: Any, writer: Any, refused: Any) -> None:
+    """Of tasks and of messages: the broker is killed once a day, and everybody comes back as another process."""
+    finish(planner, writer, key="k")
+    said = planner.ask("topic.publish", topic="notes", body=b"x", key="k")
+    writer.disconnect()
+    for day in range(1, 8):
+        driver.advance(86400)
+        driver.restart()
+        driver.sweep()
+        again = driver.agent("planner", instance=f"planner-{day}")
+        again.ask("event.emit", type="tick")  # what is forgotten goes with what happens
+        answer = again.dispatch(f"again-{day}", key="k")
+        assert answer == {"task": "t1", "state": "completed", "attached": True}, f"on day {day}"
+        assert again.push("result")["body"] == b"result"
+        assert again.ask("topic.publish", topic="notes", body=b"x", key="k") == said
+        with refused("key_conflict"):
+            again.ask("topic.publish", topic="notes", body=b"other", key="k")
+    for day in range(8, 16):
+        driver.advance(86400)
+        driver.restart()
+        driver.agent("planner", instance=f"planner-{day}").ask("event.emit", type="tick")
+        driver.sweep()
+    assert not [key for key in driver.records if key.startswith("kept/")]
+    late = driver.agent("planner", instance="late")
+    assert late.dispatch("t2", key="k")["attached"] is False
+    assert late.ask("topic.publish", topic="notes", body=b"other", key="k") != said
+
+
 def test_an_ack_deletes_what_only_the_dispatcher_wanted(driver: Any, planner: Any, writer: Any, refused: Any) -> None:
     finish(planner, writer)
     assert [key.split("/", 2)[2] for key in driver.records] == ["task/t1"]
