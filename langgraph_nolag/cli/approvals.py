@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
+from ..client.pages import approvals_listed
 from ..errors import ApprovalNotFound, BadRequest
 from .output import ago, plain, span, table
 from .session import Access, AsJson, DataPath, Room, Session, Token, Url, with_broker
@@ -189,8 +191,8 @@ def _parse(args: str) -> Any:
 async def _all(session: Session, room: str | None, states: list[str]) -> list[dict[str, Any]]:
     found = []
     for name in await session.rooms(room):
-        answer = await session.ask("approval.list", name, states=states, limit=1000)
-        found += [{**approval, "room": name} for approval in answer["approvals"]]
+        infos = await approvals_listed(partial(session.ask, "approval.list", name), states)
+        found += [{**approval, "room": name} for approval in infos]
     return sorted(found, key=lambda approval: float(approval["created"]))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..client.pages import approvals_listed
 from ..errors import BadRequest, TaskNotFound
 from .output import ago, plain, table
 from .session import Access, AsJson, DataPath, Room, Session, Token, Url, with_broker
@@ -122,7 +124,7 @@ async def _find(session: Session, room: str | None, id: str) -> tuple[str, RunIn
         try:
             return name, await _runs(session, name).get(id)
         except TaskNotFound:
-            there = await _runs(session, name).list(limit=1000)
+            there = await _runs(session, name).list()
             found += [(name, info) for info in there if info.id.startswith(id) or info.thread_id == id]
     if not found:
         raise TaskNotFound(f"no run begins with {id!r}, or goes on in a thread of this name; `langgraph-nolag runs list` shows them")
@@ -141,7 +143,7 @@ async def _thread(session: Session, room: str | None, thread: str) -> dict[str, 
 
 async def _gates(session: Session, room: str, thread: str | None) -> list[str]:
     """The gates of a thread that nobody has decided yet."""
-    pending = (await session.ask("approval.list", room, states=["pending"], limit=1000))["approvals"]
+    pending = await approvals_listed(partial(session.ask, "approval.list", room), ["pending"])
     return [f"approval {each['approval']}: {each['action']}" for each in pending if thread is not None and each.get("thread") == thread]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
+from ..client.pages import TASKS, listed
 from ..errors import BadRequest, TaskNotFound
 from .output import ago, table
 from .session import Access, AsJson, DataPath, Room, Session, Token, Url, with_broker
@@ -99,15 +101,16 @@ def _change(access: Access, as_json: bool, room: str | None, id: str, states: li
     with_broker(access, as_json, command)
 
 
-async def _all(session: Session, room: str | None, states: list[str], limit: int) -> list[dict[str, Any]]:
+async def _all(session: Session, room: str | None, states: list[str], limit: int | None) -> list[dict[str, Any]]:
     found = []
     for name in await session.rooms(room):
-        found += [{**task, "room": name} for task in (await session.ask("task.list", name, states=states, limit=limit))["tasks"]]
+        infos = await listed(partial(session.ask, "task.list", name, states=states), "tasks", TASKS, limit)
+        found += [{**task, "room": name} for task in infos]
     return sorted(found, key=lambda task: float(task["created"]))
 
 
 async def _find(session: Session, room: str | None, id: str, states: list[str]) -> dict[str, Any]:
-    found = await _all(session, room, states, 1000)
+    found = await _all(session, room, states, None)
     matching = [task for task in found if task["task"] == id] or [task for task in found if str(task["task"]).startswith(id)]
     if not matching:
         raise TaskNotFound(f"no task that is {' or '.join(states)} begins with {id!r}; `langgraph-nolag tasks list --all` shows them")

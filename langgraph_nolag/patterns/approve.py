@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..client.approvals import Decided
@@ -11,6 +12,7 @@ from ..client.body import encode, read
 from ..client.latch import Latch
 from ..client.link import RoomLink
 from ..client.names import names
+from ..client.pages import approvals_listed
 from ..errors import DecisionTimeout
 
 
@@ -169,14 +171,15 @@ class Approve:
         """An approval that was asked for earlier, perhaps by a process that is gone. Raises `ApprovalNotFound`, `NotAuthorized`."""
         return Request(self._link, id, (await self.get(id)).args)
 
-    async def pending(self, limit: int = 100) -> list[Pending]:
-        """What waits for a decision and we may see."""
+    async def pending(self, limit: int | None = None) -> list[Pending]:
+        """What waits for a decision and we may see, oldest first: so many of them, or all."""
         return await self.list(["pending"], limit)
 
-    async def list(self, states: Sequence[str] = ("pending", "decided"), limit: int = 100) -> list[Pending]:
-        """Approvals in these states."""
-        answer = await self._link.acall("approval.list", states=names(states, "states"), limit=limit)
-        return [approval_from_wire(info) for info in answer["approvals"]]
+    async def list(self, states: Sequence[str] = ("pending", "decided"), limit: int | None = None) -> list[Pending]:
+        """Approvals in these states, so many of them, or all: those that wait, oldest first, then those that were decided last, newest
+        first. The room lists 1,000 decided ones; each is found by its id."""
+        found = await approvals_listed(partial(self._link.acall, "approval.list"), names(states, "states"), limit)
+        return [approval_from_wire(info) for info in found]
 
     async def get(self, id: str) -> Pending:
         """One approval. Raises `ApprovalNotFound`."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 from ..client.body import decode, encode, read
@@ -14,6 +15,7 @@ from ..client.io import hand_back, settle
 from ..client.link import RoomLink
 from ..client.moment import moment
 from ..client.names import names
+from ..client.pages import TASKS, listed
 from ..client.requests import Answer
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
@@ -300,16 +302,14 @@ class Handoff:
         stream: Stream[dict[str, Any] | Gap] = log_stream(self._link, "task.*", lambda event: event, since=since, epoch=epoch)
         return self._results(stream)
 
-    async def dead_letters(self, limit: int = 100) -> list[TaskInfo]:
-        """Tasks that failed for good, with every attempt's error."""
+    async def dead_letters(self, limit: int | None = None) -> list[TaskInfo]:
+        """Tasks that failed for good, with every attempt's error, in the order of their dispatch: so many of them, or all."""
         return await self.list(states=["failed"], limit=limit)
 
-    async def list(self, states: Sequence[str] | None = None, limit: int = 100) -> list[TaskInfo]:
-        """Tasks in these states (None: all that live)."""
-        answer = await self._link.acall(
-            "task.list", states=None if states is None else names(states, "states"), kind="handoff", limit=limit
-        )
-        return [info_from_wire(info) for info in answer["tasks"]]
+    async def list(self, states: Sequence[str] | None = None, limit: int | None = None) -> list[TaskInfo]:
+        """Tasks in these states (None: all that live, and dead letters), in the order of their dispatch: so many of them, or all."""
+        ask = partial(self._link.acall, "task.list", states=None if states is None else names(states, "states"), kind="handoff")
+        return [info_from_wire(info) for info in await listed(ask, "tasks", TASKS, limit)]
 
     async def get(self, task_id: str) -> TaskInfo:
         """One task. Raises `TaskNotFound`."""

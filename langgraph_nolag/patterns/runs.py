@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 from ..client.body import encode
@@ -12,6 +13,7 @@ from ..client.follow import Result
 from ..client.latch import Latch
 from ..client.link import RoomLink
 from ..client.names import names
+from ..client.pages import TASKS, listed
 from ..client.stream import log_stream
 from ..errors import BadRequest, StreamFailed, StreamNotFound, TaskTimeout
 from .plain import asked
@@ -228,16 +230,18 @@ class Runs:
         """How a run is now. Raises `TaskNotFound`: there is none, or it ended long ago."""
         return info_from_wire((await self._link.acall("task.get", task=run_id))["task"])
 
-    async def list(self, states: Sequence[str] | None = None, *, thread_id: str | None = None, limit: int = 100) -> list[RunInfo]:
-        """Runs in these states (None: those that have not ended, and those that failed).
+    async def list(self, states: Sequence[str] | None = None, *, thread_id: str | None = None, limit: int | None = None) -> list[RunInfo]:
+        """Runs in these states (None: those that have not ended, and those that failed), in the order in which they were started.
 
         Args:
             thread_id: only those of this thread.
+            limit: at most so many; None: all.
         """
-        fields: dict[str, Any] = {"states": None if states is None else names(states, "states"), "kind": RUN, "limit": limit}
+        fields: dict[str, Any] = {"states": None if states is None else names(states, "states"), "kind": RUN}
         if thread_id is not None:
             fields["concurrency_key"] = thread_key(thread_id)
-        return [info_from_wire(info) for info in (await self._link.acall("task.list", **fields))["tasks"]]
+        ask = partial(self._link.acall, "task.list", **fields)
+        return [info_from_wire(info) for info in await listed(ask, "tasks", TASKS, limit)]
 
     async def result(self, run_id: str, timeout: float | None = None) -> RunResult:
         """Wait for the end of a run. May be asked by anybody, again, and after it has ended.

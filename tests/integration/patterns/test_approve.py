@@ -159,3 +159,20 @@ async def stored(room: Any, types: str) -> Any:
         yield event
         if event.type == "approval.decided":
             return
+
+
+@pytest.mark.parametrize("broker", ["memory"], indirect=True)  # what is stored plays no part
+async def test_all_that_is_pending_is_listed(join: Any) -> None:
+    """More than one answer takes."""
+    room = await join("ana")
+    asked = [(await room.approve.request("pay", n)).id for n in range(230)]
+    assert [each.args for each in await room.approve.pending()] == list(range(230))
+    assert [each.id for each in await room.approve.pending(limit=130)] == asked[:130]
+    await room.approve.decide(asked[0], "reject")
+    listed = await room.approve.list()
+    assert [each.id for each in listed] == [*asked[1:], asked[0]]
+    assert len(await room.approve.list(limit=100)) == 100
+    with pytest.raises(BadRequest):
+        await room.approve.list(["pendig"])
+    with pytest.raises(BadRequest):
+        await room.approve.pending(limit=0)

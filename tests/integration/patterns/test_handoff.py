@@ -650,3 +650,12 @@ async def test_what_a_handler_still_has_to_say_when_its_task_has_ended_it_may(jo
         async for _ in desk.blackboard.watch("cancelled"):
             break
     assert (await desk.blackboard.get("returned")).value is True
+
+
+@pytest.mark.parametrize("broker", ["memory"], indirect=True)
+async def test_all_tasks_are_listed(join: Any) -> None:
+    """More than one answer takes."""
+    room = await join("ana")
+    batch = await room.handoff.batch({"type": "t", "payload": n} for n in range(1200))
+    assert {info.id for info in await room.handoff.list()} == {task.id for task in batch.tasks}
+    assert len(await room.handoff.list(limit=1100)) == 1100

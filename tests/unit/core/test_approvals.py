@@ -30,6 +30,7 @@ def test_asked_shown_decided_and_told(driver: Any, planner: Any) -> None:
     digest = sha256(b"shown").hexdigest()
     assert ana.ask("approval.get", approval="a1")["approval"] == {
         "approval": "a1",
+        "seq": 2,
         "action": "publish",
         "state": "pending",
         "requester": "planner",
@@ -342,6 +343,22 @@ def test_lists(make_driver: Any) -> None:
     assert planner.ask("approval.get", approval="a0")["approval"]["decision"]["approved"] is True
     assert listed(planner, states=["pending", "decided"], limit=2) == ["a3", "a2"]
     assert listed(driver.agent("other", [{"room": "room", "topics": ["delete"], "verbs": ["approve"]}])) == []
+
+
+def test_pages(driver: Any, planner: Any) -> None:
+    for number in range(5):
+        ask_for(planner, f"a{number}")
+    seen: list[str] = []
+    after, end = 0, False
+    while not end:
+        answer = planner.ask("approval.list", limit=2, after=after)
+        seen += [info["approval"] for info in answer["approvals"]]
+        after, end = answer["approvals"][-1]["seq"], answer["end"]
+        driver.restart()
+        if len(seen) == 2:
+            decide(planner, approval="a0")  # what goes meanwhile moves nothing
+            ask_for(planner, "late")
+    assert seen == ["a0", "a1", "a2", "a3", "a4", "late"]
 
 
 def test_grants(driver: Any, planner: Any, refused: Any) -> None:

@@ -116,7 +116,7 @@ def test_nor_one_whose_lease_ends(make_driver: Callable[..., Any]) -> None:
     planner.ask("task.cancel", task="t1", wait=60)
     driver.advance(11)
     assert end(planner) == ("cancelled", {"let_go": "lease_expired"})
-    assert planner.ask("task.list", states=["failed"]) == {"tasks": []}
+    assert planner.ask("task.list", states=["failed"])["tasks"] == []
 
 
 def test_one_that_nobody_runs_or_whose_worker_is_away_ends_at_once(planner: Any, writer: Any) -> None:

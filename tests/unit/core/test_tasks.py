@@ -293,6 +293,24 @@ def test_a_finished_task_is_not_told_anything(planner: Any, writer: Any, refused
         planner.ask("task.tell", task="t9", body=b"")
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_pages_go_by_when_tasks_were_dispatched(driver: Any, planner: Any, writer: Any, restarted: bool) -> None:
+    """Whatever becomes of them meanwhile, no page has what another one had, and none is left out that is there."""
+    for number in range(6):
+        planner.dispatch(f"t{number}")
+    first = planner.ask("task.list", limit=2, after=0)
+    assert ([info["task"] for info in first["tasks"]], first["end"]) == (["t0", "t1"], False)
+    writer.complete(writer.push("task"))  # t0, and it gets t1: that ran before t2 came into its state
+    planner.ask("task.cancel", task="t3")
+    if restarted:
+        driver.restart()
+    after = first["tasks"][-1]["seq"]
+    second = planner.ask("task.list", limit=2, after=after)
+    assert ([info["task"] for info in second["tasks"]], second["end"]) == (["t2", "t4"], False)
+    third = planner.ask("task.list", limit=2, after=second["tasks"][-1]["seq"])
+    assert ([info["task"] for info in third["tasks"]], third["end"]) == (["t5"], True)
+
+
 def test_list_and_info(driver: Any, planner: Any, writer: Any) -> None:
     planner.dispatch("a", key="k", group="g", capabilities=["x", "b"], priority=2)
     planner.dispatch("b", kind="node")
@@ -306,6 +324,7 @@ def test_list_and_info(driver: Any, planner: Any, writer: Any) -> None:
     planner.ask("task.cancel", task="d")
     assert planner.ask("task.get", task="a")["task"] == {
         "task": "a",
+        "seq": next(event.seq for event in driver.log if event.type == "task.dispatched"),
         "type": "draft",
         "kind": "handoff",
         "state": "waiting",
@@ -339,7 +358,7 @@ def test_grants_are_checked(driver: Any, planner: Any, refused: Any, op: str, fi
     with refused("not_authorized") as caught:
         other.ask(op, **fields)
     assert "'dispatch' on 'secret'" in caught.value.message
-    assert other.ask("task.list") == {"tasks": []}
+    assert other.ask("task.list")["tasks"] == []
     assert other.ask("task.dispatch", task="mine", type="public/x", body=b"")["state"] == "waiting"
 
 

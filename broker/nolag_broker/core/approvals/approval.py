@@ -144,6 +144,7 @@ class Approval(Entity):
         """As `approval.get` and `approval.list` show it."""
         info: dict[str, Any] = {
             "approval": self.id,
+            "seq": self.seq,
             "action": self.action,
             "state": self.state,
             "requester": self.requester,

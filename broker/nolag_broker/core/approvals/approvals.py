@@ -295,16 +295,18 @@ class Approvals:
     def list_approvals(self, command: ApprovalList, caller: Caller) -> dict[str, Any]:
         found: list[dict[str, Any]] = []
         for approval in self._candidates(command):
-            if len(found) == command.limit:
-                break
             if approval.requester == caller.actor or caller.grants.allows("approve", self._room.name, approval.action):
+                if len(found) == command.limit:
+                    return {"approvals": found, "end": False}
                 found.append(approval.info())
-        return {"approvals": found}
+        return {"approvals": found, "end": DECIDED not in command.states or len(self._decided) <= command.limit}
 
     def _candidates(self, command: ApprovalList) -> Iterable[Approval]:
         """The pending ones, oldest first, then the decided ones, newest first."""
         if PENDING in command.states:
-            yield from self._pending.values()
+            for approval in self._pending.values():
+                if approval.seq > command.after:
+                    yield approval
         if DECIDED in command.states:
             for key in reversed(self._last_decided(command.limit)):
                 if (row := self._room.cold(key)) is not None:

@@ -76,6 +76,7 @@ class ApprovalList(Command):
     op = "approval.list"
     states: Annotated[tuple[str, ...], choices("pending", "decided")] = ("pending",)
     limit: Limit = 100
+    after: Sequence = 0  # of the pending ones only those asked for after this sequence
 
 
 @dataclass(slots=True)

@@ -176,6 +176,7 @@ class TaskList(Command):
     kind: Kind | None = None
     concurrency_key: Name | None = None
     limit: Limit = 100
+    after: Sequence | None = None  # only those dispatched after this sequence, in that order; None: by their states
 
 
 @dataclass(slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from hashlib import blake2b
-from itertools import repeat
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 from ...wire.codes import Refusal
@@ -229,15 +229,20 @@ class Dispatching:
         return {"task": self._find(command.task).info()}
 
     def list_tasks(self, command: TaskList, caller: Caller) -> dict[str, Any]:
-        by_state, key = self._tasks.by_state, command.concurrency_key
         found: list[dict[str, Any]] = []
-        for state in command.states or by_state:
-            for task in by_state.get(state, {}).values():
+        for task in self._listed(command):
+            key_fits = command.concurrency_key in (None, task.concurrency_key)
+            if key_fits and command.kind in (None, task.kind) and self._allows(task):
                 if len(found) == command.limit:
-                    return {"tasks": found}
-                if command.kind in (None, task.kind) and key in (None, task.concurrency_key) and self._allows(task):
-                    found.append(task.info())
-        return {"tasks": found}
+                    return {"tasks": found, "end": False}
+                found.append(task.info())
+        return {"tasks": found, "end": True}
+
+    def _listed(self, command: TaskList) -> Iterable[Task]:
+        """Tasks come into a state and leave it in any order: pages of them go by when they were dispatched."""
+        by_state, after = self._tasks.by_state, command.after
+        tasks = chain.from_iterable(by_state[state].values() for state in command.states or by_state if state in by_state)
+        return tasks if after is None else sorted((task for task in tasks if task.seq > after), key=lambda task: task.seq)
 
     def retry(self, command: TaskRetry, caller: Caller) -> dict[str, Any]:
         self._tasks.check_lease(command.lease, caller)

@@ -322,6 +322,7 @@ class Task(Entity):
         """As `task.get` and `task.list` show it."""
         info: dict[str, Any] = {
             "task": self.id,
+            "seq": self.seq,
             "type": self.type,
             "kind": self.kind,
             "state": self.state,
