@@ -27,6 +27,8 @@ from .._compat import (
     CONFIG_KEY_SEND,
     CONFIG_KEY_STREAM,
     CONFIG_KEY_TASK_ID,
+    RESUME,
+    PregelScratchpad,
     patch_configurable,
     visited,
 )
@@ -283,6 +285,8 @@ class Execution:
         vars(self).pop("tasks", None)  # they refer to us: a cycle
         if outcome.writes:
             self.conf[CONFIG_KEY_SEND](outcome.writes)
+        if (pad := self.conf.get(CONFIG_KEY_SCRATCHPAD)) is not None:
+            _go_on(pad, outcome)
         if outcome.visited is not None and (replaying := self.conf.get(CONFIG_KEY_REPLAY_STATE)) is not None:
             visited(replaying).update(outcome.visited)
         # An error is not stored: whoever tries again must find nothing. The rest is kept until it is.
@@ -384,3 +388,10 @@ class Execution:
         if self._run is not None and self._handle is not None:
             self._run.abandoned(self._handle)
         self.followed.close()
+
+
+def _go_on(pad: PregelScratchpad, outcome: Outcome) -> None:
+    """LangGraph forgets what a failed try wrote; its scratchpad is what the next one goes on from."""
+    for written, taken in outcome.writes:
+        if written == RESUME:
+            pad.resume.extend(taken[len(pad.resume) :])  # those that the body asked for: it may ask for fewer than there are

@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypedDict
 
 from langgraph.func import task
 from langgraph.graph import START, StateGraph
-from langgraph.types import interrupt
+from langgraph.runtime import Runtime
+from langgraph.types import RetryPolicy, interrupt
 
 from langgraph_nolag import Worker, gate
 
@@ -35,6 +36,14 @@ def pay(state: State) -> State:
     return {"log": [[decision.approved, decision.by, os.getpid()]]}
 
 
+def pay_a_busy_bank(state: State, runtime: Runtime[Any]) -> State:
+    decision = gate("pay", {"amount": 100})
+    if runtime.execution_info is not None and runtime.execution_info.node_attempt == 1:
+        raise ConnectionError("busy")
+    enter(state, f"paid {decision.args}")
+    return {"log": [decision.type]}
+
+
 async def board(state: State) -> State:
     first = gate("sign", {"page": 1}, quorum=2)
     name = interrupt("name?")
@@ -56,6 +65,10 @@ def build(*nodes: Any) -> Any:
 paying = build(prepare, pay)
 signing = build(board)
 paying_in_a_task = build(prepare, pay_in_a_task)
+busy = StateGraph(State)
+busy.add_node(pay_a_busy_bank, retry_policy=RetryPolicy(initial_interval=0.01))
+busy.add_edge(START, "pay_a_busy_bank")
+paying_a_busy_bank = busy.compile()
 outer = StateGraph(State)
 outer.add_node("inner", build(pay))
 outer.add_edge(START, "inner")
@@ -65,4 +78,5 @@ app = Worker(room="bank", concurrency=4, drain_timeout=2.0)
 app.graph(paying, name="paying")
 app.graph(signing, name="signing")
 app.graph(paying_in_a_task, name="paying_in_a_task")
+app.graph(paying_a_busy_bank, name="paying_a_busy_bank")
 app.graph(nested, name="nested")

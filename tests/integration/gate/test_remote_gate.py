@@ -59,6 +59,15 @@ def test_decided_in_the_room(broker: LocalBroker, person: People, tmp_path: Path
 
 
 @pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("kind", ["approve", "reject"])
+def test_a_decision_holds_for_every_try(broker: LocalBroker, person: People, tmp_path: Path, kind: str) -> None:
+    graph = remote(gate_graphs.paying_a_busy_bank, "paying_a_busy_bank", broker)
+    graph.invoke({"log": [], "book": str(tmp_path / "book")}, thread(), durability="sync")
+    result = graph.invoke(Command(resume={"type": kind}), thread(), durability="sync")
+    assert (result["log"], person("ana").pending()) == ([kind], [])
+
+
+@pytest.mark.usefixtures("worker")
 def test_interrupt_and_approval_are_one_commit(broker: LocalBroker, person: People, tmp_path: Path) -> None:
     """The event that asks stands right beside the one that ends the node's task: there is never one without the other."""
     graph = remote(gate_graphs.nested, "nested", broker)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
+from langgraph.func import task
 from langgraph.graph import START, StateGraph
-from langgraph.types import Command, Send, interrupt
+from langgraph.pregel import _retry
+from langgraph.runtime import Runtime
+from langgraph.types import Command, RetryPolicy, Send, interrupt
 from pydantic import BaseModel, BeforeValidator
 
 from ..case import ASYNC, Answers, Run, Update, case
-from .build import State, beside, chain
+from .build import State, beside, chain, single
 
 
 def before(state: State) -> State:
@@ -114,6 +117,52 @@ def ask_any_age(state: State) -> State:
 validated = chain(ask_age, after).compile()
 normalising = chain(ask_any_age).compile()
 
+# --- answers that a retried node has taken --------------------------------------------------------------------
+
+KEEPS_ANSWERS = hasattr(_retry, "_reset_interrupt_counter")  # older releases ask again what a failed try had asked
+RETRIED = RetryPolicy(initial_interval=0.001, jitter=False, retry_on=ConnectionError)
+
+
+def _fails_first(runtime: Runtime[Any]) -> None:
+    assert runtime.execution_info is not None
+    if runtime.execution_info.node_attempt == 1:
+        raise ConnectionError("once")
+
+
+def ask_and_fail(state: State, runtime: Runtime[Any]) -> State:
+    first = interrupt("first?")
+    second = interrupt("second?")
+    _fails_first(runtime)
+    return {"log": [first, second]}
+
+
+def ask_fail_and_ask(state: State, runtime: Runtime[Any]) -> State:
+    first = interrupt("first?")
+    _fails_first(runtime)
+    return {"log": [first, interrupt("second?")]}
+
+
+async def aask_and_fail(state: State, runtime: Runtime[Any]) -> State:
+    return ask_and_fail(state, runtime)
+
+
+@task(retry_policy=RETRIED)
+def asking_task(runtime: Runtime[Any]) -> Any:
+    answer = interrupt("first?")
+    _fails_first(runtime)
+    return answer
+
+
+def call_asking_task(state: State) -> State:
+    return {"log": [asking_task().result()]}
+
+
+retried = single(ask_and_fail, retry_policy=RETRIED).compile()
+aretried = single(aask_and_fail, retry_policy=RETRIED).compile()
+retried_between = single(ask_fail_and_ask, retry_policy=RETRIED).compile()
+retried_inside = chain(("sub", single(ask_and_fail, retry_policy=RETRIED).compile()), after).compile()
+retried_task = chain(call_asking_task).compile()
+
 # --- breakpoints ----------------------------------------------------------------------------------------------
 
 stops_before = chain(before, ("middle", no_question), after).compile(interrupt_before=["middle"])
@@ -151,3 +200,14 @@ CASES = [
     case("update while it waits", asking, {"x": 1}, Update({"log": ["edited"]}), None, Command(resume="fine")),
     case("update instead of the node that waits", asking, {"x": 1}, Update({"log": ["for you"]}, as_node="ask"), None),
 ]
+
+ONE_BY_ONE = ({"x": 1}, Command(resume="A"), Command(resume="B"))
+if KEEPS_ANSWERS:
+    CASES += [
+        case("answers of a node that is tried again", retried, *ONE_BY_ONE),
+        case("answers of an async node that is tried again", aretried, *ONE_BY_ONE, how=ASYNC),
+        case("an answer, another try and a question", retried_between, *ONE_BY_ONE),
+        case("answers of a node in a sub-graph that is tried again", retried_inside, *ONE_BY_ONE),
+        case("answers of a node in a whole sub-graph that is tried again", retried_inside, *ONE_BY_ONE, distribution={"whole": ["sub"]}),
+        case("an answer of a task that is tried again", retried_task, {"x": 1}, Command(resume="A")),
+    ]
