@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -101,7 +102,7 @@ __all__ = [
     "NULL_TASK_ID",
     "RESUME",
     "SHIPPED_KEYS",
-    "CallNumbers",
+    "Numbers",
     "Pregel",
     "PregelNode",
     "PregelScratchpad",
@@ -193,8 +194,12 @@ def node_function(bound: Runnable[Any, Any]) -> Any:
     return inner
 
 
-def scratchpad(step: int, stop: int, resume: list[Any], get_null_resume: Callable[[bool], Any]) -> PregelScratchpad:
-    """A scratchpad like the one of the orchestrator's task, with counters of its own."""
+def scratchpad(step: int, stop: int, resume: list[Any], get_null_resume: Callable[[bool], Any], called: int) -> PregelScratchpad:
+    """A scratchpad like the one of the orchestrator's task, with counters of its own.
+
+    Args:
+        called: graphs that earlier tries of the body called, from which LangGraph goes on.
+    """
     return PregelScratchpad(
         step=step,
         stop=stop,
@@ -202,33 +207,58 @@ def scratchpad(step: int, stop: int, resume: list[Any], get_null_resume: Callabl
         interrupt_counter=LazyAtomicCounter(),
         get_null_resume=get_null_resume,
         resume=resume,
-        subgraph_counter=LazyAtomicCounter(),
+        subgraph_counter=Numbers(called),
     )
 
 
-class CallNumbers:
-    """Numbers the `@task`s that one task of the loop calls, as told: the calls of a remote body may come in another order."""
+class Numbers:
+    """A counter of a scratchpad that says how far it is, and can be told: what a remote body counts, LangGraph goes on from.
 
-    def __init__(self) -> None:
-        self.given = 0  # numbers given so far, skipped ones included
-        self._next: deque[int] = deque()
+    Attributes:
+        given: by now, with those that were passed over.
+    """
+
+    def __init__(self, given: int = 0) -> None:
+        self.given = given
+        self._told: deque[int] = deque()
+        self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, pad: PregelScratchpad) -> CallNumbers:
-        """Those of a scratchpad, which stays the same when its task is tried again."""
-        counter: Any = pad.call_counter
+    def of_tasks(cls, pad: PregelScratchpad) -> Numbers:
+        """Of the `@task`s that one task of the loop calls."""
+        return cls._in(pad.call_counter)
+
+    @classmethod
+    def of_graphs(cls, pad: PregelScratchpad) -> Numbers:
+        """Of the graphs that one task of the loop calls."""
+        return cls._in(pad.subgraph_counter)
+
+    @classmethod
+    def _in(cls, counter: Any) -> Numbers:
+        """That of a scratchpad stays the same when its task is tried again."""
+        if isinstance(counter, cls):
+            return counter
         if not isinstance(counter._counter, cls):
             counter._counter = cls()
-        numbers: CallNumbers = counter._counter
+        numbers: Numbers = counter._counter
         return numbers
 
-    def give(self, number: int) -> None:
-        """The number of the call that is made next."""
-        self.given = max(self.given, number + 1)
-        self._next.append(number)
+    def tell(self, number: int) -> None:
+        """The number that is given next: the calls of a remote body may come in another order."""
+        self.reach(number + 1)
+        self._told.append(number)
+
+    def reach(self, given: int) -> None:
+        """At least as many were given."""
+        with self._lock:
+            self.given = max(self.given, given)
 
     def __call__(self) -> int:
-        return self._next.popleft()
+        with self._lock:
+            if self._told:
+                return self._told.popleft()
+            self.given += 1
+            return self.given - 1
 
 
 def matching_policy(policies: Sequence[RetryPolicy], error: Exception) -> int | None:

@@ -204,10 +204,11 @@ class Attempt:
             task.offer.release(task)  # its outcome counts for nothing any more: this only says that we have stopped
             return
         visited = None if seat.visited is None else sorted(seat.visited)
-        whole = Outcome(outcome.kind, outcome.value, seat.writes, visited, unseen, self._cancelled)
+        called = seat.graphs.given
+        whole = Outcome(outcome.kind, outcome.value, seat.writes, visited, called, unseen, self._cancelled)
         try:
             body = whole.encode(self._codec, self._node)
         except NoLagError as error:
-            whole = Outcome("error", error, unseen=unseen)
+            whole = Outcome("error", error, called=called, unseen=unseen)
             body = whole.encode(self._codec, self._node)
         task.offer.complete(task, body, approvals=context.approvals if whole.kind == "interrupt" else None)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -31,6 +31,8 @@ from .._compat import (
     CONFIG_KEY_SEND,
     CONFIG_KEY_STREAM,
     SHIPPED_KEYS,
+    Numbers,
+    PregelScratchpad,
     StreamProtocol,
     channels_of_read,
     read_through,
@@ -66,7 +68,7 @@ def describe(codec: Codec, input: Any, config: RunnableConfig, *, node: str, mod
         "pregel": {key: conf[key] for key in SHIPPED_KEYS if key in conf},
         "node_error": conf.get(CONFIG_KEY_NODE_ERROR),
         "replay": None if replaying is None else [replaying.checkpoint_id, sorted(visited(replaying))],
-        "pad": None if pad is None else [pad.step, pad.stop, list(pad.resume), pad.get_null_resume(False)],
+        "pad": None if pad is None else _pad_facts(pad),
         "channels": channels_of_read(conf.get(CONFIG_KEY_READ)),
         "stream": None if stream is None else sorted(stream.modes),
         "leased": is_leased(conf),
@@ -81,6 +83,10 @@ def describe(codec: Codec, input: Any, config: RunnableConfig, *, node: str, mod
             codec.encode(input, where=f"input of node {node!r}"),
         ]
     )
+
+
+def _pad_facts(pad: PregelScratchpad) -> list[Any]:
+    return [pad.step, pad.stop, list(pad.resume), pad.get_null_resume(False), Numbers.of_graphs(pad).given]
 
 
 def is_leased(conf: Mapping[str, Any]) -> bool:
@@ -143,6 +149,7 @@ class Seat:
 
     writes: list[Any]
     visited: set[str] | None = None
+    graphs: Numbers = field(default_factory=Numbers)
 
 
 def config_for(call: Call, codec: Codec, channel: Channel, tasks: Callable[..., Any]) -> tuple[RunnableConfig, Seat]:
@@ -160,8 +167,9 @@ def config_for(call: Call, codec: Codec, channel: Channel, tasks: Callable[..., 
         CONFIG_KEY_CALL: tasks,
     }
     if facts["pad"] is not None:
-        step, stop, resume, null = facts["pad"]
-        conf[CONFIG_KEY_SCRATCHPAD] = scratchpad(step, stop, resume, _shared_answer(null, channel))
+        step, stop, resume, null, called = facts["pad"]
+        pad = conf[CONFIG_KEY_SCRATCHPAD] = scratchpad(step, stop, resume, _shared_answer(null, channel), called)
+        seat.graphs = Numbers.of_graphs(pad)
     if facts["channels"] is not None:
         conf[CONFIG_KEY_READ] = read_through(lambda select, fresh: channel.call("read", select, fresh), facts["channels"])
     if facts["stream"] is not None:

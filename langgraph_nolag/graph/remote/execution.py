@@ -28,6 +28,7 @@ from .._compat import (
     CONFIG_KEY_STREAM,
     CONFIG_KEY_TASK_ID,
     RESUME,
+    Numbers,
     PregelScratchpad,
     patch_configurable,
     visited,
@@ -395,3 +396,4 @@ def _go_on(pad: PregelScratchpad, outcome: Outcome) -> None:
     for written, taken in outcome.writes:
         if written == RESUME:
             pad.resume.extend(taken[len(pad.resume) :])  # those that the body asked for: it may ask for fewer than there are
+    Numbers.of_graphs(pad).reach(outcome.called)

@@ -25,6 +25,7 @@ class Outcome:
         kind: how it ended.
         value: what it returned, the interrupts it asked, or the exception.
         writes: to LangGraph's reserved channels (answers that interrupts took), in order.
+        called: how many graphs this and earlier tries called: another one goes on from there.
         visited: sub-graphs that loaded their checkpoint in this replay; None outside of replays.
         unseen: frames of what the body streamed that its orchestrator may not have.
         late: it ended so after it had been cancelled.
@@ -34,6 +35,7 @@ class Outcome:
     value: Any
     writes: Sequence[Any] = ()
     visited: Sequence[str] | None = None
+    called: int = 0
     unseen: Sequence[bytes] = ()
     late: bool = False
 
@@ -43,7 +45,7 @@ class Outcome:
             [
                 self.kind,
                 codec.encode(self.value, where=f"result of node {node!r}"),
-                codec.encode([list(self.writes), self.visited], where=f"answers of node {node!r}"),
+                codec.encode([list(self.writes), self.visited, self.called], where=f"answers of node {node!r}"),
                 list(self.unseen),
                 *([True] if self.late else []),
             ]
@@ -52,8 +54,8 @@ class Outcome:
     @classmethod
     def decode(cls, codec: Codec, data: bytes) -> Outcome:
         kind, value, rest, unseen, *late = codec.decode(data)
-        writes, visited = codec.decode(rest)
-        return cls(cast(Kind, kind), codec.decode(value), writes, visited, unseen, bool(late))
+        writes, visited, called = codec.decode(rest)
+        return cls(cast(Kind, kind), codec.decode(value), writes, visited, called, unseen, bool(late))
 
     @staticmethod
     def is_late(codec: Codec, data: bytes) -> bool:

@@ -15,7 +15,7 @@ from langgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 
 from ...client.follow import Result
 from ...errors import NoLagError, TaskCancelled
-from .._compat import CONFIG_KEY_CALL, CONFIG_KEY_SCRATCHPAD, CallNumbers
+from .._compat import CONFIG_KEY_CALL, CONFIG_KEY_SCRATCHPAD, Numbers
 from . import callbacks
 from .called import RUN, VALUE
 from .channel import BLOCKING_CALL, CALL, HELLO, INNER, STOP, STREAMED, numbered
@@ -42,10 +42,10 @@ class ScheduledTasks:
         task = self._tasks.get(number)
         if task is None:
             task = self._tasks[number] = ScheduledTask(self._around, number, self._codec.decode(facts, lax=True))
-            numbers = CallNumbers.of(self._around.conf[CONFIG_KEY_SCRATCHPAD])
+            numbers = Numbers.of_tasks(self._around.conf[CONFIG_KEY_SCRATCHPAD])
             if self._before is None:
                 self._before = numbers.given
-            numbers.give(self._before + number)
+            numbers.tell(self._before + number)
             task.schedule()
         task.asked(asked, *ended)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import operator
 from typing import Annotated, Any
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
+from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
-from langgraph.types import Command, Send, interrupt
+from langgraph.types import Command, RetryPolicy, Send, interrupt
 from typing_extensions import TypedDict
 
 from ..case import ASYNC, Answers, BackTo, Events, Run, Traced, case
-from .build import State, chain
+from ..ledger import noted
+from .build import State, chain, single
 
 
 def one(state: State) -> State:
@@ -113,6 +116,61 @@ def call_forgetful(state: State) -> State:
 remembering = chain(call_counter).compile()
 forgetting = chain(call_forgetful).compile()
 remembering_node = chain(("sub", chain(count).compile(checkpointer=True))).compile()
+
+# --- called by what is tried again ----------------------------------------------------------------------------
+
+
+def answer(state: State, config: RunnableConfig) -> State:
+    """Another one each time, as a model's."""
+    note = noted(config)
+    note("asked")
+    return {"x": len(note.lines), "log": [len(note.lines)]}
+
+
+agent = chain(answer).compile()
+memory = chain(answer).compile(checkpointer=True)
+
+
+def _valid(result: dict[str, Any]) -> State:
+    if result["x"] < 5:
+        raise ConnectionError(f"{result['log']} is no good, try again")
+    return {"log": result["log"]}
+
+
+def validate(state: State) -> State:
+    agent.invoke({"log": []})
+    return _valid(agent.invoke({"log": []}))
+
+
+async def avalidate(state: State) -> State:
+    return _valid(await agent.ainvoke({"log": []}))
+
+
+def validate_memory(state: State) -> State:
+    return _valid(memory.invoke({"log": []}))
+
+
+def valid_part(state: State, config: RunnableConfig) -> State:
+    return _valid({"x": len(noted(config).lines), "log": state["log"]})
+
+
+RETRIED = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=6, retry_on=ConnectionError)
+
+
+@task(retry_policy=RETRIED)
+def validated_task(x: int) -> Any:
+    return _valid(agent.invoke({"log": [x]}))
+
+
+@entrypoint()
+def validating(x: int) -> Any:
+    return validated_task(x).result()
+
+
+validated = single(validate, retry_policy=RETRIED).compile()
+avalidated = single(avalidate, retry_policy=RETRIED).compile()
+validated_memory = single(validate_memory, retry_policy=RETRIED).compile()
+validated_whole = single(chain(answer, valid_part).compile(), name="sub", retry_policy=RETRIED).compile()
 
 # --- to the parent --------------------------------------------------------------------------------------------
 
@@ -256,4 +314,13 @@ CASES += [
         Command(resume="S"),
         **WHOLE,
     ),
+]
+
+CASES += [
+    case("a graph that is called again by another try", validated, {"x": 1}, ledger=True),
+    case("a graph that is awaited again by another try", avalidated, {"x": 1}, how=ASYNC, ledger=True),
+    case("a graph that remembers and is called again by another try", validated_memory, {"x": 1}, {"x": 1}, ledger=True),
+    case("a graph that a task calls again by another try", validating, 1, ledger=True),
+    case("a whole sub-graph that is tried again", validated_whole, {"x": 1}, ledger=True, **WHOLE),
+    case("a sub-graph that is tried again", validated_whole, {"x": 1}, ledger=True),
 ]
