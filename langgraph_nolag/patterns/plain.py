@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 
 from ..client.failure import failure
 from ..errors import NotEncodable
+from .walk import Walk
 
 DEEPEST: Final = 200
 _AS_THEY_ARE: Final = (str, bytes, int, float, bool, type(None))
@@ -26,38 +27,56 @@ def _refuse(value: Any) -> NoReturn:
     raise NotEncodable(f"{type(value).__module__}.{type(value).__qualname__} has no plain form; what travels is data, messages, models")
 
 
-def plain(value: Any, depth: int = 0, unknown: Callable[[Any], Any] = repr) -> Any:
+def plain(value: Any, unknown: Callable[[Any], Any] = repr) -> Any:
     """The value without classes: messages, models and data classes become maps of their fields, tuples and sets lists. What has no plain
     form becomes what `unknown` says."""
-    if depth > DEEPEST:
-        return f"(nested deeper than {DEEPEST})"
-    if isinstance(value, enum.Enum):
-        return plain(value.value, depth + 1, unknown)
-    if type(value).__module__ == "numpy" and not getattr(value, "shape", True):  # its scalars: some are floats too, others nothing known
-        return plain(value.tolist(), depth + 1, unknown)
-    if isinstance(value, _AS_THEY_ARE):
-        return value if not isinstance(value, int) or isinstance(value, bool) or -(2**63) <= value < 2**64 else str(value)
-    if isinstance(value, Mapping):
-        return {key if isinstance(key, (str, int, bool)) else str(key): plain(item, depth + 1, unknown) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item, depth + 1, unknown) for item in value]
-    if isinstance(value, dt.datetime):
-        return value if value.tzinfo is not None else value.isoformat()
-    if isinstance(value, (dt.date, dt.time)):
-        return value.isoformat()
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    if isinstance(value, BaseException):
-        return failure(value)
-    if isinstance(value, type):
-        return repr(value)
-    if callable(dump := getattr(value, "model_dump", None)):
-        return plain(dump(), depth + 1, unknown)
-    if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name), depth + 1, unknown) for field in dataclasses.fields(value) if field.repr}
-    if (slots := _public(value)) is not None:
-        return {name: plain(item, depth + 1, unknown) for name, item in slots.items()}
-    return unknown(value)
+    return _Plain(unknown).of(value, 0)
+
+
+class _Plain:
+    def __init__(self, unknown: Callable[[Any], Any]) -> None:
+        self._unknown = unknown
+        self._walk = Walk()
+
+    def of(self, value: Any, depth: int) -> Any:
+        if depth > DEEPEST:
+            return f"(nested deeper than {DEEPEST})"
+        if isinstance(value, enum.Enum):
+            return self.of(value.value, depth + 1)
+        if type(value).__module__ == "numpy" and not getattr(value, "shape", True):  # its scalars: some are floats too
+            return self.of(value.tolist(), depth + 1)
+        if isinstance(value, _AS_THEY_ARE):
+            return value if not isinstance(value, int) or isinstance(value, bool) or -(2**63) <= value < 2**64 else str(value)
+        if isinstance(value, dt.datetime):
+            return value if value.tzinfo is not None else value.isoformat()
+        if isinstance(value, (dt.date, dt.time)):
+            return value.isoformat()
+        if isinstance(value, uuid.UUID):
+            return str(value)
+        if isinstance(value, BaseException):
+            return failure(value)
+        if isinstance(value, type):
+            return repr(value)
+        if self._walk.again(value):
+            return f"({type(value).__qualname__} again)" if self._unknown is repr else self._unknown(value)
+        self._walk.enter(value)
+        try:
+            return self._parts(value, depth + 1)
+        finally:
+            self._walk.leave(value)
+
+    def _parts(self, value: Any, depth: int) -> Any:
+        if isinstance(value, Mapping):
+            return {key if isinstance(key, (str, int, bool)) else str(key): self.of(item, depth) for key, item in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self.of(item, depth) for item in value]
+        if callable(dump := getattr(value, "model_dump", None)):
+            return self.of(dump(), depth)
+        if dataclasses.is_dataclass(value):
+            return {field.name: self.of(getattr(value, field.name), depth) for field in dataclasses.fields(value) if field.repr}
+        if (slots := _public(value)) is not None:
+            return {name: self.of(item, depth) for name, item in slots.items()}
+        return self._unknown(value)
 
 
 def _public(value: Any) -> dict[str, Any] | None:

@@ -25,12 +25,13 @@ from langgraph.types import Send
 from pydantic import BaseModel
 
 from ...errors import NoLagError, NotDecodable, NotEncodable
+from ...patterns.walk import Walk
 from ..errors import UntrustedType
 from . import arrays, failures
 from .scalars import FROM_SCALAR, SCALARS
 from .trust import Trust, is_rebuilt
 
-_TUPLE, _COLLECTION, _OBJECT, _SCALAR, _EXCEPTION, _CLASS, _ARRAY, _MAP = range(1, 9)
+_TUPLE, _COLLECTION, _OBJECT, _SCALAR, _EXCEPTION, _CLASS, _ARRAY, _MAP, _PACKED = range(1, 10)
 _COLLECTIONS: Final[dict[str, type]] = {"set": set, "frozenset": frozenset, "deque": deque}
 _MAPS: Final[dict[str, type]] = {"OrderedDict": OrderedDict, "Counter": Counter, "defaultdict": defaultdict}
 _FACTORIES: Final = {cls.__name__: cls for cls in (list, dict, set, frozenset, tuple, str, bytes, int, float, bool)}
@@ -61,7 +62,8 @@ class Codec:
             NotImportable, UntrustedType: the part is of a class that the other side can't import, or would refuse.
         """
         try:
-            return _pack(value, self._lax if lax else self._strict)
+            encoding = _Encoding(self.trust)
+            return _pack(value, encoding.lax if lax else encoding.strict)
         except NoLagError as error:
             error.args = (f"{self._path(value, where)}: {error}",)
             raise
@@ -89,35 +91,112 @@ class Codec:
     def digest(self, value: Any) -> str:
         """A short hash that is the same in every process, and for a value that went through a checkpoint meanwhile:
         tuples count as lists, sets are sorted."""
-        return hashlib.sha256(msgpack.packb(value, default=self._lax, strict_types=False, unicode_errors="surrogatepass")).hexdigest()[:32]
+        return hashlib.sha256(_pack(value, _Encoding(self.trust).lax, strict=False)).hexdigest()[:32]
 
-    def _travels(self, value: Any) -> bool:
+    def _path(self, value: Any, where: str, depth: int = 0) -> str:
+        """The way to the innermost part that can't be encoded."""
+        parts: list[tuple[str, Any]] = []
+        if isinstance(value, Mapping):
+            parts = [(f"{where}[{key!r}]", part) for key, part in value.items()]
+        elif isinstance(value, (list, tuple, set, frozenset, deque)):
+            parts = [(f"{where}[{index}]", part) for index, part in enumerate(value)]
+        elif is_rebuilt(type(value)) and isinstance(fields := _fields(value), dict):
+            inside = ("__dict__", "__pydantic_extra__", "__pydantic_private__") if isinstance(value, BaseModel) else ()
+            held = [fields[part] or {} for part in inside] or [fields]
+            parts = [(f"{where}.{name}", part) for some in held for name, part in some.items()]
+        for name, part in parts if depth < 30 else ():
+            try:
+                _pack(part, _Encoding(self.trust).strict)
+            except Exception:  # any reason will do: this is the branch to follow
+                return self._path(part, name, depth + 1)
+        return where
+
+    # --- in -------------------------------------------------------------------------------------------------
+
+    def _load(self, code: int, data: bytes) -> Any:
+        return self._rebuild(code, data, self._load)
+
+    def _load_lax(self, code: int, data: bytes) -> Any:
         try:
-            _pack(value, self._strict)
-        except (NoLagError, TypeError, ValueError, RecursionError, OverflowError):
-            return False
-        return True
+            return self._rebuild(code, data, self._load_lax)
+        except NoLagError as error:
+            return f"<{error}>"
 
-    # --- out ------------------------------------------------------------------------------------------------
+    def _rebuild(self, code: int, data: bytes, again: Callable[[int, bytes], Any]) -> Any:
+        if code == _EXCEPTION:
+            return failures.rebuild(_unpack(data, self._load_lax), self.trust)
+        plain = _unpack(data, again)
+        if code == _PACKED:
+            return plain
+        if code == _TUPLE:
+            return tuple(plain)
+        if code == _SCALAR:
+            return FROM_SCALAR[plain[0]](plain[1])
+        if code == _COLLECTION:
+            items = [_unpack(item, again) for item in plain[1]]
+            return deque(items, plain[2]) if plain[0] == "deque" else _COLLECTIONS[plain[0]](items)
+        if code == _MAP:
+            name, items, factory = plain
+            return defaultdict(factory and _FACTORIES[factory], items) if name == "defaultdict" else _MAPS[name](items)
+        if code == _OBJECT:
+            return _filled(self.trust.load(plain[0]), plain[1])
+        if code == _CLASS:
+            return self.trust.load(plain)
+        if code == _ARRAY:
+            return arrays.rebuild(plain)
+        raise NotDecodable(f"unknown kind of value {code}")
 
-    def _strict(self, value: Any) -> Any:
-        return self._form(value, self._strict)
 
-    def _lax(self, value: Any) -> Any:
+class _Encoding:
+    """One value on its way out. What holds itself has no form: it is refused, or, where that is not to be, named."""
+
+    __slots__ = ("_trust", "_walk")
+
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
+        self._walk = Walk()
+
+    def strict(self, value: Any) -> Any:
+        if self._walk.again(value):
+            raise NotEncodable(f"the {type(value).__qualname__} holds itself")
+        return self._form(value, self.strict)
+
+    def lax(self, value: Any) -> Any:
+        if self._walk.again(value):
+            return f"<{type(value).__qualname__} again>"
         try:
-            return self._form(value, self._lax)
-        except (NoLagError, TypeError, ValueError, RecursionError, OverflowError):
+            return self._form(value, self.lax)
+        except RecursionError:
+            return f"<{type(value).__qualname__} nested too deep>"
+        except (NoLagError, TypeError, ValueError, OverflowError):
             return repr(value)
+
+    def _carried(self, value: Any) -> msgpack.ExtType | None:
+        """A value that comes back as what it is; None where it would not."""
+        try:
+            return msgpack.ExtType(_PACKED, _pack(value, self.strict))
+        except (NoLagError, TypeError, ValueError, RecursionError, OverflowError):
+            return None
 
     def _form(self, value: Any, again: Callable[[Any], Any]) -> Any:
         """What stands for a value that MessagePack does not know; nested values go through `again`."""
+        done = False
+        self._walk.enter(value)
+        try:
+            form = self._described(value, again)
+            done = True
+        finally:
+            self._walk.leave(value, done=done)
+        return form
+
+    def _described(self, value: Any, again: Callable[[Any], Any]) -> Any:
         cls = type(value)
         if cls is tuple:
             return msgpack.ExtType(_TUPLE, _pack(list(value), again))
         if isinstance(value, BaseException):
-            return msgpack.ExtType(_EXCEPTION, _pack(failures.describe(value, self.trust, self._travels), self._lax))
+            return msgpack.ExtType(_EXCEPTION, _pack(failures.describe(value, self._trust, self._carried), self.lax))
         if is_rebuilt(cls) or cls in _SLOTTED:
-            return msgpack.ExtType(_OBJECT, _pack([self.trust.check(cls), _fields(value)], again))
+            return msgpack.ExtType(_OBJECT, _pack([self._trust.check(cls), _fields(value)], again))
         if isinstance(value, (set, frozenset, deque)):
             name = next(name for name, known in _COLLECTIONS.items() if isinstance(value, known))
             items = [_pack(item, again) for item in value]
@@ -140,63 +219,12 @@ class Codec:
         if isinstance(value, tuple):
             return msgpack.ExtType(_TUPLE, _pack(list(value), again))
         if isinstance(value, type):
-            return msgpack.ExtType(_CLASS, _pack(self.trust.check(value), again))
+            return msgpack.ExtType(_CLASS, _pack(self._trust.check(value), again))
         raise NotEncodable(f"a {cls.__module__}.{cls.__qualname__} has no form that could cross processes")
 
-    def _path(self, value: Any, where: str, depth: int = 0) -> str:
-        """The way to the innermost part that can't be encoded."""
-        parts: list[tuple[str, Any]] = []
-        if isinstance(value, Mapping):
-            parts = [(f"{where}[{key!r}]", part) for key, part in value.items()]
-        elif isinstance(value, (list, tuple, set, frozenset, deque)):
-            parts = [(f"{where}[{index}]", part) for index, part in enumerate(value)]
-        elif is_rebuilt(type(value)) and isinstance(fields := _fields(value), dict):
-            inside = ("__dict__", "__pydantic_extra__", "__pydantic_private__") if isinstance(value, BaseModel) else ()
-            held = [fields[part] or {} for part in inside] or [fields]
-            parts = [(f"{where}.{name}", part) for some in held for name, part in some.items()]
-        for name, part in parts if depth < 30 else ():
-            try:
-                _pack(part, self._strict)
-            except Exception:  # whatever the reason, what can't be packed is in this part
-                return self._path(part, name, depth + 1)
-        return where
 
-    # --- in -------------------------------------------------------------------------------------------------
-
-    def _load(self, code: int, data: bytes) -> Any:
-        return self._rebuild(code, data, self._load)
-
-    def _load_lax(self, code: int, data: bytes) -> Any:
-        try:
-            return self._rebuild(code, data, self._load_lax)
-        except NoLagError as error:
-            return f"<{error}>"
-
-    def _rebuild(self, code: int, data: bytes, again: Callable[[int, bytes], Any]) -> Any:
-        if code == _EXCEPTION:
-            return failures.rebuild(_unpack(data, self._load_lax), self.trust)
-        plain = _unpack(data, again)
-        if code == _TUPLE:
-            return tuple(plain)
-        if code == _SCALAR:
-            return FROM_SCALAR[plain[0]](plain[1])
-        if code == _COLLECTION:
-            items = [_unpack(item, again) for item in plain[1]]
-            return deque(items, plain[2]) if plain[0] == "deque" else _COLLECTIONS[plain[0]](items)
-        if code == _MAP:
-            name, items, factory = plain
-            return defaultdict(factory and _FACTORIES[factory], items) if name == "defaultdict" else _MAPS[name](items)
-        if code == _OBJECT:
-            return _filled(self.trust.load(plain[0]), plain[1])
-        if code == _CLASS:
-            return self.trust.load(plain)
-        if code == _ARRAY:
-            return arrays.rebuild(plain)
-        raise NotDecodable(f"unknown kind of value {code}")
-
-
-def _pack(value: Any, default: Callable[[Any], Any]) -> bytes:
-    return msgpack.packb(value, default=default, strict_types=True, unicode_errors="surrogatepass")  # type: ignore[no-any-return]
+def _pack(value: Any, default: Callable[[Any], Any], *, strict: bool = True) -> bytes:
+    return msgpack.packb(value, default=default, strict_types=strict, unicode_errors="surrogatepass")  # type: ignore[no-any-return]
 
 
 def _unpack(data: bytes, ext_hook: Callable[[int, bytes], Any]) -> Any:

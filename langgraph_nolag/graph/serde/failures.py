@@ -31,21 +31,22 @@ _KNOWN_BY: Final[dict[str, type]] = {
 _WHERE: Final = f"process {os.getpid()} on {socket.gethostname()}"
 
 
-def describe(error: BaseException, trust: Trust, travels: Callable[[Any], bool]) -> dict[str, Any]:
+def describe(error: BaseException, trust: Trust, carried: Callable[[Any], Any]) -> dict[str, Any]:
     """What `rebuild` needs, to be encoded laxly: an exception may hold anything.
 
     Args:
-        travels: whether a value comes back as what it is. An attribute that does not stays behind, and is named: a text in its place would
-            be met by whoever looks into it.
+        carried: a value in a form in which it comes back as what it is, or None. An attribute that does not stays behind, and is named: a
+            text in its place would be met by whoever looks into it.
     """
     attributes = {name: value for name, value in getattr(error, "__dict__", {}).items() if name != "__notes__"}
     exchanged = {name: plain for name, value in attributes.items() if (plain := exchange.describe(value)) is not None}
-    left = {name: type(value).__qualname__ for name, value in attributes.items() if name not in exchanged and not travels(value)}
+    own = {name: carried(value) for name, value in attributes.items() if name not in exchanged}
+    left = {name: type(attributes[name]).__qualname__ for name, form in own.items() if form is None}
     facts: dict[str, Any] = {
         "class": trust.exception_name(type(error)),
         "bases": _bases(type(error)),
         "args": list(_arguments(error)),
-        "attributes": {name: value for name, value in attributes.items() if name not in exchanged and name not in left},
+        "attributes": {name: form for name, form in own.items() if form is not None},
         "exchanged": exchanged,
         "left": left,
         "notes": list(getattr(error, "__notes__", ())),

@@ -29,6 +29,13 @@ class Point(NamedTuple):
     y: Any
 
 
+@dataclasses.dataclass
+class Branch:
+    name: str = ""
+    parent: Branch | None = None
+    children: list[Branch] = dataclasses.field(default_factory=list)
+
+
 @dataclasses.dataclass(frozen=True)
 class Frozen:
     name: str

@@ -144,3 +144,29 @@ def test_what_ends_a_process_is_not_made_an_ordinary_exception_of_its_kind() -> 
     error = unknown(KeyboardInterrupt)
     assert isinstance(error, RemoteNodeError)
     assert not isinstance(error, KeyboardInterrupt)
+
+
+def test_errors_that_know_each_other() -> None:
+    inner, outer = KeyError("inner"), ValueError("outer")
+    inner.outer, outer.__cause__ = outer, inner  # type: ignore[attr-defined]
+    error = there(outer)
+    assert (type(error), error.args, type(error.__cause__)) == (ValueError, ("outer",), KeyError)
+    assert "its attribute 'outer', a ValueError, stayed in the process where it was raised" in error.__cause__.__notes__
+
+
+def test_a_crowd_of_errors_that_know_each_other() -> None:
+    crowd = [ValueError(str(number)) for number in range(30)]
+    for one in crowd:
+        one.all, one.first, one.last = crowd, crowd[0], crowd[-1]  # type: ignore[attr-defined]
+    assert there(crowd[0]).last.args == ("29",)
+
+
+def test_a_long_chain_of_errors() -> None:
+    error = last = ValueError("0")
+    for number in range(1, 60):
+        last.inner = ValueError(str(number))  # type: ignore[attr-defined]
+        last = last.inner  # type: ignore[attr-defined]
+    copy = there(error)
+    for number in range(60):
+        assert copy.args == (str(number),)
+        copy = getattr(copy, "inner", None)

@@ -9,6 +9,7 @@ import fractions
 import ipaddress
 import pathlib
 import re
+import sys
 import threading
 import uuid
 import zoneinfo
@@ -48,6 +49,7 @@ from langgraph_nolag.graph.errors import NotImportable, RemoteNodeError, Untrust
 from langgraph_nolag.graph.serde.codec import Codec
 from langgraph_nolag.graph.serde.scalars import SCALARS
 from langgraph_nolag.graph.serde.trust import Trust, trust_of
+from langgraph_nolag.patterns.plain import plain as plain_form
 
 codec = Codec(trust_of(sample.graph))
 stranger = Codec(Trust())
@@ -408,6 +410,47 @@ def test_value_that_holds_itself() -> None:
     value.append(value)
     with pytest.raises(NotEncodable):
         codec.encode(value)
+
+
+def tree(depth: int, parent: sample.Branch | None = None, name: str = "root") -> sample.Branch:
+    made = sample.Branch(name, parent)
+    made.children = [tree(depth - 1, made, each) for each in "ab"] if depth else []
+    return made
+
+
+def test_parts_that_know_what_they_are_part_of() -> None:
+    root = tree(8)
+    assert plain_form(root)["children"][0]["parent"] == "(Branch again)"
+    with pytest.raises(NotEncodable, match="holds itself"):
+        codec.encode(root)
+    copy = codec.decode(codec.encode([root, "beside"], lax=True))
+    assert copy[1] == "beside"
+    assert [child.name for child in copy[0].children] == ["a", "b"]
+    assert copy[0].children[0].parent == "<Branch again>"
+
+
+def test_a_net_where_each_holds_each() -> None:
+    net = [sample.Branch(str(number)) for number in range(40)]
+    for one in net:
+        one.children = net
+    copy = codec.decode(codec.encode(net[0], lax=True))
+    assert copy.children[0] == "<Branch again>"
+    assert copy.children[1].children[1] == "<Branch again>"
+    assert len(plain_form(net[0])["children"]) == 40
+
+
+def test_a_part_that_is_there_twice() -> None:
+    part = sample.Branch("part")
+    copy = codec.decode(codec.encode(sample.Branch("root", None, [part, part]), lax=True))
+    assert copy.children == [part, part]
+
+
+def test_lax_encoding_of_what_is_nested_too_deep() -> None:
+    leaf = root = sample.Branch("root")
+    for _ in range(2 * sys.getrecursionlimit()):
+        leaf.children = [sample.Branch(), sample.Branch()]
+        leaf = leaf.children[0]
+    assert "nested too deep" in str(codec.encode([root], lax=True))
 
 
 def test_sender_refuses_what_the_receiver_would() -> None:
