@@ -23,6 +23,17 @@ def asked(value: Any) -> Any:
     return plain(value, unknown=_refuse)
 
 
+def asked_of_state(value: Any) -> Any:
+    """The same, of what a state is updated with: a model's fields that are `None` because nobody set them say nothing about the state, as
+    LangGraph has it. Raises: NotEncodable."""
+    form, given = asked(value), getattr(value, "model_fields_set", None)
+    if given is None or not isinstance(form, dict):
+        return form
+    fields = type(value).model_fields
+    unset = {name for name, field in fields.items() if name not in given and field.default is None and getattr(value, name) is None}
+    return {name: part for name, part in form.items() if name not in unset}
+
+
 def _refuse(value: Any) -> NoReturn:
     raise NotEncodable(f"{type(value).__module__}.{type(value).__qualname__} has no plain form; what travels is data, messages, models")
 

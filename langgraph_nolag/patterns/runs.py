@@ -16,7 +16,7 @@ from ..client.names import names
 from ..client.pages import TASKS, listed
 from ..client.stream import log_stream
 from ..errors import BadRequest, StreamFailed, StreamNotFound, TaskTimeout
-from .plain import asked
+from .plain import asked, asked_of_state
 from .schedules import Schedule
 from .streams import IncomingStream
 from .task import cancel, value_of
@@ -356,7 +356,7 @@ def _asked(
         "form": "plain",
         "graph": graph,
         "thread": None if thread is None else str(thread),
-        "input": None if command is not None else asked(input),
+        "input": None if command is not None else asked_of_state(input),
         "command": command,
         "config": {**{name: asked(config[name]) for name in CONFIG if config.get(name) is not None}, "configurable": asked(configurable)},
         "context": asked(context),
@@ -373,7 +373,13 @@ def _command(input: Any) -> dict[str, Any] | None:
         return None
     goto: Any = [input.goto] if isinstance(input.goto, str) or not isinstance(input.goto, Sequence) else input.goto
     to = [{"node": each.node, "arg": asked(each.arg)} if hasattr(each, "node") else each for each in goto]
-    return {"resume": asked(input.resume), "update": asked(input.update), "goto": to}
+    return {"resume": asked(input.resume), "goto": to, **_update(input.update)}
+
+
+def _update(update: Any) -> dict[str, Any]:
+    """Pairs are said to be some: what is plain has no tuples."""
+    pairs = isinstance(update, (list, tuple)) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in update)
+    return {"pairs": asked(update)} if pairs else {"update": asked_of_state(update)}
 
 
 def info_from_wire(info: Mapping[str, Any]) -> RunInfo:

@@ -113,7 +113,8 @@ def _command(fields: Mapping[str, Any]) -> Command[Any]:
         Send(each["node"], each.get("arg")) if isinstance(each, dict) else each
         for each in ([goto] if isinstance(goto, (str, dict)) else goto)
     ]
-    return Command(resume=fields.get("resume"), update=fields.get("update"), goto=to)
+    update = [(name, value) for name, value in fields["pairs"]] if "pairs" in fields else fields.get("update")
+    return Command(resume=fields.get("resume"), update=update, goto=to)
 
 
 def plain_config(config: Mapping[str, Any]) -> RunnableConfig:

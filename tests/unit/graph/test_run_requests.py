@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.types import Command, Interrupt, Send
+from pydantic import BaseModel
 
 from langgraph_nolag.client.body import decode, encode
 from langgraph_nolag.errors import NotDecodable
@@ -69,6 +70,27 @@ def test_what_is_asked_for_without_a_graph_is_plain() -> None:
     assert (request.input["messages"][0]["type"], request.input["messages"][0]["content"]) == ("human", "hi")
     _, body = _asked("g", Command(resume="yes", update={"a": 1}, goto=[Send("n", 1), "m"]), None, None, {}, "values", False)
     assert Request.unpack(CODEC, body).input == Command(resume="yes", update={"a": 1}, goto=[Send("n", 1), "m"])
+    for update in ([("log", ["a"]), ("log", ("b",))], [["log", "a"]], []):
+        _, body = _asked("g", Command(update=update), None, None, {}, "values", False)
+        assert Request.unpack(CODEC, body).input.update == ([("log", ["a"]), ("log", ["b"])] if len(update) == 2 else update)
+
+
+class Asked(BaseModel):
+    n: int = 0
+    name: str | None = None
+    nick: str | None = "nick"
+    inside: Any = None
+
+
+def test_what_nobody_set_in_a_model_says_nothing_about_the_state() -> None:
+    given = Asked(n=1, nick=None, inside=Asked())
+    inside = {"n": 0, "name": None, "nick": "nick", "inside": None}
+    for input in (given, Command(update=given)):
+        _, body = _asked("g", input, None, None, {}, "values", False)
+        asked = Request.unpack(CODEC, body).input
+        update = asked.update if isinstance(asked, Command) else asked
+        assert update == {"n": 1, "nick": None, "inside": inside}
+        assert [*update] == [name for name, _ in Command(update=given)._update_as_tuples()]
 
 
 def test_what_means_something_in_one_process_only_stays_there() -> None:
