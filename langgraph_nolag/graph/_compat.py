@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from typing import Any, Final
 
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 
 from .errors import NotSupported
@@ -65,6 +65,7 @@ from langgraph._internal._replay import ReplayState  # noqa: E402
 from langgraph._internal._runnable import RunnableCallable, RunnableSeq, is_async_callable  # noqa: E402
 from langgraph._internal._scratchpad import PregelScratchpad  # noqa: E402
 from langgraph._internal._serde import collect_allowlist_from_schemas  # noqa: E402
+from langgraph.checkpoint.base import CheckpointTuple  # noqa: E402
 from langgraph.checkpoint.serde.jsonplus import _create_msgpack_ext_hook as msgpack_ext_hook  # noqa: E402
 from langgraph.config import get_config  # noqa: E402
 from langgraph.func import _TaskFunction  # noqa: E402
@@ -125,6 +126,7 @@ __all__ = [
     "patch_configurable",
     "read_through",
     "replay_state",
+    "resume_own",
     "scratchpad",
     "streaming_markers",
     "task_runnable",
@@ -209,6 +211,14 @@ def scratchpad(step: int, stop: int, resume: list[Any], get_null_resume: Callabl
         resume=resume,
         subgraph_counter=Numbers(called),
     )
+
+
+def resume_own(config: RunnableConfig, found: CheckpointTuple | None) -> None:
+    """Let a graph that is loading its checkpoint go on from it only if this very execution of its caller left it: a graph with memory finds
+    one of an earlier run, which has nothing of its input."""
+    conf = config["configurable"]
+    if found is None or found.metadata.get("parents") != conf.get("checkpoint_map"):
+        conf[CONFIG_KEY_RESUMING] = False  # LangGraph looks there once it is loaded
 
 
 class Numbers:

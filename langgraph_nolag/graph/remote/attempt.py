@@ -18,7 +18,6 @@ from ...client.io import hand_back
 from ...client.link import RoomLink
 from ...client.offer import Assigned
 from ...errors import NoLagError
-from .._compat import CONFIG_KEY_RESUMING
 from ..context import NodeContext, running
 from ..errors import ExecutionLost
 from ..serde.codec import Codec
@@ -120,9 +119,7 @@ class Attempt:
             self._tasks = CalledTasks(self._channel, self._codec, self._link.connection.io, task, self._beside, self._loop)
             if self._gone is not None:
                 self._channel.close(ExecutionLost(self._gone))
-            config, seat = config_for(call, self._codec, self._channel, self._tasks.call)
-            if task.attempt > 1:  # graphs that the body runs go on from their checkpoints, as they do after a restart
-                config["configurable"][CONFIG_KEY_RESUMING] = True
+            config, seat = config_for(call, self._codec, self._channel, self._tasks.call, again=task.attempt > 1)
         except NoLagError as error:
             log.error("node %r of %s can't run here: %s", self._node, self._graph, error)
             self._refuse(error)

@@ -25,6 +25,7 @@ from .._compat import (
     CONFIG_KEY_NODE_ERROR,
     CONFIG_KEY_READ,
     CONFIG_KEY_REPLAY_STATE,
+    CONFIG_KEY_RESUMING,
     CONFIG_KEY_RUN,
     CONFIG_KEY_RUNTIME,
     CONFIG_KEY_SCRATCHPAD,
@@ -152,11 +153,14 @@ class Seat:
     graphs: Numbers = field(default_factory=Numbers)
 
 
-def config_for(call: Call, codec: Codec, channel: Channel, tasks: Callable[..., Any]) -> tuple[RunnableConfig, Seat]:
+def config_for(
+    call: Call, codec: Codec, channel: Channel, tasks: Callable[..., Any], *, again: bool = False
+) -> tuple[RunnableConfig, Seat]:
     """The configuration that the body runs under on the worker.
 
     Args:
         tasks: what LangGraph calls when the body calls a task.
+        again: an attempt before this one was lost: graphs that the body calls go on from the checkpoints that it left.
     """
     facts = call.facts
     seat = Seat([])
@@ -174,7 +178,12 @@ def config_for(call: Call, codec: Codec, channel: Channel, tasks: Callable[..., 
         conf[CONFIG_KEY_READ] = read_through(lambda select, fresh: channel.call("read", select, fresh), facts["channels"])
     if facts["stream"] is not None:
         conf[CONFIG_KEY_STREAM] = StreamProtocol(lambda chunk: channel.emit(STREAM, list(chunk), lax=True), set(facts["stream"]))
-    conf[CONFIG_KEY_CHECKPOINTER] = None if facts["saver"] is None else RemoteSaver(channel, facts["saver"])
+    resumes_own = again and not conf.get(CONFIG_KEY_RESUMING)
+    if resumes_own:
+        conf[CONFIG_KEY_RESUMING] = True
+        if call.thread_id is not None:
+            conf["thread_id"] = call.thread_id  # a text: with a number, LangGraph loads checkpoints under a copy of the configuration
+    conf[CONFIG_KEY_CHECKPOINTER] = None if facts["saver"] is None else RemoteSaver(channel, facts["saver"], resumes_own=resumes_own)
     if facts["node_error"] is not None:
         conf[CONFIG_KEY_NODE_ERROR] = facts["node_error"]
     if facts["replay"] is not None:

@@ -16,6 +16,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.store.base import BaseStore, Op, Result
 
+from .._compat import resume_own
 from ..errors import NotSupported
 from ..stores.batch import Path
 from ..stores.updating import Fields, Read, Updating, Value, Written
@@ -84,19 +85,28 @@ def _plain(config: RunnableConfig | None) -> RunnableConfig | None:
 
 
 class RemoteSaver(BaseCheckpointSaver[Any]):
-    """The checkpointer of the graph, for sub-graphs that a remote body runs by itself."""
+    """The checkpointer of the graph, for sub-graphs that a remote body runs by itself.
 
-    def __init__(self, channel: Channel, facts: Mapping[str, Any]) -> None:
+    Args:
+        resumes_own: they go on from checkpoints of this very execution only.
+    """
+
+    def __init__(self, channel: Channel, facts: Mapping[str, Any], *, resumes_own: bool = False) -> None:
         super().__init__()
         self._channel = channel
+        self._resumes_own = resumes_own
         self._first_version = facts["first_version"]
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         found: CheckpointTuple | None = self._channel.call("saver", "get_tuple", [_plain(config)], {})
+        if self._resumes_own:
+            resume_own(config, found)
         return found
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         found: CheckpointTuple | None = await self._channel.acall("saver", "get_tuple", [_plain(config)], {})
+        if self._resumes_own:
+            resume_own(config, found)
         return found
 
     def list(

@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import operator
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -633,6 +634,35 @@ def take_and_wait(state: State) -> State:
 answered_and_killed = chain(take_and_wait).compile()
 
 
+def _die(state: State, moment: str) -> None:
+    """Once, if a file says so."""
+    if (flag := Path(state["file"]).with_suffix(f".{moment}")).exists():
+        flag.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hear(state: State) -> State:
+    return {"x": state.get("x", 0) + 1}
+
+
+def think(state: State) -> State:
+    _die(state, "inside")
+    return {"log": ["thought"]}
+
+
+memory_graph = chain(hear, think).compile(checkpointer=True)
+
+
+def call_memory(state: State) -> State:
+    _die(state, "before")
+    remembered = memory_graph.invoke({"file": state["file"], "log": [state["anything"]]})
+    _die(state, "after")
+    return {"log": [[remembered["x"], *remembered["log"]]]}
+
+
+remembering_and_killed = chain(call_memory).compile()
+
+
 def ask_one(state: State) -> State:
     return {"log": [interrupt("one?")]}
 
@@ -705,5 +735,7 @@ asking_back_in_a_task = chain(calls_what_keeps_asking).compile()
 
 
 GRAPHS = {
-    name: value for name, value in list(globals().items()) if isinstance(value, Pregel) and name not in ("inner_graph", "counter_graph")
+    name: value
+    for name, value in list(globals().items())
+    if isinstance(value, Pregel) and name not in ("inner_graph", "counter_graph", "memory_graph")
 }

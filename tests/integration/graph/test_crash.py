@@ -316,3 +316,21 @@ def test_an_answer_that_a_killed_worker_had_taken_is_not_asked_for_again(
     new_worker("doomed")
     running.join(30)
     assert [result["log"] for result in results] == [["Ana"]]
+
+
+@pytest.mark.parametrize("moment", ["before", "inside", "after"])
+def test_a_graph_that_remembers_hears_all_that_is_said_to_it(
+    broker: LocalBroker, new_worker: Callable[..., WorkerProcess], tmp_path: Path, moment: str
+) -> None:
+    """Wherever the worker dies: what an earlier run left there is no answer, and what this one left is."""
+    room = broker.room("graphs")
+    pools = {"call_memory": ["doomed"]}
+    graph = distribute(graphs.remembering_and_killed, room, name="remembering_and_killed", checkpointer=NoLagSaver(room), pools=pools)
+    for _ in range(2):
+        new_worker("doomed")
+    config: Any = {"configurable": {"thread_id": uuid.uuid4().int >> 70}}
+    for said in ("first", "second"):
+        if said == "second":
+            (tmp_path / f"runs.{moment}").touch()
+        result = graph.invoke({"file": str(tmp_path / "runs"), "anything": said}, config, durability="sync")
+    assert result["log"] == [[1, "first", "thought"], [2, "first", "thought", "second", "thought"]]
