@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any, Final
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -126,6 +127,7 @@ __all__ = [
     "patch_configurable",
     "read_through",
     "replay_state",
+    "response_schema",
     "resume_own",
     "scratchpad",
     "streaming_markers",
@@ -152,6 +154,7 @@ SHIPPED_KEYS: Final = (
 """Keys whose values are plain data and cross the wire as they are."""
 
 
+RESPONSE_FORMAT: Final = "initial_response_format"  # in the closure of that node
 INSTANCE_ATTRIBUTES: Final = ("_serde_allowlist", "_output_mapper", "_state_mapper")
 """What `compile()` sets on a graph beyond its constructor's arguments."""
 
@@ -211,6 +214,15 @@ def scratchpad(step: int, stop: int, resume: list[Any], get_null_resume: Callabl
         resume=resume,
         subgraph_counter=Numbers(called),
     )
+
+
+def response_schema(body: Runnable[Any, Any]) -> Any:
+    """What the model's node of `create_agent` is to answer with, as its `response_format` names it; None for any other body."""
+    function = node_function(body)
+    if getattr(function, "__module__", None) != "langchain.agents.factory" or not isinstance(function, FunctionType):
+        return None
+    held = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    return getattr(held[RESPONSE_FORMAT].cell_contents, "schema", None) if RESPONSE_FORMAT in held else None
 
 
 def resume_own(config: RunnableConfig, found: CheckpointTuple | None) -> None:

@@ -1,9 +1,9 @@
 """Which classes a payload may name.
 
 Nodes exchange values with other processes, so a payload decides what is built on the other side. It may name only
-classes that the graph itself uses: those in its schemas, those defined in the modules that its nodes and schemas come
-from, LangChain's messages and LangGraph's own types, and what the user adds. Even these are filled in without running
-their constructors.
+classes that the graph itself uses: those in its schemas, those defined in the modules that its nodes, their tools and its
+schemas come from, an agent's `response_format`, LangChain's messages and LangGraph's own types, and what the user adds.
+Even these are filled in without running their constructors.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from types import ModuleType
 from typing import Any, Final, get_args, get_type_hints
 from weakref import WeakKeyDictionary
 
+from langchain_core.runnables import Runnable
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
 from ...errors import NoLagError
-from .._compat import Pregel, collect_allowlist_from_schemas, has_body, node_function
+from .._compat import Pregel, collect_allowlist_from_schemas, has_body, node_function, response_schema
 from ..errors import NotImportable, UntrustedType
 from ..remote.nodes_of import body_of
 from . import generics
@@ -176,8 +177,18 @@ def trust_of(graph: Pregel[Any, Any, Any, Any], allow: Iterable[type] = ()) -> T
         classes.update(":".join(entry[:2]) for entry in used)
         for node in one.nodes.values():
             if has_body(node):
-                modules.add(str(getattr(node_function(body_of(node)), "__module__", "")))
+                body = body_of(node)
+                modules.update(_modules_of(body))
+                classes.update(reference(cls) for cls in values_of(response_schema(body)))
     return Trust(classes, {name for name in modules if _is_users(name)})
+
+
+def _modules_of(body: Runnable[Any, Any]) -> set[str]:
+    """Where a body comes from, and, of one that calls tools, where those do."""
+    parts = [node_function(body)]
+    for tool in getattr(body, "tools_by_name", {}).values():
+        parts += [type(tool), tool.args_schema, getattr(tool, "func", None), getattr(tool, "coroutine", None)]
+    return {str(getattr(part, "__module__", "")) for part in parts}
 
 
 def _is_users(module: str) -> bool:
@@ -210,8 +221,9 @@ def schemas_of(graph: Pregel[Any, Any, Any, Any]) -> list[type]:
     return list(dict.fromkeys(schema for schema in declared if isinstance(schema, type)))
 
 
-def values_of(schema: type) -> list[type]:
-    """The classes whose instances a schema puts on the wire: the schema, unless it is a TypedDict, and what its fields hold."""
+def values_of(schema: Any) -> list[type]:
+    """The classes whose instances a schema, or a union of some, puts on the wire: itself, unless it is a TypedDict, and what its fields
+    hold."""
     found: list[type] = []
 
     def visit(annotation: Any) -> None:

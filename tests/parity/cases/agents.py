@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from langchain.agents import AgentState, create_agent
 from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware, ModelRequest, ToolCallLimitMiddleware, before_model
+from langchain.agents.structured_output import ToolStrategy
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -89,6 +90,16 @@ async def acounts(to: int, runtime: ToolRuntime) -> int:
     return to
 
 
+class Row(BaseModel):
+    a: int
+
+
+@tool(response_format="content_and_artifact")
+def rows(a: int) -> tuple[str, Row]:
+    """Look a row up."""
+    return "one row", Row(a=a)
+
+
 @tool(return_direct=True)
 def final(text: str) -> str:
     """Say the last word."""
@@ -121,8 +132,18 @@ class Named(AgentState):
     name: str
 
 
+class Unit(BaseModel):
+    name: str
+
+
 class Answer(BaseModel):
     total: int
+    unit: Unit | None = None
+
+
+@dataclasses.dataclass
+class Excuse:
+    why: str
 
 
 @dataclasses.dataclass
@@ -184,6 +205,9 @@ loud = create_agent(scripted(call("add", "c1", a=1, b=2)), [add], middleware=[Lo
 resigning = create_agent(scripted(call("add", "c1", a=1, b=2)), [add], middleware=[gives_up])
 limited = create_agent(scripted(call("add", "c1", a=1, b=2)), [add], middleware=[ToolCallLimitMiddleware(run_limit=0)])
 prompted = create_agent(scripted(call("add", "c1", a=1, b=2)), [add], system_prompt="be kind", name="kind")
+looking_up = create_agent(scripted(call("rows", "c1", a=3)), [rows])
+answering = create_agent(scripted(call("Answer", "c1", total=3, unit={"name": "m"})), [], response_format=ToolStrategy(Answer))
+excusing = create_agent(scripted(call("Excuse", "c1", why="ill")), [add], response_format=ToolStrategy(Answer | Excuse))
 
 
 def think(state: MessagesState) -> dict[str, Any]:
@@ -233,6 +257,9 @@ CASES = [
     case("agent that jumps to its end", resigning, Q),
     case("agent with a limit", limited, Q),
     case("agent with a prompt and a name", prompted, Q),
+    case("agent whose tool gives an artifact", looking_up, Q),
+    case("agent that answers in a form", answering, Q),
+    case("agent that answers in one of two forms", excusing, Q),
     case("agent in a team", team, Q),
     case("ToolNode", tool_node, Q, ordered=False),
     case("events of an agent", adding, Events(Q), how=ASYNC),
