@@ -30,6 +30,9 @@ LOST: Final = "lease_expired"  # what the broker calls the failure of a task who
 PROGRESS, CUSTOM, DELTA = "progress", "custom", "delta"
 """What a tool says while it runs: how far it is; a chunk of LangGraph's `custom` stream; a part of its output."""
 
+CALL_ID: Final = "nolag call id"
+"""Beside the arguments, where the tool's description asks for it: what the model calls its call. No argument's name has a space."""
+
 OnProgress = Callable[[str, Any], object]
 """Told what kind of progress it is, and the value."""
 Outcome = dict[str, Any]

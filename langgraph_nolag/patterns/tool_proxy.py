@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, create_model
 from ..client.body import decode
 from ..client.link import RoomLink
 from ..errors import NoLagError, NotDecodable, TaskFailed
-from .tool_calls import CALL_TIMEOUT, Outcome, call, call_blocking, key_here
+from .tool_calls import CALL_ID, CALL_TIMEOUT, Outcome, call, call_blocking, key_here
 from .tool_seam import listening
 
 NO_ARGUMENTS: Final = {"type": "object", "properties": {}}
@@ -37,6 +37,7 @@ class RemoteTool(BaseTool):
     timeout: float = CALL_TIMEOUT
     max_attempts: int = 1
     _link: RoomLink = PrivateAttr()
+    _takes_call_id: bool = PrivateAttr(False)
 
     @classmethod
     def of(cls, link: RoomLink, name: str, spec: bytes | None, timeout: float, handle_tool_error: Any) -> Self:
@@ -65,7 +66,7 @@ class RemoteTool(BaseTool):
             )
         except (TypeError, ValueError) as error:  # pydantic's too
             raise NotDecodable(f"tool {name!r} is described in a way that is not understood here: {error}") from error
-        made._link = link
+        made._link, made._takes_call_id = link, bool(facts.get("call_id"))
         return made
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:
@@ -88,15 +89,23 @@ class RemoteTool(BaseTool):
 
     def _run(self, args: dict[str, Any], tool_call_id: str | None, /, *, config: RunnableConfig) -> Any:
         try:
-            return self._give(call_blocking(self._link, self.name, args, **self._terms(args, tool_call_id, config)), tool_call_id)
+            return self._give(
+                call_blocking(self._link, self.name, self._sent(args, tool_call_id), **self._terms(args, tool_call_id, config)),
+                tool_call_id,
+            )
         except NoLagError as error:
             return self._refused(error, tool_call_id)
 
     async def _arun(self, args: dict[str, Any], tool_call_id: str | None, /, *, config: RunnableConfig) -> Any:
         try:
-            return self._give(await call(self._link, self.name, args, **self._terms(args, tool_call_id, config)), tool_call_id)
+            return self._give(
+                await call(self._link, self.name, self._sent(args, tool_call_id), **self._terms(args, tool_call_id, config)), tool_call_id
+            )
         except NoLagError as error:
             return self._refused(error, tool_call_id)
+
+    def _sent(self, args: dict[str, Any], tool_call_id: str | None) -> dict[str, Any]:
+        return args if tool_call_id is None or not self._takes_call_id else {**args, CALL_ID: tool_call_id}
 
     def _terms(self, args: dict[str, Any], tool_call_id: str | None, config: RunnableConfig) -> dict[str, Any]:
         key = None if tool_call_id is None else key_here(tool_call_id, self.name, args)

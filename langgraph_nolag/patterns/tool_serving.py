@@ -21,7 +21,7 @@ from ..errors import BadRequest, NotDecodable, NotEncodable, NotSupported, Perma
 from ._compat import shown
 from .plain import asked
 from .serving import HandedTask
-from .tool_calls import PROGRESS
+from .tool_calls import CALL_ID, PROGRESS
 from .tool_function import as_function
 from .tool_seam import Prepare, preparation, report, reporting
 
@@ -92,6 +92,7 @@ class ServedTool:
             "response_format": self.tool.response_format,
             "return_direct": self.tool.return_direct,
             "max_attempts": self._max_attempts,
+            "call_id": self._function is None,  # a plain function does not see it
         }
         for what in ABOUT_IT:
             if (value := getattr(self.tool, what)) is not None:
@@ -114,8 +115,9 @@ class ServedTool:
             raise BadRequest(f"the arguments of {self.name} must be a map, not {type(task.payload).__name__}")
         reporting.set(functools.partial(_say, task))
         given = {name: value for name, value in task.payload.items() if name not in self._hidden}
-        args, config = self._prepare(given, task.id)
-        result = await self._invoke(task, args, config)
+        id = str(given.pop(CALL_ID, task.id))  # what it calls its call: the model's, where a model did
+        args, config = self._prepare(given, id)
+        result = await self._invoke(id, args, config)
         if isinstance(result, ToolMessage):
             return self._of_message(result)
         if isinstance(result, ToolOutputMixin) or (isinstance(result, list) and any(isinstance(each, ToolOutputMixin) for each in result)):
@@ -148,10 +150,10 @@ class ServedTool:
             return None
         return made
 
-    async def _invoke(self, task: HandedTask, args: dict[str, Any], config: RunnableConfig | None) -> Any:
+    async def _invoke(self, id: str, args: dict[str, Any], config: RunnableConfig | None) -> Any:
         if self._function is not None:
             return await self._function.run(args, config)
-        call = {"type": "tool_call", "id": task.id, "name": self.name, "args": args}
+        call = {"type": "tool_call", "id": id, "name": self.name, "args": args}
         return await self.tool.ainvoke(call if self._wants_call else args, config)
 
 

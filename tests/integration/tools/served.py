@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from langchain_core.tools import ToolException, tool
+from langchain_core.tools import InjectedToolCallId, ToolException, tool
 from langgraph.config import get_stream_writer
 from langgraph.prebuilt import ToolRuntime
 
@@ -42,6 +42,12 @@ async def read_aloud(text: str, runtime: ToolRuntime) -> str:
         runtime.emit_output_delta(word)
     runtime.stream_writer({"voice": "off"})
     return "done"
+
+
+@tool
+def own_calls(runtime: ToolRuntime, call: Annotated[str, InjectedToolCallId]) -> list[str]:
+    """Tell what the call is called."""
+    return [call, str(runtime.tool_call_id)]
 
 
 @tool

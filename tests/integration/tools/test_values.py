@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
+import served
 from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, tool
@@ -201,3 +202,12 @@ async def test_an_artifact_is_carried_or_kept_with_a_word(
     said = [record.getMessage() for record in caplog.records if "stays in this process" in record.getMessage()]
     assert len(said) == (expected is None), "once is enough"
     assert all(f"artifact of tool 'beside' ({type(given).__name__})" in line for line in said)
+
+
+async def test_a_tool_sees_what_the_model_calls_its_call(agent: Callable[..., Any], invoke: Callable[..., Any]) -> None:
+    room = await agent("server")
+    async with room.tools.serve([served.own_calls]):
+        (there,) = await room.tools.list()
+        tool_call = {"type": "tool_call", "id": "call-1", "name": "own_calls", "args": {}}
+        assert (await invoke(there, tool_call)).content == ["call-1", "call-1"]
+        assert len(set(await invoke(there, {}))) == 1  # of a call that nobody named: what the room calls it
