@@ -72,7 +72,7 @@ class Batch:
                 elif op == "store.search":
                     results[places[0]] = [*(results[places[0]] or []), *map(found_of, answer["items"])]  # type: ignore[misc]
                 else:
-                    results[places[0]] = [tuple(name) for name in answer["namespaces"]]
+                    results[places[0]] = self._listed(self._ops[places[0]], answer["namespaces"])
         self.writing = True
         for request in self._writes(documents):
             yield [request]
@@ -80,7 +80,8 @@ class Batch:
 
     def _gets(self) -> Iterator[tuple[Sequence[int], Request]]:
         for refresh in (True, False):
-            wanted = [(place, op) for place, op in enumerate(self._ops) if isinstance(op, GetOp) and bool(op.refresh_ttl) is refresh]
+            gets = [(place, op) for place, op in enumerate(self._ops) if isinstance(op, GetOp) and op.namespace]  # without one is nothing
+            wanted = [(place, op) for place, op in gets if bool(op.refresh_ttl) is refresh]
             for part in chunks(wanted, GETS):
                 fields = {"paths": [[*op.namespace, op.key] for _, op in part], "refresh": refresh}
                 yield [place for place, _ in part], ("store.get", fields)
@@ -102,8 +103,15 @@ class Batch:
         for place, op in enumerate(self._ops):
             if isinstance(op, ListNamespacesOp):
                 conditions = [[condition.match_type, list(condition.path)] for condition in op.match_conditions or ()]
-                fields = {"conditions": conditions, "depth": op.max_depth, "limit": op.limit, "offset": op.offset}
-                yield [place], ("store.namespaces", fields)
+                some = {"depth": op.max_depth, "limit": op.limit, "offset": op.offset}
+                any = {"depth": 1, "limit": 1, "offset": 0}
+                yield [place], ("store.namespaces", {"conditions": conditions, **(any if op.max_depth == 0 else some)})
+
+    @staticmethod
+    def _listed(op: Any, names: Sequence[Sequence[str]]) -> list[Path]:
+        """Of no depth there is one namespace, if there are any."""
+        found = [tuple(name)[: op.max_depth] for name in names]
+        return found[op.offset : op.offset + op.limit] if op.max_depth == 0 else found
 
     def _writes(self, documents: Vectors) -> Iterator[Request]:
         puts: list[list[Any]] = []

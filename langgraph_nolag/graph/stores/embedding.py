@@ -40,7 +40,7 @@ class Index:
         if fields is False:
             return []
         paths = self._fields if fields is None else fields
-        return [text for path in paths for text in get_text_at_path(dict(value), path if path == "$" else tokenize_path(path)) if text]
+        return [text for path in paths for text in get_text_at_path(dict(value), path if path == "$" else tokenize_path(path))]
 
     def embed(self, texts: Sequence[str], queries: Sequence[str]) -> tuple[Vectors, Vectors]:
         """The vectors of texts and of queries. Raises what the embeddings raise."""

@@ -35,11 +35,11 @@ filters = st.one_of(st.none(), st.fixed_dictionaries({}, optional={"n": numeric,
 
 limits, offsets = st.integers(0, 4), st.integers(0, 2)
 conditions = st.lists(st.tuples(st.sampled_from(["prefix", "suffix"]), patterns).map(lambda parts: MatchCondition(*parts)), max_size=2)
-depths = st.one_of(st.none(), st.integers(1, 3))
+depths = st.one_of(st.none(), st.integers(0, 3))
 
 operations = st.one_of(
     *[st.tuples(namespaces, keys, st.one_of(values, values, st.none())).map(lambda fields: PutOp(*fields))] * 2,
-    st.tuples(namespaces, keys).map(lambda fields: GetOp(*fields)),
+    st.tuples(st.one_of(namespaces, st.just(())), keys).map(lambda fields: GetOp(*fields)),
     st.tuples(prefixes, filters, st.one_of(limits, st.just(100)), offsets).map(lambda fields: SearchOp(*fields)),
     st.tuples(conditions.map(tuple), depths, limits, offsets).map(lambda fields: ListNamespacesOp(*fields)),
 )
@@ -174,7 +174,7 @@ def embed(texts: list[str]) -> list[list[float]]:
     return [[float(text.lower().count(letter)) + 0.1 for letter in "aeimtc"] for text in texts]
 
 
-texts = st.lists(st.sampled_from(["tea", "mate", "coffee", "camomile tea", "ice", "milk"]), min_size=1, max_size=3, unique=True)
+texts = st.lists(st.sampled_from(["tea", "mate", "coffee", "camomile tea", "ice", "milk", ""]), min_size=1, max_size=3, unique=True)
 
 
 @settings(SHORT, max_examples=SHORT.max_examples // 2)
