@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from langgraph.pregel import Pregel
+from langgraph.types import StateUpdate
 
 MODES: Final = ("values", "updates", "custom", "messages", "tasks", "checkpoints", "tools")
 Make = Callable[[], Any]
@@ -33,6 +34,13 @@ class Update:
 
     values: Any
     as_node: str | None = None
+
+
+@dataclass(frozen=True)
+class Supersteps:
+    """`bulk_update_state` where the thread is: updates that are applied together, one such step after the other."""
+
+    steps: Sequence[Sequence[StateUpdate]]
 
 
 @dataclass(frozen=True)

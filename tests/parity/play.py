@@ -13,7 +13,7 @@ from langchain_core.tracers.base import BaseTracer
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
 from langgraph.types import Command
 
-from .case import Answers, BackTo, Cancelled, Case, Events, Late, Run, Traced, Update
+from .case import Answers, BackTo, Cancelled, Case, Events, Late, Run, Supersteps, Traced, Update
 from .ledger import Ledger
 from .plain import Plain
 
@@ -58,6 +58,9 @@ class Player:
         if isinstance(step, Update):
             updated = await self._do("update_state", config, step.values, as_node=step.as_node)
             self._say("updated", updated)
+            return dict(self.thread)
+        if isinstance(step, Supersteps):
+            self._say("updated", await self._do("bulk_update_state", config, step.steps))
             return dict(self.thread)
         if isinstance(step, BackTo):
             history = await self._history(self._config(self.thread))

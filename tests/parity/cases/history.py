@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from langgraph.types import Command, interrupt
+from langgraph.types import Command, StateUpdate, interrupt
 
-from ..case import BackTo, Update, case
-from .build import State, chain
+from ..case import BackTo, Supersteps, Update, case
+from .build import State, beside, chain
 
 
 def one(state: State) -> State:
@@ -26,6 +26,9 @@ def ask(state: State) -> State:
 
 steps = chain(one, two, three).compile()
 asking = chain(one, ask, three).compile()
+sides = beside(two, three).compile()
+IMPORTED = Supersteps([[StateUpdate({"x": 1, "log": ["in"]}, "__input__")], [StateUpdate({"x": 5}, "one")]])
+TOGETHER = Supersteps([[StateUpdate({"x": 5}, "two"), StateUpdate({"log": ["b"]}, "three")], [StateUpdate({"log": ["c"]}, "three")]])
 
 CASES = [
     case("several runs of a thread", steps, {"x": 1}, {"x": 2}, {"x": 3}),
@@ -39,6 +42,9 @@ CASES = [
     case("update before anything", steps, Update({"x": 5}, as_node="one"), None),
     case("update that goes on", steps, {"x": 1}, Update({"x": 5}, as_node="two"), None),
     case("update of a key that is not there", steps, {"x": 1}, Update({"not there": 5}, as_node="two"), None),
+    case("a thread that is brought along", steps, IMPORTED, None),
+    case("updates of several nodes together", sides, {"x": 1}, TOGETHER, None, ordered=False),
+    case("updates at a question", asking, {"x": 1}, Supersteps([[StateUpdate({"log": ["for you"]}, "ask")]]), None),
     case("replay of an answered question", asking, {"x": 1}, Command(resume="first"), BackTo("ask"), None, Command(resume="second")),
     case("answering a question of the past", asking, {"x": 1}, Command(resume="first"), BackTo("ask"), Command(resume="second")),
     case("replay before a question", asking, {"x": 1}, Command(resume="first"), BackTo("one"), None, Command(resume="second")),
