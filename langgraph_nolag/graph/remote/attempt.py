@@ -17,7 +17,7 @@ from ...client.failure import text_of
 from ...client.io import hand_back
 from ...client.link import RoomLink
 from ...client.offer import Assigned
-from ...errors import NoLagError
+from ...errors import NoLagError, NotDecodable
 from ..context import NodeContext, running
 from ..errors import ExecutionLost
 from ..serde.codec import Codec
@@ -120,7 +120,8 @@ class Attempt:
             if self._gone is not None:
                 self._channel.close(ExecutionLost(self._gone))
             config, seat = config_for(call, self._codec, self._channel, self._tasks.call, again=task.attempt > 1)
-        except NoLagError as error:
+        except Exception as raised:  # whatever it is, somebody waits for an answer
+            error = raised if isinstance(raised, NoLagError) else _unreadable(raised)
             log.error("node %r of %s can't run here: %s", self._node, self._graph, error)
             self._refuse(error)
             return None
@@ -209,3 +210,10 @@ class Attempt:
             whole = Outcome("error", error, called=called, unseen=unseen)
             body = whole.encode(self._codec, self._node)
         task.offer.complete(task, body, approvals=context.approvals if whole.kind == "interrupt" else None)
+
+
+def _unreadable(raised: Exception) -> NotDecodable:
+    return NotDecodable(
+        f"a node's task is not laid out as this worker reads it ({type(raised).__name__}: {raised}); do both sides run the same version of "
+        "langgraph-nolag?"
+    )

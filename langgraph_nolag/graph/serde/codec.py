@@ -107,7 +107,7 @@ class Codec:
         for name, part in parts if depth < 30 else ():
             try:
                 _pack(part, _Encoding(self.trust).strict)
-            except Exception:  # any reason will do: this is the branch to follow
+            except Exception:  # whatever the reason, what can't be packed is in this part
                 return self._path(part, name, depth + 1)
         return where
 

@@ -18,9 +18,20 @@ import pytest
 import remote_graphs as graphs
 from remote_processes import WorkerProcess
 
-from langgraph_nolag import BufferFull, LocalBroker, NotAuthorized, RequestTimeout, TaskFailed, Worker, connect, distribute, open_room
+from langgraph_nolag import (
+    BufferFull,
+    LocalBroker,
+    NotAuthorized,
+    NotDecodable,
+    RequestTimeout,
+    TaskFailed,
+    Worker,
+    connect,
+    distribute,
+    open_room,
+)
 from langgraph_nolag.client import standing
-from langgraph_nolag.graph.remote import lookout
+from langgraph_nolag.graph.remote import envelope, lookout
 from langgraph_nolag.testing import eventually
 from nolag_broker.core.limits import Limits
 
@@ -279,3 +290,11 @@ async def test_node_that_loses_every_worker(broker: LocalBroker) -> None:
             await asyncio.wait_for(invoked, 20)
         assert seen == [1, 2, 3, 4, 5]
         offer.close()
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_body_that_another_version_laid_out(broker: LocalBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envelope, "_pad_facts", lambda pad: [pad.step])
+    graph = distribute(graphs.called, broker.room("graphs"), name="called", timeout=10)
+    with pytest.raises(NotDecodable, match="the same version"):
+        graph.invoke({"x": 1})
