@@ -633,8 +633,8 @@ async def test_what_a_handler_still_has_to_say_when_its_task_has_ended_it_may(jo
         if task.payload == "return":
             later.append(asyncio.create_task(afterwards()))
             return
-        await worker.blackboard.set("began", True)
         try:
+            await worker.blackboard.set("began", True)  # who sees it may cancel before this returns
             await asyncio.sleep(60)
         finally:
             await worker.blackboard.set("cancelled", True)
