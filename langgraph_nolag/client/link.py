@@ -158,10 +158,16 @@ class RoomLink:
         return joined
 
     def update_presence(self, **fields: Any) -> concurrent.futures.Future[Answer]:
-        """Change `status`, `metadata`, `capabilities` or `max_concurrency`, now and for later reconnects."""
+        """Change `status`, `metadata`, `capabilities` or `max_concurrency`, now and, once that is accepted, for later reconnects."""
         fields = {name: value for name, value in fields.items() if value is not None}
-        self.connection.io.post(self._membership.remember, fields)
-        return self.request("presence.update", **fields)
+
+        def remember(updated: concurrent.futures.Future[Answer]) -> None:
+            if not updated.cancelled() and updated.exception() is None:
+                self.connection.io.post(self._membership.remember, fields)
+
+        updated = self.request("presence.update", **fields)
+        updated.add_done_callback(remember)
+        return updated
 
     # --- handed-off work ------------------------------------------------------------------------------------
 

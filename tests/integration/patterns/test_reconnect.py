@@ -13,6 +13,7 @@ import pytest
 
 from langgraph_nolag import (
     AccessDenied,
+    BadRequest,
     BufferFull,
     Disconnected,
     Gap,
@@ -30,7 +31,7 @@ from langgraph_nolag.testing import eventually
 from nolag_broker.engine.sqlite import SqliteEngine
 from nolag_broker.wire.once import ANSWERS
 
-from .conftest import Restarting
+from .conftest import Proxy, Restarting, enter
 
 STALL = 8.0  # seconds; a client waits for two heartbeats and five seconds more
 
@@ -352,6 +353,17 @@ async def test_presence_tells_what_changed_in_a_gap(forgetful: Restarting, stack
         told = await anext(watch)
     assert (told.kind, told.actor, told.instance, told.status) == ("update", "bo", here[1].instance, "busy")
     await watch.aclose()
+
+
+async def test_an_update_of_presence_that_was_refused_is_not_repeated(proxy: Proxy, broker: LocalBroker, stack: AsyncExitStack) -> None:
+    room = await (await enter(stack, proxy.url, broker.token("ana"), "ana")).join("demo")
+    with pytest.raises(BadRequest, match="metadata"):
+        await room.presence.update(metadata={1: 2})
+    await room.presence.update(status="busy")
+    proxy.cut()
+    [ana] = await room.presence.list()
+    assert (ana.actor, ana.status, ana.metadata) == ("ana", "busy", {})
+    assert not room.link.shut_out.is_set
 
 
 async def test_watches_tell_another_value_of_the_same_revision(forgetful: Restarting, stack: AsyncExitStack) -> None:

@@ -39,7 +39,7 @@ def test_what_the_protocol_has_is_sent_as_it_is(value: Any) -> None:
         ([msgpack.Timestamp(0)], "Timestamp"),
         (msgpack.ExtType(5, b""), "ExtType"),
         (ITSELF, "recursion"),
-        (object(), "object"),
+        pytest.param(object(), "object", id="object"),
         ({"a": {1, 2}}, "set"),
         (timedelta(seconds=1), "timedelta"),
         (datetime(2026, 1, 1, tzinfo=UTC), "datetime"),
