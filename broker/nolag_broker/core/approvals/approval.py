@@ -127,9 +127,9 @@ class Approval(Entity):
 
     def view_of_decision(self) -> dict[str, Any] | None:
         """With the place of the edited arguments instead of the sequence of their event."""
-        return (
-            None if self.decision is None else _view({name: value for name, value in self.decision.items() if name not in ("seq", "key")})
-        )
+        if self.decision is None:
+            return None
+        return _view({name: value for name, value in self.decision.items() if name not in ("seq", "key")})
 
     def vote_under(self, key: str | None) -> list[Any] | None:
         """Whose vote was counted under this key, and what it was for; empty where an older broker did not write it down."""
@@ -170,6 +170,7 @@ class Approval(Entity):
 
 
 def _view(said: dict[str, Any]) -> dict[str, Any]:
+    """With the place of what was said instead of the sequence of its event."""
     if (body_seq := said.pop("body_seq", 0)) != 0:
         said["body"] = BodyAt(body_seq)
     return said
