@@ -26,6 +26,7 @@ class End:
         self._say = say
         self._lock = threading.Lock()
         self._watches: list[threading.Timer] = []
+        self._given_up = False
 
     def within(self, seconds: float) -> None:
         """With code 1, unless it is `reached` before. The earliest counts."""
@@ -41,6 +42,10 @@ class End:
                 watch.cancel()
 
     def _give_up(self, seconds: float) -> None:
+        with self._lock:
+            if self._given_up:  # another one of us says it
+                return
+            self._given_up = True
         leave(1, lambda: self._say(seconds))
 
 

@@ -9,6 +9,7 @@ import logging
 import secrets
 import weakref
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.runnables import RunnableConfig
@@ -52,6 +53,7 @@ log = logging.getLogger("langgraph_nolag")
 
 HAND_OUTS: Final = 5  # lost workers until a node's task is given up
 DRAIN_LOOK: Final = 0.2  # seconds until a running body hears that its run is to end
+ABANDONED: Final = "abandoned by its orchestrator"
 CANCEL_SLACK: Final = 5.0  # seconds that the broker has to say that a cancellation was taken, and what came of it
 ANSWER_SLACK: Final = 5.0  # seconds beyond a node's timeout until nobody waits for the broker to say so
 
@@ -353,9 +355,9 @@ class Execution:
 
     def _ask_to_cancel(self, wait: float) -> concurrent.futures.Future[Any]:
         lease = None if self._run is None else self._run.fields()
-        return self.place.link.request(
-            "task.cancel", task=self.followed.task, reason="abandoned by its orchestrator", lease=lease, wait=wait or None, forget=True
-        )
+        fields: dict[str, Any] = {"task": self.followed.task, "reason": ABANDONED, "lease": lease, "wait": wait or None, "forget": True}
+        # In a context of no task: what ended the run took its task away, and its bodies are ours to end all the same.
+        return Context().run(lambda: self.place.link.request("task.cancel", **fields))
 
     def _asked_to_cancel(self, answered: concurrent.futures.Future[Any]) -> None:
         """On the I/O thread, as `_leave_after`."""

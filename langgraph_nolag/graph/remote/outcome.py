@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 
 from langgraph.errors import GraphInterrupt
 
+from ...errors import NotDecodable
 from ..serde.codec import Codec
 
 Kind = Literal["value", "interrupt", "error"]
@@ -53,8 +54,14 @@ class Outcome:
 
     @classmethod
     def decode(cls, codec: Codec, data: bytes) -> Outcome:
-        kind, value, rest, unseen, *late = codec.decode(data)
-        writes, visited, called = codec.decode(rest)
+        """Raises: NotDecodable, UntrustedType: it can't be read; `NotDecodable` too where it is laid out otherwise, by another version."""
+        try:
+            kind, value, rest, unseen, *late = codec.decode(data)
+            writes, visited, called = codec.decode(rest)
+        except (TypeError, ValueError) as error:
+            raise NotDecodable(
+                f"a node's answer can't be read; do both sides run the same version? {type(error).__name__}: {error}"
+            ) from None
         return cls(cast(Kind, kind), codec.decode(value), writes, visited, called, unseen, bool(late))
 
     @staticmethod

@@ -152,10 +152,18 @@ async def blocks(task):
     time.sleep(600)
 
 
+def stay(begun):
+    begun.set()
+    time.sleep(600)
+
+
 @app.task("forks")
 def forks(task):
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    fork = multiprocessing.get_context("fork")
+    begun = fork.Event()
+    child = fork.Process(target=stay, args=(begun,))
     child.start()
+    begun.wait()
     child.terminate()
     child.join(10)
     return child.exitcode
