@@ -157,7 +157,9 @@ class Player:
         found = []
         for entry in sorted(kept, key=lambda entry: entry.checkpoint["id"]):
             # Our saver removes an unaddressed answer once a task has taken it; the in-memory one keeps it, and may give it again.
-            writes = [self.plain(write) for write in entry.pending_writes or () if write[:2] != (NOBODY, "__resume__")]
+            kept_writes = [write for write in entry.pending_writes or () if write[:2] != (NOBODY, "__resume__")]
+            kept_writes.sort(key=lambda write: (write[1], repr(write[2])))  # not by ids, which are made up: the first one seen is <1>
+            writes = [self.plain(write) for write in kept_writes]
             namespace = entry.config["configurable"]["checkpoint_ns"]
             found.append([self.plain([namespace, entry.checkpoint, entry.metadata, entry.parent_config]), sorted(writes, key=repr)])
         self.seen.append(("checkpoints", found if self.case.ordered else sorted(found, key=repr)))
