@@ -55,20 +55,13 @@ class Outcome:
     @classmethod
     def decode(cls, codec: Codec, data: bytes) -> Outcome:
         """Raises: NotDecodable, UntrustedType: it can't be read; `NotDecodable` too where it is laid out otherwise, by another version."""
-        try:
-            kind, value, rest, unseen, *late = codec.decode(data)
-            writes, visited, called = codec.decode(rest)
-        except (TypeError, ValueError) as error:
-            raise NotDecodable(
-                f"a node's answer can't be read; do both sides run the same version? {type(error).__name__}: {error}"
-            ) from None
-        return cls(cast(Kind, kind), codec.decode(value), writes, visited, called, unseen, bool(late))
+        kind, value, (writes, visited, called), unseen, late = _parts(codec, data)
+        return cls(cast(Kind, kind), codec.decode(value), writes, visited, called, unseen, late)
 
     @staticmethod
     def is_late(codec: Codec, data: bytes) -> bool:
-        """`late` of an encoded one, whatever its value is."""
-        _, _, _, _, *late = codec.decode(data)
-        return bool(late)
+        """`late` of an encoded one, whatever its value is. Raises as `decode` does."""
+        return _parts(codec, data)[-1]
 
     def give(self) -> Any:
         """Return or raise, as the body did."""
@@ -77,3 +70,13 @@ class Outcome:
         if self.kind == "interrupt":
             raise GraphInterrupt(self.value)
         raise self.value
+
+
+def _parts(codec: Codec, data: bytes) -> tuple[Any, bytes, Sequence[Any], Any, bool]:
+    """Of an encoded outcome, its value as it is."""
+    try:
+        kind, value, rest, unseen, *late = codec.decode(data)
+        writes, visited, called = codec.decode(rest)
+    except (TypeError, ValueError) as error:
+        raise NotDecodable(f"a node's answer can't be read; do both sides run the same version? {type(error).__name__}: {error}") from None
+    return kind, value, (writes, visited, called), unseen, bool(late)
