@@ -120,13 +120,19 @@ async def test_worker_that_is_not_granted_the_room(broker: LocalBroker) -> None:
         await worker.arun(url=broker.url, token=token)
 
 
-def test_sigterm_lets_a_running_node_finish(broker: LocalBroker, new_worker: Callable[..., WorkerProcess], tmp_path: Path) -> None:
-    file = tmp_path / "runs"
-    worker = new_worker("drain")
-    graph = distribute(graphs.crashing, broker.room("graphs"), name="crashing", pools={"long": ["drain"]}, local=["first", "last"])
+def crashing(broker: LocalBroker, pool: str, file: Path) -> tuple[threading.Thread, list[Any]]:
+    """An invocation whose second node runs on that pool, until the file's `.go` is there; and where its result comes."""
+    graph = distribute(graphs.crashing, broker.room("graphs"), name="crashing", pools={"long": [pool]}, local=["first", "last"])
     results: list[Any] = []
     running = threading.Thread(target=lambda: results.append(graph.invoke({"file": str(file)})))
     running.start()
+    return running, results
+
+
+def test_sigterm_lets_a_running_node_finish(broker: LocalBroker, new_worker: Callable[..., WorkerProcess], tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    worker = new_worker("drain")
+    running, results = crashing(broker, "drain", file)
     wait_for_lines(file, 2)
     worker.process.send_signal(signal.SIGTERM)
     file.with_suffix(".go").touch()
@@ -139,10 +145,7 @@ def test_sigterm_lets_a_running_node_finish(broker: LocalBroker, new_worker: Cal
 def test_sigterm_hands_back_what_takes_too_long(broker: LocalBroker, new_worker: Callable[..., WorkerProcess], tmp_path: Path) -> None:
     file = tmp_path / "runs"
     worker = new_worker("slow", "0.3")
-    graph = distribute(graphs.crashing, broker.room("graphs"), name="crashing", pools={"long": ["slow"]}, local=["first", "last"])
-    results: list[Any] = []
-    running = threading.Thread(target=lambda: results.append(graph.invoke({"file": str(file)})))
-    running.start()
+    running, results = crashing(broker, "slow", file)
     wait_for_lines(file, 2)
     worker.process.send_signal(signal.SIGTERM)
     assert worker.process.wait(20) == 0  # although the body still runs
@@ -156,9 +159,7 @@ def test_sigterm_hands_back_what_takes_too_long(broker: LocalBroker, new_worker:
 def test_second_signal_ends_at_once(broker: LocalBroker, new_worker: Callable[..., WorkerProcess], tmp_path: Path) -> None:
     file = tmp_path / "runs"
     worker = new_worker("stubborn")
-    graph = distribute(graphs.crashing, broker.room("graphs"), name="crashing", pools={"long": ["stubborn"]}, local=["first", "last"])
-    running = threading.Thread(target=lambda: graph.invoke({"file": str(file)}))
-    running.start()
+    running, _ = crashing(broker, "stubborn", file)
     wait_for_lines(file, 2)
     worker.process.send_signal(signal.SIGINT)
     deadline = time.monotonic() + 20
@@ -170,30 +171,6 @@ def test_second_signal_ends_at_once(broker: LocalBroker, new_worker: Callable[..
     file.with_suffix(".go").touch()
     new_worker("stubborn")
     running.join(20)
-    assert not running.is_alive()
-
-
-async def test_a_worker_whose_connection_ended_for_good_ends_although_a_body_runs(
-    broker: LocalBroker, new_worker: Callable[..., WorkerProcess], tmp_path: Path
-) -> None:
-    file = tmp_path / "runs"
-    worker = new_worker("revoked")
-    graph = distribute(graphs.crashing, broker.room("graphs"), name="crashing", pools={"long": ["revoked"]}, local=["first", "last"])
-    running = threading.Thread(target=lambda: graph.invoke({"file": str(file)}))
-    running.start()
-    await asyncio.to_thread(wait_for_lines, file, 2)
-    async with connect(broker.url, token=broker.token("boss")) as boss:
-        agents = await (await boss.join("graphs")).presence.list()
-    [agent] = [agent for agent in agents if agent.metadata.get("pid") == worker.process.pid]
-    twin = connect(broker.url, token=broker.token(agent.actor))
-    twin._connection.instance = agent.instance
-    async with twin:
-        assert await asyncio.to_thread(worker.process.wait, 20) == 1
-    await asyncio.to_thread(worker._reader.join, 10)
-    assert "replaced" in "".join(worker.output)
-    file.with_suffix(".go").touch()
-    await asyncio.to_thread(new_worker, "revoked")
-    await asyncio.to_thread(running.join, 20)
     assert not running.is_alive()
 
 
@@ -248,10 +225,7 @@ def test_a_worker_that_is_revoked_ends_although_a_body_runs(
 ) -> None:
     file = tmp_path / "runs"
     worker = new_worker("revoked", "0.3")
-    graph = distribute(graphs.crashing, broker.room("graphs"), name="crashing", pools={"long": ["revoked"]}, local=["first", "last"])
-    results: list[Any] = []
-    running = threading.Thread(target=lambda: results.append(graph.invoke({"file": str(file)})))
-    running.start()
+    running, results = crashing(broker, "revoked", file)
     wait_for_lines(file, 2)
     boss = open_room(f"{broker.url}/graphs", token=broker.token("boss", grants=[{"room": "**", "verbs": ["admin"]}]))
     (actor,) = [member["actor"] for member in boss.call("presence.list")["members"] if member["capabilities"] == ["revoked"]]
