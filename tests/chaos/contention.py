@@ -215,7 +215,7 @@ ROWS = [
         "two deciders of one approval, the broker killed meanwhile",
         "the first wins, the other gets `already_decided`",
         two_deciders,
-        full={"approvals": 1_000, "kills": 50},
+        full={"approvals": 3_000, "kills": 50},  # so many that the kills have their time
         short={"approvals": 30, "kills": 1},
         least={"approvals": 1, "kills": 1},
     ),
