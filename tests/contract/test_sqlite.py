@@ -388,15 +388,15 @@ async def test_a_small_commit_is_made_at_once_where_nothing_else_is_done(tmp_pat
 
 
 EVENT = Event(1, "t", 0.0, "a", {})
-LONG = Event(1, "t", 0.0, "a", {"text": "x" * 200_000})
+LONG = Event(1, "t", 0.0, "a", {"text": "x" * 300_000})
 NOT_SMALL = {
-    "many events": [Turn(0, [Event(1 + n, "t", 0.0, "a", {}) for n in range(200)])],
+    "many events": [Turn(0, [Event(1 + n, "t", 0.0, "a", {}) for n in range(300)])],
     "a long event": [Turn(0, [LONG])],
-    "long rows": [Turn(0, [EVENT], heads={f"h/{n}": bytes(60_000) for n in range(3)})],
-    "long records": [Turn(0, [EVENT], records={f"k/{n}": bytes(60_000) for n in range(3)})],
+    "long rows": [Turn(0, [EVENT], heads={f"h/{n}": bytes(60_000) for n in range(5)})],
+    "long records": [Turn(0, [EVENT], records={f"k/{n}": bytes(60_000) for n in range(5)})],
     "many rows that go": [Turn(0, [EVENT], records={f"k/{n}": None for n in range(20)})],
     "a range of rows that goes": [Turn(0, [EVENT], deleted_prefixes=["k/"])],
-    "many rooms": [Turn(0, caught_up=True) for _ in range(100)],
+    "many rooms": [Turn(0, caught_up=True) for _ in range(150)],
 }
 
 

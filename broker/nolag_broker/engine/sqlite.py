@@ -20,14 +20,12 @@ from .base import MAX_SCAN, UNBOUNDED, BackupFailed, RoomImage, SequenceConflict
 from .blobs import BlobDamaged, Name, Spare
 from .pace import Pace
 from .reading import PIECE_BYTES, finish, first_piece
-from .tables import Tables, batches
+from .tables import Tables, are_small, batches
 from .trimming import Batch, Read
 
 FILE: Final = "rooms.db"
 BATCH_BYTES: Final = 256 << 10  # of a row of the log
 AT_ONCE: Final = 64  # records read on the loop: as many as take less time there than handing them to the thread and back
-FEW, SMALL = 128, 128 << 10  # events and rows, and bytes of them, that a commit on the loop may have: it is not to take a millisecond
-GONE: Final = 16 << 10  # bytes that a row counts which goes: where it was long, many pages are looked at
 PIECE: Final = 0.002  # seconds a read may keep a commit waiting
 
 T = TypeVar("T")
@@ -95,7 +93,7 @@ class SqliteEngine:
 
     def commit_at_once(self, turns: Sequence[tuple[str, Turn]]) -> list[SequenceConflict | None] | None:
         begun = perf_counter()
-        if not self._thread.is_free or not self._pace.allows(begun) or not _are_small([turn for _, turn in turns]):
+        if not self._thread.is_free or not self._pace.allows(begun) or not are_small([turn for _, turn in turns]):
             return None
         rows = _encoded(turns)
         conflicts = self._thread.write_at_once(lambda tables: tables.commit(rows))
@@ -165,14 +163,6 @@ class SqliteEngine:
 
     async def collect_blobs(self, spare: Spare) -> int:
         return await self._thread.read(lambda tables: tables.blobs.collect(spare))
-
-
-def _are_small(turns: Sequence[Turn]) -> bool:
-    if sum([1 + turn.caught_up + len(turn.events) + len(turn.heads) + len(turn.records) for turn in turns]) > FEW:
-        return False
-    rows = [row for turn in turns for row in (*turn.heads.values(), *turn.records.values())]
-    size = sum([GONE if row is None else len(row) for row in rows]) + sum([len(event.encoded) for turn in turns for event in turn.events])
-    return size <= SMALL and not any(turn.deleted_prefixes for turn in turns)
 
 
 def _encoded(turns: Sequence[tuple[str, Turn]]) -> list[tuple[str, Turn, list[Batch]]]:

@@ -4,7 +4,8 @@ themselves, and nothing ever waits for a timer."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from ..core.turn import Turn
@@ -19,9 +20,6 @@ Turns = list[tuple[HostedRoom, Turn]]
 class Keeper(Protocol):
     """Whoever keeps the rooms."""
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """A task whose failure is not overlooked."""
-
     def taken(self) -> None:
         """What was decided so far is in a commit, or needs none."""
 
@@ -34,6 +32,9 @@ class Keeper(Protocol):
     def broke(self, hosted: HostedRoom, error: Exception) -> None:
         """The room can't say what it decided."""
 
+    def fail(self, error: BaseException) -> None:
+        """Storage failed: nothing is stored any more."""
+
 
 class Committer:
     """Stores what rooms decided, and has it said."""
@@ -44,7 +45,8 @@ class Committer:
         self._engine = engine
         self._speaker = speaker
         self._changed: dict[str, HostedRoom] = {}  # rooms with something for the next commit
-        self._committing: asyncio.Task[None] | None = None
+        self._committing: asyncio.Future[Any] | None = None
+        self._going_on = False
         self._over = False
 
     def decided(self, hosted: HostedRoom) -> None:
@@ -70,12 +72,9 @@ class Committer:
         return hosted.name in self._changed
 
     def soon(self) -> None:
-        """Begin a commit, unless one is under way: then the next one comes by itself."""
+        """Store and say what was decided, or begin to; where a commit is under way, the next one comes by itself."""
         if self._committing is None:
-            if self._changed and not self._over:
-                self._committing = self._keeper.spawn(self._commit())
-            else:
-                self._keeper.taken()
+            self._go_on([], [])
 
     def give_up(self) -> None:
         """Nothing more is written."""
@@ -86,34 +85,54 @@ class Committer:
         """Everything decided is stored and said, and the rows tell it all. Asks for the rows where they do not."""
         return self._committing is None and not self._changed and not self.behind.all()
 
-    async def pause(self) -> None:
-        """Until the commits under way are over, or a turn may have come."""
-        if self._committing is not None:
-            await asyncio.wait([self._committing])
-        else:
-            await asyncio.sleep(0)
+    def pause(self) -> Awaitable[object]:
+        """Until the commit under way is over, or a turn may have come."""
+        return asyncio.sleep(0) if self._committing is None else asyncio.wait([self._committing])
 
-    async def _commit(self) -> None:
-        """Commit after commit, as long as there is something to store. What one has to say is said while the next one is written."""
-        writing, saying = self._collect()
-        while writing:
-            turns = [(hosted.name, turn) for hosted, turn in writing]
-            conflicts = None if saying else self._engine.commit_at_once(turns)
-            if conflicts is None:
-                committing = self._engine.commit(turns)
+    def _go_on(self, written: Turns, conflicts: Sequence[SequenceConflict | None]) -> None:
+        """Commit after commit, up to one that has to be waited for: what is stored already is said meanwhile."""
+        if self._going_on:  # what is stored and said may ask for more
+            return
+        self._going_on = True
+        try:
+            saying = self._stored(written, conflicts)
+            while self._committing is None and self._changed and not self._over:
+                writing, unwritten = self._collect()
+                saying.extend(unwritten)
+                if writing:
+                    saying.extend(self._write(writing))
                 self._say(saying)
-                conflicts = await committing
-            stored = self._stored(writing, conflicts)
-            writing, unwritten = self._collect()
-            saying = stored + unwritten
-        self._say(saying)
+                saying = []
+            self._say(saying)
+            if self._committing is None:
+                self._keeper.taken()
+        except Exception as error:
+            self._keeper.fail(error)
+        finally:
+            self._going_on = False
+
+    def _write(self, writing: Turns) -> Turns:
+        """Store these: those that are stored by now. For the others, a commit was begun."""
+        turns = [(hosted.name, turn) for hosted, turn in writing]
+        conflicts = self._engine.commit_at_once(turns)
+        if conflicts is not None:
+            return self._stored(writing, conflicts)
+        self._committing = asyncio.ensure_future(self._engine.commit(turns))
+        self._committing.add_done_callback(partial(self._written, writing))
+        return []
+
+    def _written(self, writing: Turns, committing: asyncio.Future[Any]) -> None:
+        """A commit is over."""
+        if committing.cancelled():
+            return
         self._committing = None
-        self.soon()  # what was said may have asked for more
+        if (error := committing.exception()) is not None:
+            self._keeper.fail(error)
+        else:
+            self._go_on(writing, committing.result())
 
     def _collect(self) -> tuple[Turns, Turns]:
         """What is to be written now, and what was decided that is not to be."""
-        if self._over:
-            return [], []
         changed, self._changed = self._changed, {}
         self._keeper.taken()
         writing: Turns = []

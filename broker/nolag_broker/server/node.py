@@ -6,12 +6,11 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from ..core.commands.command import Command
 from ..core.limits import Limits, Policy
-from ..core.room import Room
 from ..core.turn import BROKER, Caller, Env
 from ..engine.base import Engine, SequenceConflict, StorageFailed
 from ..settings import Settings
@@ -21,6 +20,7 @@ from .bodies import BodyCache, Encoder
 from .broken import Broken
 from .calendar import CALENDAR
 from .committing import Committer
+from .deciding import Decider
 from .errors import storage_failed
 from .fanout import Feed
 from .hosted import Call, HostedRoom, Work
@@ -32,7 +32,6 @@ from .speaker import Speaker
 log = get_logger("node")
 
 CHANCE: Final = random.Random()  # noqa: S311 - for pauses; not the program's own, in which an embedded broker runs
-AT_ONCE: Final = 256  # commands of a room decided in one turn: the first are being stored while the next are decided
 
 
 class Node:
@@ -71,10 +70,9 @@ class Node:
         )
         self._loop = asyncio.get_running_loop()
         self._rooms: dict[str, HostedRoom] = {}
-        self._ready: list[HostedRoom] = []  # rooms with something to decide in the next turn
-        self._scheduled = False
         self._alarms = Alarms(self._ring)
         self._commits = Committer(self, engine, self._speaker)
+        self._decider = Decider(self, engine, self._commits, self._speaker, self._alarms)
         self.behind = self._commits.behind
         self._broken = Broken(self.look_at)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -119,7 +117,7 @@ class Node:
 
     def heartbeat(self, session: str, rooms: set[str]) -> None:
         """A sign of life of a connection, in the rooms where it is."""
-        env = self._env()
+        env = self.env()
         for name in rooms:
             hosted = self._rooms.get(name)
             if hosted is not None and hosted.room is not None:
@@ -159,10 +157,10 @@ class Node:
     def overloaded(self) -> bool:
         return self._pressure.is_high
 
-    async def relief(self) -> None:
+    def relief(self) -> asyncio.Future[None]:
         """Until the next commit has taken what waits, or a turn has found that nothing does: what came may have been refused."""
-        self._turn_soon()
-        await self._pressure.relief()
+        self._decider.soon()
+        return self._pressure.relief()
 
     @property
     def room_count(self) -> int:
@@ -182,7 +180,7 @@ class Node:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
+            self.fail(error)
 
     # -- opening a room
 
@@ -195,7 +193,7 @@ class Node:
             return any(may_open for _, _, _, may_open in hosted.inbox)
 
         try:
-            opened = await open_room(self.engine, hosted.name, self._env, self._limits, may_create)
+            opened = await open_room(self.engine, hosted.name, self.env, self._limits, may_create)
         except (StorageFailed, SequenceConflict):
             raise
         except Exception as error:
@@ -220,108 +218,12 @@ class Node:
 
     def wake(self, hosted: HostedRoom) -> None:
         """Look at its inbox in the next turn."""
-        if hosted.room is None or hosted.blocked:
-            return
-        if not hosted.awake:
-            hosted.awake = True
-            self._ready.append(hosted)
-        self._turn_soon()
-
-    def _turn_soon(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._turn)
-
-    def _turn(self) -> None:
-        """Decide what has come, in all rooms."""
-        self._scheduled = False
-        ready, self._ready = self._ready, []
-        env = self._env()
-        for hosted in ready:
-            hosted.awake = False
-            try:
-                self._decide(hosted, env)
-            except Exception as error:  # before anything was decided: one of these did it
-                self.broke(hosted, error, AT_ONCE)
-        self._commits.soon()
+        self._decider.wake(hosted)
 
     def taken(self) -> None:
         """What was decided so far is in a commit, or needs none."""
-        if not self._ready or self._failed:  # what is still to be decided has its place, and is asked about again after that
+        if not self._decider.waits or self._failed:  # what is still to be decided has its place, and is asked about again after that
             self._pressure.release()
-
-    def _decide(self, hosted: HostedRoom, env: Env) -> None:
-        room = hosted.room
-        if room is None or hosted.blocked:
-            return
-        inbox = hosted.inbox[:AT_ONCE]
-        cold: dict[str, bytes | None] = {}
-        if any(room.needs(command) for command, _, _, _ in inbox if not callable(command)):
-            if self.behind.due(hosted):  # first the rows, which can't be written while something is read: it might always be
-                self._commits.add(hosted)
-                return
-            cold, missing = self._wanted(hosted, room, inbox)
-            found = self.engine.records_at_once(hosted.name, missing)
-            if found is None:
-                hosted.blocked = True
-                self.spawn(self._decide_with(hosted, room))
-                return
-            cold.update(found)
-        del hosted.inbox[:AT_ONCE]
-        self._decide_all(hosted, room, inbox, cold, env)
-        if hosted.inbox:
-            self.wake(hosted)
-
-    def _wanted(self, hosted: HostedRoom, room: Room, inbox: list[Work]) -> tuple[dict[str, bytes | None], list[str]]:
-        """The cold rows that are needed for what was asked, as far as they are at hand, and the keys of those that are to be read."""
-        hosted.collect()  # before `needs`, which does not ask for what the room has not yet handed over
-        if hosted.turn is not None:
-            self._commits.add(hosted)
-            self._commits.soon()
-        keys = list(dict.fromkeys(key for command, _, _, _ in inbox if not callable(command) for key in room.needs(command)))
-        unstored = hosted.unstored(keys)
-        return {key: unstored.get(key) for key in keys}, [key for key in keys if key not in unstored]
-
-    async def _decide_with(self, hosted: HostedRoom, room: Room) -> None:
-        """Decide what is in the inbox by now, with the cold rows it needs; nothing of the room is decided while they are read."""
-        count = min(len(hosted.inbox), AT_ONCE)
-        try:
-            cold, missing = self._wanted(hosted, room, hosted.inbox[:count])
-        except Exception as error:
-            self.broke(hosted, error, count)
-            return
-        cold.update(await self.engine.records(hosted.name, missing))
-        hosted.blocked = False
-        if hosted.room is None:
-            return
-        inbox, hosted.inbox = hosted.inbox[:count], hosted.inbox[count:]
-        self._decide_all(hosted, room, inbox, cold, self._env())
-        if hosted.inbox:
-            self.wake(hosted)
-        self._commits.soon()
-
-    def _decide_all(self, hosted: HostedRoom, room: Room, inbox: list[Work], cold: Mapping[str, bytes | None], env: Env) -> None:
-        decided = suspects = 0
-        try:
-            room.come_due(env)
-            for command, caller, request, _ in inbox:
-                suspects = 1
-                if callable(command):
-                    command(hosted, env)
-                else:
-                    room.decide(command, caller, request, cold, env)
-                decided += 1
-            suspects = 0
-            self._decided(hosted)
-        except Exception as error:
-            hosted.inbox = inbox[decided:] + hosted.inbox
-            self.broke(hosted, error, suspects)
-
-    def _decided(self, hosted: HostedRoom) -> None:
-        assert hosted.room is not None
-        self._speaker.say_standing(hosted, hosted.room.take_standing())
-        self._alarms.set(hosted)
-        self._commits.decided(hosted)
 
     def _ring(self, due: list[HostedRoom], heard: float) -> None:
         """Deadlines: after everything that came before them was decided."""
@@ -336,7 +238,7 @@ class Node:
     @property
     def ahead(self) -> float:
         """By how much the wall clock is ahead of the one that nobody sets."""
-        env = self._env()
+        env = self.env()
         return env.wall - env.now
 
     def look_at_clocks(self) -> None:
@@ -344,7 +246,8 @@ class Node:
         for name in [name for name, hosted in self._rooms.items() if hosted.room is not None]:
             self.look_at(name)
 
-    def _env(self) -> Env:
+    def env(self) -> Env:
+        """This moment."""
         return Env(self._loop.time(), time.time(), CHANCE.random, _new_id, CALENDAR)
 
     def unload(self, hosted: HostedRoom) -> bool:
@@ -402,7 +305,7 @@ class Node:
             self._speaker.refuse(session, request, refusal)
         hosted.inbox = []
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """Fail-stop: everybody who waits is told, nothing more is accepted, and the broker is stopped."""
         if self._failed:
             return
@@ -425,7 +328,7 @@ class Node:
     async def drain(self) -> None:
         """Accept nothing more, and wait until everything decided is stored and said."""
         self._refusing = self._refusing or Refusal("unavailable", "the broker is stopping; ask again")
-        while not self._failed and (self._scheduled or not self._commits.idle):
+        while not self._failed and not (self._decider.idle and self._commits.idle):
             await self._commits.pause()
 
     async def stop(self) -> None:

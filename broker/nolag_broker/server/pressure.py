@@ -22,11 +22,11 @@ class Pressure:
     def is_high(self) -> bool:
         return self._waiting > MAX_WAITING
 
-    async def relief(self) -> None:
+    def relief(self) -> asyncio.Future[None]:
         """Until nothing waits any more."""
         if self._relief is None:
             self._relief = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._relief)
+        return asyncio.shield(self._relief)
 
     def release(self) -> None:
         """Nothing waits any more."""

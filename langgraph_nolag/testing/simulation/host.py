@@ -56,7 +56,7 @@ class SimulatedNode(Node):
     moment: Moment
     on_defect: Callable[[Exception], None]
 
-    def _env(self) -> Env:
+    def env(self) -> Env:
         return self.moment.env()
 
     def _report(self, what: str, hosted: HostedRoom, error: Exception) -> None:

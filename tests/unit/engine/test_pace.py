@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from nolag_broker.engine.pace import LONGEST, PAUSE, RECOVERED, Pace
+import pytest
 
-SLOW, FAST = 0.05, 0.0002
+from nolag_broker.engine.pace import LONGEST, OF, PAUSE, RECOVERED, SOME, STALL, Pace
+
+STALLED, SLOW, FAST = 2 * STALL, 0.005, 0.0002
 
 
 def test_a_quick_disk_is_waited_for_always() -> None:
@@ -15,10 +17,10 @@ def test_a_quick_disk_is_waited_for_always() -> None:
         assert pace.allows(float(moment))
 
 
-def test_a_slow_one_is_tried_again_after_longer_and_longer_pauses() -> None:
+def test_one_that_stalls_is_tried_again_after_longer_and_longer_pauses() -> None:
     pace, now, pauses = Pace(), 100.0, []
     for _ in range(10):
-        pace.took(SLOW, now)
+        pace.took(STALLED, now)
         after = now
         while not pace.allows(now):
             now += PAUSE / 2
@@ -27,15 +29,36 @@ def test_a_slow_one_is_tried_again_after_longer_and_longer_pauses() -> None:
     assert pauses[-1] == LONGEST
 
 
-def test_one_that_is_slow_now_and_then_is_forgiven_when_it_was_quick_for_long() -> None:
+def test_one_that_is_slow_now_and_then_is_waited_for() -> None:
+    """The commit may have waited for a processor."""
+    pace = Pace()
+    for moment in range(100):
+        pace.took(SLOW if moment % OF < SOME else FAST, float(moment))
+        assert pace.allows(float(moment))
+
+
+@pytest.mark.parametrize("before", [0, 100])
+def test_one_that_is_slow_as_a_rule_is_not(before: int) -> None:
+    pace = Pace()
+    for _ in range(before):
+        pace.took(FAST, 0.0)
+    for _ in range(SOME):
+        pace.took(SLOW, 1.0)
+        assert pace.allows(1.0)
+    pace.took(SLOW, 1.0)
+    assert not pace.allows(1.0 + PAUSE / 2)
+    assert pace.allows(1.0 + PAUSE)
+
+
+def test_one_that_stalls_now_and_then_is_forgiven_when_it_was_quick_for_long() -> None:
     pace = Pace()
     for _ in range(3):
-        pace.took(SLOW, 0.0)
+        pace.took(STALLED, 0.0)
     for _ in range(RECOVERED - 1):
         pace.took(FAST, 100.0)
-    pace.took(SLOW, 100.0)
+    pace.took(STALLED, 100.0)
     assert not pace.allows(100.0 + 7 * PAUSE)
     for _ in range(RECOVERED):
         pace.took(FAST, 200.0)
-    pace.took(SLOW, 200.0)
+    pace.took(STALLED, 200.0)
     assert pace.allows(200.0 + PAUSE)
