@@ -53,16 +53,17 @@ class Behind:
             self._rooms[hosted.name] = hosted
             self._arm()
 
-    async def written(self, hosted: HostedRoom) -> None:
+    def written(self, hosted: HostedRoom) -> asyncio.Future[None]:
         """Until the rows tell everything decided in the room so far. Does not end for a room that is thrown away."""
         room, in_flight = hosted.room, hosted.in_flight
+        future: asyncio.Future[None] = self._loop.create_future()
         if room is None or not (room.behind or (in_flight is not None and in_flight.caught_up)):
-            return
-        future = self._loop.create_future()
+            future.set_result(None)
+            return future
         hosted.waiting_for_rows.append((room.seq, future))
         if room.behind:
             self._soon(hosted)
-        await future
+        return future
 
     def _soon(self, hosted: HostedRoom) -> None:
         self._rooms[hosted.name] = hosted

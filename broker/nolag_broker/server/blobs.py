@@ -21,6 +21,7 @@ from ..wire.blobs import BLOB, HASH_BYTES, MARK, PIECE, Reference
 from ..wire.codes import Refusal
 from .hosted import HostedRoom
 from .logs import get_logger, trace
+from .readers import room_for_replay
 
 if TYPE_CHECKING:
     from .session import Session
@@ -259,9 +260,9 @@ def get(session: Session, room: str, may_open: bool, request: int | None, frame:
 
     async def answer() -> dict[str, Any]:
         try:
-            await session.room_for_replay()  # nothing is fetched that the peer is too slow to read
+            await room_for_replay(session)  # nothing is fetched that the peer is too slow to read
             piece = await session.context.blobs.get(room, hash, offset)
-            await session.room_for_replay()  # pieces that were fetched at the same time are sent one by one
+            await room_for_replay(session)  # pieces that were fetched at the same time are sent one by one
             return piece
         finally:
             session.fetching -= 1

@@ -13,6 +13,7 @@ from ..engine.base import Engine
 from ..engine.memory import MemoryEngine
 from ..engine.sqlite import SqliteEngine
 from ..settings import Settings
+from .attending import attend
 from .auth import EVERYTHING, KEY_FILE, Authority, Revocations, load_key, new_key
 from .blobs import Blobs
 from .connection import Connection
@@ -133,7 +134,7 @@ class Broker:
     async def _serve(self, connection: Connection) -> None:
         session = await welcome(self._context, connection)
         if session is not None:
-            await session.run()
+            await attend(session)
 
     def _health(self) -> dict[str, Any]:
         if self._status != "ok":

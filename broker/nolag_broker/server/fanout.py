@@ -18,7 +18,7 @@ from ..wire.codec import pack
 from ..wire.frames import array_header, log_push
 from .errors import failed_push, storage_failed
 from .logs import get_logger, trace
-from .readers import Reader, Spawn, View
+from .readers import Reader, Spawn, View, room_for_replay
 from .sharing import Patience, Sharing
 
 log = get_logger("fanout")
@@ -150,13 +150,13 @@ class Feed:
     async def _replay(self, subscription: Subscription, after: int, retained: Sequence[int]) -> None:
         reader = subscription.reader
         for seq in retained:
-            await reader.room_for_replay()
+            await room_for_replay(reader)
             view = subscription.view
             kept = await self._engine.events(self._room, seq - 1, 1)
             if kept and kept[0].seq == seq and view.covers(kept[0].type, kept[0].subject or ""):
                 reader.send(log_push(subscription.number, [view.encode(kept[0])], after))
         while True:
-            await reader.room_for_replay()
+            await room_for_replay(reader)
             if after >= self.through:
                 break
             events = await self._engine.events(self._room, after, CHUNK_EVENTS, CHUNK_BYTES)

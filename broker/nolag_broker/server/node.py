@@ -16,13 +16,14 @@ from ..engine.base import Engine, SequenceConflict, StorageFailed
 from ..settings import Settings
 from ..wire.codes import Refusal
 from .alarms import Alarms
-from .bodies import BodyCache, Encoder
+from .bodies import BodyCache
 from .broken import Broken
 from .calendar import CALENDAR
 from .committing import Committer
 from .deciding import Decider
 from .errors import storage_failed
 from .fanout import Feed
+from .fetching import Fetcher
 from .hosted import Call, HostedRoom, Work
 from .logs import get_logger, trace
 from .opening import open_room
@@ -55,7 +56,7 @@ class Node:
     ) -> None:
         self.engine = engine
         cache = BodyCache(settings.body_cache)
-        self.bodies = Encoder(engine, cache, settings.max_body)
+        self.bodies = Fetcher(engine, cache, settings.max_body)
         self._speaker = Speaker(self.bodies, cache, self.spawn, self.broke)
         self.sinks = self._speaker.sinks
         self._on_failure = on_failure

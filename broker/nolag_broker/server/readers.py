@@ -24,10 +24,16 @@ class Reader(Protocol):
     last_heard: float
 
     def send(self, frame: bytes) -> None: ...
-    async def room_for_replay(self) -> None: ...
+    def congestion(self) -> asyncio.Future[None] | None: ...
     def give_up(self) -> None: ...
     @property
     def behind(self) -> bool: ...
+
+
+async def room_for_replay(reader: Reader) -> None:
+    """Wait until the reader has room for more of what it may wait for."""
+    while (congestion := reader.congestion()) is not None:
+        await congestion
 
 
 class View:

@@ -1,24 +1,22 @@
-"""One connection: who is on it, what it asks, and the end of it."""
+"""One connection: who is on it, what it asks, and the end of it. Never waits: `attending.py` does."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from ..core.commands import COMMANDS, parse
 from ..core.turn import Caller
-from ..engine.base import StorageFailed
 from ..wire.blobs import BLOB
 from ..wire.codec import pack, unpack
 from ..wire.codes import Close, Closes, Refusal
 from ..wire.topics import check_name
+from .attending import answer, relieved
 from .auth import SYSTEM, Identity
 from .blobs import BLOB_OPERATIONS
 from .connection import Connection
-from .errors import storage_failed
 from .fanout import Subscription
 from .log_ops import LOG_OPERATIONS
 from .logs import get_logger, trace
@@ -37,7 +35,7 @@ ROOM_OPERATIONS: Final = {**LOG_OPERATIONS, **BLOB_OPERATIONS, **STORE_OPERATION
 
 
 class Session:
-    """A connection that said who it is. `run` ends when the connection does."""
+    """A connection that said who it is."""
 
     def __init__(self, context: Context, connection: Connection, identity: Identity, instance: str) -> None:
         self.id = secrets.token_hex(8)
@@ -49,14 +47,14 @@ class Session:
         self.fetching = 0  # pieces of large values
         self.looked_at = 0  # items of the store that searches look through
         self._loop = asyncio.get_running_loop()
-        self._connection = connection
+        self.connection = connection
         self._writer = Writer(connection, context.outbox, context.settings.max_send_queue, self._evict)
         self._max_body = context.settings.max_body
         self._last_renewed = 0.0
-        self._renew_every = context.settings.lease / 10
-        self._closing: asyncio.Task[None] | None = None
+        self.renew_every = context.settings.lease / 10
+        self.closing: asyncio.Task[None] | None = None
         self.send = self._writer.send
-        self.room_for_replay = self._writer.room_for_replay
+        self.congestion = self._writer.congestion
         self.assume(identity)
 
     def assume(self, identity: Identity) -> None:
@@ -69,25 +67,16 @@ class Session:
 
     @property
     def behind(self) -> bool:
-        return self._connection.held
+        return self.connection.held
 
-    async def run(self) -> None:
-        """Take messages until the connection ends."""
-        node, connection = self.context.node, self._connection
-        node.sinks[self.id] = self.send
+    def begin(self) -> None:
+        """Take messages from now on."""
+        self.context.node.sinks[self.id] = self.send
         self.context.sessions.add(self)
         self.last_heard = self._loop.time()
-        connection.on_heartbeat = self._beat
-        connection.on_data = self._renew
-        connection.inlet.open(self._take)
-        try:
-            await connection.wait_closed()
-            while not connection.inlet.empty:  # what it still said before that
-                await self._relieved()
-        finally:
-            self.end()
-            if self._closing is not None:
-                await asyncio.shield(self._closing)
+        self.connection.on_heartbeat = self._beat
+        self.connection.on_data = self.renew
+        self.connection.inlet.open(self._take)
 
     def end(self) -> None:
         """Out of every table: nothing reaches this session any more, and its rooms know that it is gone."""
@@ -103,7 +92,7 @@ class Session:
 
     def _take(self, message: bytes) -> None:
         """A message came."""
-        if self._closing is not None:
+        if self.closing is not None:
             return
         try:
             self.receive(message)
@@ -114,19 +103,8 @@ class Session:
             log.error("a message broke the session", actor=self.actor, trace=trace(error))
             self.give_up()
         if self.context.node.overloaded:
-            self._connection.inlet.hold()
-            self.context.node.spawn(self._relieved())
-
-    async def _relieved(self) -> None:
-        """Wait until more can be taken. What is not read meanwhile is no silence of the peer."""
-        relieved = False
-        while not relieved:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._renew_every):
-                    await self.context.node.relief()
-                    relieved = True
-            self._renew()
-        self._connection.inlet.go_on()
+            self.connection.inlet.hold()
+            self.context.node.spawn(relieved(self))
 
     def receive(self, message: bytes) -> None:
         """Handle one WebSocket message. Raises `Refusal` (`bad_frame`) when it is not of this protocol."""
@@ -146,13 +124,13 @@ class Session:
             raise Refusal("bad_frame", "a message is a frame or an array of frames")
 
     def _beat(self) -> None:
-        self._renew()
+        self.renew()
         self._writer.heartbeat()
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
         """The peer lives, and so do its leases."""
         self.last_heard = now = self._loop.time()
-        if now - self._last_renewed > self._renew_every:
+        if now - self._last_renewed > self.renew_every:
             self._last_renewed = now
             self.context.node.heartbeat(self.id, self.rooms)
 
@@ -231,23 +209,7 @@ class Session:
 
     def answer_later(self, request: int | None, work: Coroutine[Any, Any, dict[str, Any] | None]) -> None:
         """Answer when `work` is done, with what it returns (None: it has answered itself) or with how it was refused."""
-
-        async def answer() -> None:
-            try:
-                ok = await work
-            except StorageFailed:  # said here: who does not hear of it asks the next broker the same
-                self.refuse(request, storage_failed())
-                raise
-            except Refusal as refusal:
-                self.refuse(request, refusal)
-            except Exception as error:
-                log.error("an operation broke", actor=self.actor, trace=trace(error))
-                self.refuse(request, Refusal("internal", f"a defect in the broker: {type(error).__name__}", maybe_applied=True))
-            else:
-                if ok is not None:
-                    self.reply(request, ok)
-
-        self.context.node.spawn(answer())
+        self.context.node.spawn(answer(self, request, work))
 
     def give_up(self) -> None:
         """Something of this session broke on our side: it begins anew by coming back."""
@@ -255,15 +217,15 @@ class Session:
 
     def close(self, why: Close) -> None:
         """Say what waits, then close. Does not wait; a second close changes nothing."""
-        if self._closing is None:
+        if self.closing is None:
             self._writer.flush()
             self.end()
-            self._closing = self._loop.create_task(self._connection.close(why.code, why.reason))
+            self.closing = self._loop.create_task(self.connection.close(why.code, why.reason))
 
     def abort(self) -> None:
         """Cut the connection off: nobody is there to be told."""
         self.end()
-        self._connection.transport.abort()
+        self.connection.transport.abort()
 
     def _evict(self) -> None:
         log.warning("slow consumer", actor=self.actor, session=self.id)

@@ -8,10 +8,12 @@ from typing import Any, Final
 from ..core.turn import Acknowledged, Effect, Ephemeral, Push, Reply, ScanAt, Then, Turn
 from ..wire.codec import pack
 from ..wire.codes import Refusal
-from .bodies import SCAN_BYTES, BodyCache, Encoder, NotHere
+from .bodies import BodyCache, Encoder, NotHere
+from .fetching import SCAN_BYTES, Fetcher
 from .hosted import HostedRoom, Said
 from .logs import get_logger, trace
 from .readers import Spawn
+from .then import then
 
 log = get_logger("speaker")
 
@@ -24,9 +26,10 @@ class Speaker:
     """`sinks` takes encoded frames, by session; effects for a session that is gone are dropped. `broke` is told of a room whose events
     can't be published."""
 
-    def __init__(self, encoder: Encoder, cache: BodyCache, spawn: Spawn, broke: Callable[[HostedRoom, Exception], None]) -> None:
+    def __init__(self, fetcher: Fetcher, cache: BodyCache, spawn: Spawn, broke: Callable[[HostedRoom, Exception], None]) -> None:
         self.sinks: dict[str, Send] = {}
-        self._encoder = encoder
+        self._encoder = Encoder(cache)
+        self._fetcher = fetcher
         self._cache = cache
         self._spawn = spawn
         self._broke = broke
@@ -55,9 +58,9 @@ class Speaker:
                 self._carry_out(hosted, said, fetched)
             except NotHere:
                 if said.next != fetched_for:
-                    at_once = self._encoder.fetch_at_once(hosted.name, _frames(hosted, said))
+                    at_once = self._fetcher.fetch_at_once(hosted.name, _frames(hosted, said))
                     if at_once is None:
-                        self._spawn(self._fetch(hosted, said))
+                        self._fetch(hosted, said)
                         return
                     fetched, fetched_for = at_once, said.next
                     continue
@@ -78,14 +81,14 @@ class Speaker:
             hosted.unsaid.popleft()
             fetched_for = None
 
-    async def _fetch(self, hosted: HostedRoom, said: Said) -> None:
-        whole = isinstance(said.effects[said.next], Push)
-        fetched = await self._encoder.fetch(hosted.name, _frames(hosted, said), whole)
-        self._go_on(hosted, fetched, said.next)
+    def _fetch(self, hosted: HostedRoom, said: Said) -> None:
+        whole, first = isinstance(said.effects[said.next], Push), said.next
+        fetching = self._fetcher.fetch(hosted.name, _frames(hosted, said), whole)
+        self._spawn(then(fetching, lambda fetched: self._go_on(hosted, fetched, first)))
 
     def _too_large(self) -> Refusal:
         text = "the answer is too large: ask for less, or without bodies"
-        return Refusal("message_too_large", text, detail={"max": self._encoder.limit})
+        return Refusal("message_too_large", text, detail={"max": self._fetcher.limit})
 
     def refuse(self, session: str, request: int, refusal: Refusal) -> None:
         """Say why a request has no answer, if anybody is there to hear it."""
@@ -100,7 +103,7 @@ class Speaker:
             log.error("a push is lost", reason=refusal.message, effect=type(effect).__name__)
 
     def _carry_out(self, hosted: HostedRoom, said: Said, fetched: dict[Any, Any]) -> None:
-        effects, sinks, encode, limit = said.effects, self.sinks, self._encoder.encode, self._encoder.limit
+        effects, sinks, encode, limit = said.effects, self.sinks, self._encoder.encode, self._fetcher.limit
         while said.next < len(effects):
             effect = effects[said.next]
             if isinstance(effect, FRAMES):

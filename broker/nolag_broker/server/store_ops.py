@@ -15,6 +15,7 @@ from ..core.turn import Env, Then
 from ..wire.blobs import BLOB, PIECE, Reference
 from ..wire.codes import Refusal
 from .hosted import HostedRoom
+from .readers import room_for_replay
 from .requested import field
 from .vectors import Found, Vectors
 
@@ -63,7 +64,7 @@ def search(session: Session, room: str, may_open: bool, request: int | None, fra
             chosen = await _choose(session, room, _ranked(found, scores), wanted, limit, skip)
             if refresh and any(version.ttl is not None for _, version, _ in chosen):
                 await _refresh(session, room, [version.seq for _, version, _ in chosen])
-            await session.room_for_replay()
+            await room_for_replay(session)
             items = [_told(item, version, body, scores) for item, version, body in chosen]
             return {"items": items, "through": now, "epoch": hosted.feed.epoch}
 

@@ -16,7 +16,7 @@ from ..wire.codes import Refusal
 
 if TYPE_CHECKING:
     from ..core.store.item import Item, Version
-    from .bodies import Encoder
+    from .fetching import Fetcher
 
 AT_ONCE: Final = 64  # items whose vectors are read together
 MAX_BYTES: Final = 2 << 30  # of the vectors of one length in a room
@@ -36,7 +36,7 @@ class Vectors:
         self._matrix: Any = None
         self._used = 0
 
-    async def rank(self, found: Sequence[Found], query: bytes, bodies: Encoder, holds: Callable[[int], bool]) -> dict[int, float]:
+    async def rank(self, found: Sequence[Found], query: bytes, bodies: Fetcher, holds: Callable[[int], bool]) -> dict[int, float]:
         """Revision and nearness (1: the same direction, 0: none in common) of the items that have such vectors, the nearest first. Of
         an item with several vectors the nearest counts; of equals, the one that was found first comes first.
 
@@ -51,7 +51,7 @@ class Vectors:
             wanted = [version.seq for _, version in found if version.dims == self._dims and version.seq in self._rows]
             return await asyncio.to_thread(self._nearest, wanted, query) if wanted else {}
 
-    async def _read(self, revisions: Sequence[int], bodies: Encoder) -> None:
+    async def _read(self, revisions: Sequence[int], bodies: Fetcher) -> None:
         missing = [revision for revision in revisions if revision not in self._rows]
         while missing:
             read = await bodies.at(self._room, [revision + 1 for revision in missing[:AT_ONCE]])

@@ -109,12 +109,13 @@ class Writer:
             start = end
         del self._frames[:start]
 
-    async def room_for_replay(self) -> None:
-        """Wait until the peer has read enough for a replay to go on: catching up must not evict itself."""
-        while self._bytes > self._replay_limit and not self._stopped:
-            if self._caught_up is None:
-                self._caught_up = self._loop.create_future()
-            await asyncio.shield(self._caught_up)
+    def congestion(self) -> asyncio.Future[None] | None:
+        """What a replay waits for until the peer has read more: catching up must not evict itself. None: it may go on."""
+        if self._bytes <= self._replay_limit or self._stopped:
+            return None
+        if self._caught_up is None:
+            self._caught_up = self._loop.create_future()
+        return asyncio.shield(self._caught_up)
 
     def heartbeat(self) -> None:
         """Answer a heartbeat with one. A peer that does not read gets none: it is not waiting for ours."""

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from nolag_broker.core.turn import Env
 from nolag_broker.engine.base import StorageFailed
+from nolag_broker.server.attending import attend
 from nolag_broker.server.auth import EVERYTHING, Authority, Identity, Revocations
 from nolag_broker.server.blobs import Blobs
 from nolag_broker.server.broker import PATIENCE
@@ -175,7 +176,7 @@ class _Life:
     async def _serve(self, end: ServerEnd) -> None:
         session = await welcome(self._context, cast("Connection", end))
         if session is not None:
-            await session.run()
+            await attend(session)
         await end.close()
 
     def _failed(self, error: BaseException) -> None:

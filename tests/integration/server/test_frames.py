@@ -234,7 +234,7 @@ async def test_raw_headers_that_promise_too_much_are_closed(broker: Harness) -> 
 
 async def test_an_answer_that_is_too_large_is_refused_and_others_go_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies are fetched in bounded amounts; only an answer that needs more than that alone is refused."""
-    monkeypatch.setattr("nolag_broker.server.bodies.FETCH_BYTES", 500_000)
+    monkeypatch.setattr("nolag_broker.server.fetching.FETCH_BYTES", 500_000)
     broker = await start(engine="sqlite", body_cache=0, max_body=100_000)
     client = await broker.member()
     for number in range(60):
@@ -258,7 +258,7 @@ async def test_an_answer_that_is_too_large_is_refused_and_others_go_on(start: St
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
 @pytest.mark.parametrize("cache", [0, 64 << 20])
 async def test_few_bodies_are_too_large_as_many_are(start: Start, monkeypatch: pytest.MonkeyPatch, engine: str, cache: int) -> None:
-    monkeypatch.setattr("nolag_broker.server.bodies.FETCH_BYTES", 500_000)
+    monkeypatch.setattr("nolag_broker.server.fetching.FETCH_BYTES", 500_000)
     broker = await start(engine=engine, body_cache=cache, max_body=200_000)
     client = await broker.member()
     keys = [f"checkpoint/x/{number}" for number in range(4)]

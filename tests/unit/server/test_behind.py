@@ -24,7 +24,7 @@ async def test_rows_that_are_on_their_way_are_not_written_yet() -> None:
     turn, hosted.turn = hosted.collect(rows=True), None
     hosted.in_flight = turn
     assert not room.behind
-    waiting = asyncio.create_task(behind.written(hosted))
+    waiting = behind.written(hosted)
     await asyncio.sleep(0)
     assert not waiting.done()
     hosted.in_flight = None

@@ -32,7 +32,7 @@ class Reader:
     def send(self, frame: bytes) -> None:
         self.sent.append(msgpack.unpackb(frame))
 
-    async def room_for_replay(self) -> None:
+    def congestion(self) -> None:
         pass
 
     def give_up(self) -> None:
