@@ -69,7 +69,7 @@ check: lint
 
 # The compiled broker goes before the sources, for the processes that a test starts too.
 compiled: $(COMPILED)
-	PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -m pytest -m "not slow" tests/unit/core tests/unit/engine tests/unit/server tests/contract tests/integration/server \
+	PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -m pytest -m "not slow and not sources" tests/unit/core tests/unit/engine tests/unit/server tests/contract tests/integration/server \
 	  tests/simulation/test_simulation.py --numprocesses $(or $(JOBS),2) --dist loadfile
 
 $(COMPILED): $(VENV)/.ready broker/compile.py $(shell find broker/nolag_broker -name '*.py' -o -name '*.sql')

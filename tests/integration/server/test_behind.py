@@ -25,6 +25,7 @@ def emits(client: Client, count: int, **fields: Any) -> tuple[list[dict[str, Any
     return [frame for frame, _ in asked], [answer for _, answer in asked]
 
 
+@pytest.mark.sources
 async def test_rows_are_written_although_records_are_always_being_read(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys that were used are looked up in records; when one read is over, the next request for one is there already."""
     monkeypatch.setattr("nolag_broker.server.behind.EVENTS", 10)
@@ -59,6 +60,7 @@ async def test_rows_are_written_although_records_are_always_being_read(broker: H
     assert max(behind) < 20
 
 
+@pytest.mark.sources
 async def test_many_small_requests_wait_outside_too(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a request takes is more than its bytes."""
     monkeypatch.setattr("nolag_broker.server.pressure.MAX_WAITING", 64 << 10)

@@ -63,6 +63,7 @@ async def test_a_fold_that_broke_half_way_leaves_nothing_behind(start: Start, mo
     assert broker.broker.failure is None
 
 
+@pytest.mark.sources
 async def test_a_room_that_breaks_by_itself_is_refused_after_a_while(start: Start) -> None:
     broker = await start()
     client, bystander = await broker.member("ana", "bad"), await broker.member("bob", "good")
@@ -84,6 +85,7 @@ async def test_a_room_that_breaks_by_itself_is_refused_after_a_while(start: Star
     assert broker.broker.failure is None
 
 
+@pytest.mark.sources
 @pytest.mark.parametrize("method", ["recover", "come_due"])
 async def test_a_room_that_rested_goes_on_by_itself(start: Start, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     """Its schedule comes again though nobody asks; while it can't, the broker starts and serves the others."""

@@ -8,10 +8,12 @@ import pytest
 
 from nolag_broker.core.turn import Turn
 from nolag_broker.engine.base import StorageFailed
+from nolag_broker.server.deciding import LEAST
 
 Start = Callable[..., Any]
 
 
+@pytest.mark.sources
 async def test_what_a_commit_has_to_say_is_said_while_the_next_one_is_written(start: Start) -> None:
     broker = await start(engine="sqlite")
     client, node = await broker.member(), broker.broker._context.node
@@ -94,3 +96,24 @@ async def test_storage_that_fails_at_once_is_told_and_stops_the_broker(start: St
     err = await client.refused("blackboard.set", key="k", body=b"v")
     assert (err["code"], err["maybe_applied"]) == ("storage_failed", True)
     assert str(await asyncio.wait_for(broker.broker.failed(), 10)) == "no space left"
+
+
+async def test_a_part_of_what_waits_is_stored_and_said_before_the_rest_is_decided(start: Start) -> None:
+    """Whoever gets something to do by it works on that meanwhile."""
+    broker = await start(engine="sqlite")
+    client, engine = await broker.member(), broker.broker._engine
+    engine._pace.allows = lambda now: True
+    at_once, parts = engine.commit_at_once, []
+
+    def commit_at_once(turns: Sequence[tuple[str, Turn]]) -> Any:
+        parts.append(len(turns[0][1].events))
+        return at_once(turns)
+
+    engine.commit_at_once = commit_at_once
+    frames, answers = zip(*(client.request("event.emit", type="a.b") for _ in range(300)), strict=True)
+    await client.send(list(frames))
+    sequences = [(await answer)["seq"] for answer in answers]
+    assert sequences == sorted(sequences)
+    assert parts[0] == 150
+    assert min(parts[:-1]) >= LEAST
+    assert sum(parts) == 300

@@ -184,6 +184,7 @@ async def test_what_is_refused_for_want_of_a_room_takes_up_nothing(start: Start)
     assert (await client.refused("log.subscribe", "r", sub=0))["code"] == "subscription_conflict"
 
 
+@pytest.mark.sources
 async def test_rooms_in_which_a_connection_has_nothing_any_more_do_not_count(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nolag_broker.server.session.MAX_ROOMS", 5)
     ana = await broker.client()
@@ -573,6 +574,7 @@ async def test_while_it_stops_it_says_so_and_takes_nothing_more(start: Start) ->
     await stopping
 
 
+@pytest.mark.sources
 @pytest.mark.parametrize("where", ["decide", "needs"])
 async def test_a_defect_in_a_command_hurts_nobody_else(start: Start, where: str) -> None:
     """A command that breaks the room: it is answered, the room is loaded again, other rooms do not notice."""

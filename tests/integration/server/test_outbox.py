@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
+
 from nolag_broker.server.writer import Outbox
 
 
@@ -14,6 +16,7 @@ class Spoken:
         self.flush = flush
 
 
+@pytest.mark.sources
 async def test_who_spoke_last_is_written_first_and_each_is_written_once() -> None:
     outbox, written = Outbox(), []
 
@@ -31,6 +34,7 @@ async def test_who_spoke_last_is_written_first_and_each_is_written_once() -> Non
     assert len(written) == 4
 
 
+@pytest.mark.sources
 async def test_one_that_fails_keeps_nobody_else_from_being_written() -> None:
     outbox, written, told = Outbox(), [], []
     loop = asyncio.get_running_loop()

@@ -96,7 +96,7 @@ def test_who_knows_what_there_was_is_told_that_it_is_the_same(driver: Any, plann
     assert [scan(planner, since) for since in (5, 6)] == [(False, 6), (True, 6)]
 
 
-@pytest.mark.skipif(not records.__file__.endswith(".py"), reason="a number is a part of compiled code")
+@pytest.mark.sources
 def test_what_is_not_remembered_may_be_of_any_time(driver: Any, planner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "KNOWN", 2)
     for owner in ("t", "u", "v", "w"):
