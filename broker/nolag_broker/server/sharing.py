@@ -264,7 +264,8 @@ class Sharing:
             else:  # retention has dropped it
                 self.group.open.discard(seq)
                 self._gap(seq, seq)
-        self._undealt = deque(sorted([*found, *self._undealt], key=lambda event: event.seq))
+        still = [event for event in found if event.seq not in self._holders]  # while others were read, its holder may have come back
+        self._undealt = deque(sorted([*still, *self._undealt], key=lambda event: event.seq))
 
     async def _read_on(self) -> None:
         group, feed = self.group, self._feed

@@ -6,9 +6,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from time import process_time
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 import msgpack
@@ -285,6 +286,12 @@ class World:
         return found
 
 
+def _broke(world: World, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A callback raised: nobody else would say so."""
+    if "handle" in context:
+        world.host.unexpected.append(context.get("exception") or RuntimeError(context["message"]))
+
+
 def simulate(
     seed: int,
     operations: int = OPERATIONS,
@@ -304,6 +311,7 @@ def simulate(
 
     async def play() -> World:
         world = World(seed, operations, cast, engine, node)
+        asyncio.get_running_loop().set_exception_handler(partial(_broke, world))
         try:
             await world.play()
         except Stuck:

@@ -311,3 +311,36 @@ async def test_a_group_without_members_can_be_deleted(any_broker: Harness) -> No
     a.pushes.clear()
     await join(a, since=0)
     await has(a, b"1")
+
+
+async def test_who_comes_back_while_what_it_had_is_read_again_has_it_alone(quick: Harness) -> None:
+    a, b, writer = [await quick.client(name) for name in ("a", "b", "writer")]
+    await join(a, max_in_flight=2)
+    one, two = await publish(writer, b"1", b"2")
+    await has(a, b"1", b"2")
+    await join(b, max_in_flight=1)
+    (three,) = await publish(writer, b"3")
+    await has(b, b"3")
+    engine = quick.broker._engine
+    events, second, go_on = engine.events, asyncio.Event(), asyncio.Event()
+
+    async def slow(room: str, after: int, *limits: int) -> Any:
+        if after + 1 == two:
+            second.set()
+            await go_on.wait()
+        return await events(room, after, *limits)
+
+    engine.events = slow
+    await a.close()
+    await asyncio.sleep(0.6)  # it was away for too long
+    await ack(b, three)
+    await asyncio.wait_for(second.wait(), 5)
+    again = await quick.client("a", instance=a.instance)
+    await join(again, max_in_flight=2, holding=[[one, 1]])
+    go_on.set()
+    await has(b, b"2", attempt=2)
+    assert await ack(again, one) == 1
+    assert await ack(b, two) == 1
+    (four,) = await publish(writer, b"4")
+    assert four
+    await (again if dealt(again) else b).until(lambda: dealt(again) + dealt(b) == [(b"4", 1)])
