@@ -148,7 +148,7 @@ class IncomingStream:
                 self.n = n
             case Mapping():
                 self.ended = True
-                self._link.note("stream.ack", streams=[self.id])
+                self._link.note("stream.ack", streams=[self.id], tokens=[self._token])
                 self.close()
                 if (error := _error(self.id, item)) is not None:
                     raise error

@@ -133,7 +133,7 @@ def follower(client: Client) -> None:
         del following[sub]
         result = {"state": end["state"], "chunks": list(read.chunks)}
         world.history.observed(client.name, "stream.end", result, stream=stream, token=read.token)
-        client.ask_here("stream.ack", streams=[stream])
+        client.ask_here("stream.ack", streams=[stream], tokens=[read.token])
 
     client.connected.append(connected)
     client.pushed["log"] = opened

@@ -275,6 +275,8 @@ def test_those_that_ended_are_kept_for_a_time_and_within_bounds(make_driver: Any
     for name in "abcd":
         write(name)
     assert known() == {"stream/b", "stream/c", "stream/d"}
+    with refused("bad_request"):
+        poet.ask("stream.ack", streams=["s1"], tokens=[1, 2])
     with refused("stream_not_found"):
         Reader(editor, "a").follow()
     write("e", 120)
@@ -547,6 +549,20 @@ def test_what_is_for_us_is_listed_until_it_was_read_to_the_end(driver: Any, poet
     driver.restart()
     assert listed() == ["s2"]
     assert Reader(editor).follow().end == {"state": "closed"}  # it can still be read
+
+
+def test_the_end_of_an_opening_that_was_taken_over_since_is_not_acknowledged(driver: Any) -> None:
+    """Its reader heard of that end before it could hear of what came behind."""
+    poet, editor = members(driver, "poet", "editor")
+    first = Writer(poet)
+    poet.ask("room.leave")
+    poet.ask("room.join")
+    again = Writer(poet)
+    again.close()
+    assert again.token > first.token
+    for token, left in ((first.token, ["s1"]), (again.token, [])):
+        editor.ask("stream.ack", streams=["s1"], tokens=[token])
+        assert [info["stream"] for info in editor.ask("stream.list")["streams"]] == left
 
 
 def test_what_is_refused(make_driver: Any, refused: Any) -> None:

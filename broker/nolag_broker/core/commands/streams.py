@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from .command import Command
-from .fields import MAX_INT, Lease, Name, Names, Pattern, Sequence, Token, integer, listed, read_bytes, read_error
+from .fields import MAX_INT, Lease, Name, Names, Pattern, Sequence, Sequences, Token, integer, listed, read_bytes, read_error
 
 
 @dataclass(slots=True)
@@ -66,3 +66,4 @@ class StreamList(Command):
 class StreamAck(Command):
     op = "stream.ack"
     streams: Names
+    tokens: Sequences | None = None  # of the openings that were read; a stream that was taken over since is not meant

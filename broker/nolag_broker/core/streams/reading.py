@@ -5,6 +5,7 @@ What was rolled up is answered in pages, asked for one by one, so that a slow re
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from ...wire.codec import pack
@@ -101,8 +102,13 @@ class StreamReading:
         return {"streams": [stream.info() for stream in sorted(found, key=lambda stream: stream.seq)]}
 
     def ack(self, command: StreamAck, caller: Caller) -> dict[str, Any]:
-        mine, by_id = DIRECTED + caller.actor, self._streams.by_id
-        known = [stream for id in dict.fromkeys(command.streams) if (stream := by_id.get(id)) is not None]
-        if read := [stream.id for stream in known if stream.subject == mine and stream.state != OPEN and not stream.read]:
-            self._room.emit("stream.read", mine, {"streams": read})
+        if command.tokens is not None and len(command.tokens) != len(command.streams):
+            raise Refusal("bad_request", "a token for each of the streams", detail={"field": "tokens"})
+        mine, by_id, read = DIRECTED + caller.actor, self._streams.by_id, dict[str, None]()
+        for id, token in zip(command.streams, command.tokens or repeat(None), strict=False):
+            stream = by_id.get(id)
+            if stream is not None and stream.subject == mine and stream.state != OPEN and not stream.read and token in (None, stream.token):
+                read[id] = None
+        if read:
+            self._room.emit("stream.read", mine, {"streams": list(read)})
         return {}
