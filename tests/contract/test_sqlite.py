@@ -396,7 +396,7 @@ NOT_SMALL = {
     "long records": [Turn(0, [EVENT], records={f"k/{n}": bytes(60_000) for n in range(5)})],
     "many rows that go": [Turn(0, [EVENT], records={f"k/{n}": None for n in range(20)})],
     "a range of rows that goes": [Turn(0, [EVENT], deleted_prefixes=["k/"])],
-    "many rooms": [Turn(0, caught_up=True) for _ in range(150)],
+    "many rooms": [Turn(0, caught_up=True) for _ in range(100)],
 }
 
 

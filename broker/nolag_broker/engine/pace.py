@@ -7,8 +7,8 @@ from typing import Final
 
 QUICK: Final = 0.002  # seconds of a commit: most take 0.2, the largest ones 1
 SOME, OF = 4, 16  # of the last ones may take longer: where all processors are busy, a commit waits for one as well as for the disk
-STALL: Final = 0.05  # but not as long as this
-PAUSE, LONGEST = 0.25, 60.0  # seconds without another try after that; twice as long each time,
+IN_ALL: Final = OF * QUICK  # seconds of these
+PAUSE, LONGEST = 0.25, 60.0  # seconds without another try after one that was too much; twice as long each time,
 RECOVERED: Final = 100  # unless so many in a row were quick
 
 
@@ -18,7 +18,7 @@ class Pace:
     def __init__(self) -> None:
         self._not_before = 0.0
         self._pause = PAUSE
-        self._slow: deque[bool] = deque(maxlen=OF)
+        self._last: deque[float] = deque(maxlen=OF)
         self._in_a_row = 0  # that were quick
 
     def allows(self, now: float) -> bool:
@@ -27,10 +27,9 @@ class Pace:
 
     def took(self, seconds: float, now: float) -> None:
         slow = seconds > QUICK
-        self._slow.append(slow)
+        self._last.append(seconds)
         self._in_a_row = 0 if slow else self._in_a_row + 1
-        if seconds > STALL or self._slow.count(True) > SOME:
-            self._slow.clear()
+        if slow and (sum(took > QUICK for took in self._last) > SOME or sum(self._last) > IN_ALL):
             self._not_before = now + self._pause
             self._pause = min(2 * self._pause, LONGEST)
         elif self._in_a_row >= RECOVERED:

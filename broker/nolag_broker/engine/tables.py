@@ -29,8 +29,9 @@ VERSION: Final = len(SCHEMAS)  # kept in `PRAGMA user_version`
 PAGE: Final = 16 << 10  # bytes; a row of the log is long: with SQLite's 4 KiB the same took 2 µs of CPU more a task, p99 a fifth more
 COPIED_BACK: Final = 1 << 20  # bytes of the write-ahead log; commits wait meanwhile: twice as long with 2 MiB, which saves nothing
 AT_THE_LATEST: Final = 4 << 20  # bytes; then SQLite does it by itself, within a commit
-FEW: Final = 256  # events and rows
-SMALL: Final = 256 << 10  # bytes of them
+FEW: Final = 128  # rows, each in a page of its own at the worst
+EVENTS: Final = 256
+SMALL: Final = 256 << 10  # bytes of both
 GONE: Final = 16 << 10  # bytes that a row counts which goes: where it was long, many pages are looked at
 
 
@@ -277,7 +278,9 @@ def batches(events: Sequence[Event], limit: int) -> list[Batch]:
 
 def are_small(turns: Sequence[Turn]) -> bool:
     """Whether a commit of these takes about a millisecond, beside the disk's time."""
-    if sum([1 + turn.caught_up + len(turn.events) + len(turn.heads) + len(turn.records) for turn in turns]) > FEW:
+    if sum([1 + turn.caught_up + len(turn.heads) + len(turn.records) for turn in turns]) > FEW:
+        return False
+    if sum([len(turn.events) for turn in turns]) > EVENTS:
         return False
     rows = [row for turn in turns for row in (*turn.heads.values(), *turn.records.values())]
     size = sum([GONE if row is None else len(row) for row in rows]) + sum([len(event.encoded) for turn in turns for event in turn.events])

@@ -99,10 +99,11 @@ class Committer:
             while self._committing is None and self._changed and not self._over:
                 writing, unwritten = self._collect()
                 saying.extend(unwritten)
-                if writing:
-                    saying.extend(self._write(writing))
-                self._say(saying)
-                saying = []
+                try:
+                    stored = self._write(writing) if writing else []
+                finally:  # whatever becomes of these
+                    self._say(saying)
+                saying = stored
             self._say(saying)
             if self._committing is None:
                 self._keeper.taken()
@@ -126,7 +127,10 @@ class Committer:
         if committing.cancelled():
             return
         self._committing = None
-        if (error := committing.exception()) is not None:
+        error = committing.exception()
+        if self._over:  # everybody was told
+            return
+        if error is not None:
             self._keeper.fail(error)
         else:
             self._go_on(writing, committing.result())

@@ -34,6 +34,9 @@ class Keeper(Protocol):
     def broke(self, hosted: HostedRoom, error: Exception, suspects: int) -> None:
         """A defect: so many of the first in the inbox may have brought it about."""
 
+    def fail(self, error: BaseException) -> None:
+        """A defect of ours: nothing is decided any more."""
+
 
 class Decider:
     """Takes what waits in the inboxes of rooms."""
@@ -75,14 +78,17 @@ class Decider:
 
     def _turn(self) -> None:
         ready, self._ready = self._ready, []
-        env = self._keeper.env()
-        for hosted in ready:
-            hosted.awake = False
-            try:
-                self._decide(hosted, env)
-            except Exception as error:  # before anything was decided: one of these did it
-                self._keeper.broke(hosted, error, MOST)
-        self._commits.soon()
+        try:
+            env = self._keeper.env()
+            for hosted in ready:
+                hosted.awake = False
+                try:
+                    self._decide(hosted, env)
+                except Exception as error:  # before anything was decided: one of these did it
+                    self._keeper.broke(hosted, error, _part(hosted))
+            self._commits.soon()
+        except Exception as error:
+            self._keeper.fail(error)
         self._scheduled = False  # what is left has its turn behind what was said now: that is written to the sockets first
         if self._ready:
             self.soon()
@@ -91,8 +97,7 @@ class Decider:
         room = hosted.room
         if room is None or hosted.blocked:
             return
-        count = min(max(LEAST, len(hosted.inbox) // 2), MOST)
-        inbox = hosted.inbox[:count]
+        inbox = hosted.inbox[: _part(hosted)]
         cold: dict[str, bytes | None] = {}
         if any(room.needs(command) for command, _, _, _ in inbox if not callable(command)):
             if self._commits.behind.due(hosted):  # first the rows, which can't be written while something is read: it might always be
@@ -146,3 +151,8 @@ class Decider:
             self._keeper.broke(hosted, error, suspects)
         if hosted.inbox:
             self.wake(hosted)
+
+
+def _part(hosted: HostedRoom) -> int:
+    """How many of those that wait are decided now."""
+    return min(max(LEAST, len(hosted.inbox) // 2), MOST)

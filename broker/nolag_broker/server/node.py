@@ -333,6 +333,7 @@ class Node:
             await self._commits.pause()
 
     async def stop(self) -> None:
+        self._commits.give_up()
         self._alarms.stop()
         self.behind.stop()
         self._broken.stop()

@@ -95,7 +95,7 @@ class Writer:
     def _check(self) -> None:
         if self._bytes > self._limit and len(self._frames) > 1:
             self.stop()
-            self._evict()
+            self._loop.call_soon(self._evict)  # not while somebody says something to one reader after the other
 
     def _write_in_parts(self) -> None:
         start = 0

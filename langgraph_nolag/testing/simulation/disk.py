@@ -15,7 +15,7 @@ from nolag_broker.engine.base import MAX_SCAN, UNBOUNDED, RoomImage, SequenceCon
 from nolag_broker.engine.blobs import Name, Spare
 from nolag_broker.engine.memory import MemoryEngine
 
-AT_ONCE: Final = 0.2  # of the commits with nothing to be said beside them
+AT_ONCE: Final = 0.2  # of the commits
 
 T = TypeVar("T")
 Stored = Callable[[str, Turn], None]

@@ -117,3 +117,78 @@ async def test_a_part_of_what_waits_is_stored_and_said_before_the_rest_is_decide
     assert parts[0] == 150
     assert min(parts[:-1]) >= LEAST
     assert sum(parts) == 300
+
+
+async def test_what_is_stored_is_said_though_the_next_commit_fails_at_once(start: Start) -> None:
+    broker = await start(engine="sqlite")
+    ana, ben = await broker.member("ana", "a"), await broker.member("ben", "b")
+    node, engine = broker.broker._context.node, broker.broker._engine
+    stored, real, made = asyncio.Event(), engine.commit, []
+
+    def commit(turns: Sequence[tuple[str, Turn]]) -> Awaitable[Any]:
+        begun = real(turns)
+
+        async def later() -> Any:
+            await stored.wait()
+            return await begun
+
+        return later()
+
+    def at_once(turns: Sequence[tuple[str, Turn]]) -> None:
+        made.append(turns)
+        if len(made) > 1:
+            raise StorageFailed("no space left")
+
+    engine.commit, engine.commit_at_once = commit, at_once
+    first = asyncio.create_task(ana.call("blackboard.set", "a", key="k", body=b"v"))
+    while not made:
+        await asyncio.sleep(0.001)
+    second = asyncio.create_task(ben.refused("blackboard.set", "b", key="k", body=b"v"))
+    while not node._commits._changed:
+        await asyncio.sleep(0.001)
+    stored.set()
+    assert (await first)["revision"] == 1
+    assert (await second)["code"] == "storage_failed"
+
+
+async def test_a_commit_that_outlasts_the_broker_is_no_failure(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nolag_broker.server.broker.STOP_WITHIN", 0.5)
+    monkeypatch.setattr("nolag_broker.server.broker.CLOSE_TIMEOUT", 0.25)
+    broker = await start(engine="sqlite")
+    client, node, engine = await broker.member(), broker.broker._context.node, broker.broker._engine
+    real, begun = engine.commit, asyncio.Event()
+
+    def commit(turns: Sequence[tuple[str, Turn]]) -> Awaitable[Any]:
+        committing = real(turns)
+
+        async def later() -> Any:
+            takes = 0.0 if begun.is_set() else 1.0
+            begun.set()
+            await asyncio.sleep(takes)
+            return await committing
+
+        return later()
+
+    engine.commit, engine.commit_at_once = commit, lambda turns: None
+    await client.send(client.request("blackboard.set", key="one", body=b"1")[0])
+    await begun.wait()
+    await client.send(client.request("blackboard.set", key="two", body=b"2")[0])
+    while not node._commits._changed:
+        await asyncio.sleep(0.001)
+    await broker.broker.stop()
+    await asyncio.sleep(1.0)
+    assert broker.broker.failure is None
+
+
+@pytest.mark.sources
+async def test_a_defect_beyond_the_rooms_stops_the_broker(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather than that nothing is ever decided again."""
+    broker = await start()
+    client, node = await broker.member(), broker.broker._context.node
+
+    def breaks() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(node, "env", breaks)
+    await client.send(client.request("blackboard.set", key="k", body=b"v")[0])
+    assert isinstance(await asyncio.wait_for(broker.broker.failed(), 10), ZeroDivisionError)

@@ -336,6 +336,23 @@ async def test_a_slow_reader_is_evicted_and_comes_back_without_a_gap(start: Star
     assert [event["seq"] for event in again.events()] == list(range(got + 1, last + 1))
 
 
+async def test_a_slow_reader_is_evicted_and_nobody_else_notices(start: Start) -> None:
+    """Though it has more than one thing to hear at the moment when it is too much."""
+    broker = await start(engine="sqlite", max_send_queue=1 << 20)
+    writer = await broker.member("writer")
+    slow = await broker.client("slow", max_queue=1)
+    for sub in (1, 2, 3):
+        await slow.call("log.subscribe", sub=sub)
+    slow.socket.transport.pause_reading()
+    sessions = broker.broker._context.sessions
+    while len(sessions) > 1:
+        await writer.call("event.emit", type="a.b", body=bytes(100_000))
+    assert (await writer.call("event.emit", type="a.b"))["seq"] > 1
+    assert writer.closed is None
+    slow.socket.transport.resume_reading()
+    assert (await slow.close_code())[0] in (4008, 1006)
+
+
 async def test_a_flood_of_refused_requests_holds_nobody_up(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past a bound connections are not read until a commit has taken what waits; of what was refused none takes anything."""
     monkeypatch.setattr("nolag_broker.server.pressure.MAX_WAITING", 1000)

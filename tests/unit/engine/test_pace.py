@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nolag_broker.engine.pace import LONGEST, OF, PAUSE, RECOVERED, SOME, STALL, Pace
+from nolag_broker.engine.pace import IN_ALL, LONGEST, OF, PAUSE, RECOVERED, SOME, Pace
 
-STALLED, SLOW, FAST = 2 * STALL, 0.005, 0.0002
+STALLED, SLOW, FAST = 2 * IN_ALL, 0.005, 0.0002
 
 
 def test_a_quick_disk_is_waited_for_always() -> None:
@@ -62,3 +62,15 @@ def test_one_that_stalls_now_and_then_is_forgiven_when_it_was_quick_for_long() -
         pace.took(FAST, 200.0)
     pace.took(STALLED, 200.0)
     assert pace.allows(200.0 + PAUSE)
+
+
+def test_what_commits_take_in_all_is_bounded() -> None:
+    """However few of them it is that take long."""
+    pace, blocked, now = Pace(), 0.0, 0.0
+    while now < 60.0:
+        for seconds in (0.045, FAST, FAST, FAST):
+            if pace.allows(now):
+                pace.took(seconds, now)
+                blocked += seconds
+            now += 0.05
+    assert blocked < 1.0
