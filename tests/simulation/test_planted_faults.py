@@ -27,6 +27,7 @@ from nolag_broker.core.turn import Turn
 from nolag_broker.engine.memory_blobs import MemoryBlobs
 from nolag_broker.server.blobs import Blobs
 from nolag_broker.server.fanout import Feed
+from nolag_broker.server.sharing import Sharing
 from nolag_broker.wire.codec import pack
 from nolag_broker.wire.codes import Refusal
 
@@ -170,6 +171,15 @@ def any_votes_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(approvals, "_outcome", lambda approval, vote: [vote["type"] == "reject"])
 
 
+def timer_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect that the event loop swallows."""
+
+    def tick(self: Sharing, heard: float) -> None:
+        raise KeyError(heard)
+
+    monkeypatch.setattr(Sharing, "_tick", tick)
+
+
 def is_caught(rule: str, engine: type[SimulatedEngine] = SimulatedEngine) -> bool:
     """Whether one of the first seeds names the broken rule."""
     return any(rule in {violation.rule for violation in simulate(seed, engine=engine).violations} for seed in range(WITHIN))
@@ -202,6 +212,7 @@ def test_an_acknowledgement_before_the_commit_is_caught(rule: str) -> None:
         (pins_forgotten, "value"),
         (items_not_pinned, "item"),
         (any_votes_count_together, "approval"),
+        (timer_that_raises, "defect"),
     ],
 )
 def test_a_defect_is_caught(monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None], rule: str) -> None:

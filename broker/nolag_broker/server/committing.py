@@ -128,7 +128,7 @@ class Committer:
             return
         self._committing = None
         error = committing.exception()
-        if self._over:  # everybody was told
+        if self._over:  # everybody was told, or is gone
             return
         if error is not None:
             self._keeper.fail(error)

@@ -6,11 +6,18 @@ from typing import Any
 
 import pytest
 
+from nolag_broker.core.room import Room
 from nolag_broker.core.turn import Turn
 from nolag_broker.engine.base import StorageFailed
 from nolag_broker.server.deciding import LEAST
 
 Start = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def rows_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No commit comes that no test asked for."""
+    monkeypatch.setattr("nolag_broker.server.behind.EVERY", 3600.0)
 
 
 @pytest.mark.sources
@@ -184,11 +191,12 @@ async def test_a_commit_that_outlasts_the_broker_is_no_failure(start: Start, mon
 async def test_a_defect_beyond_the_rooms_stops_the_broker(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather than that nothing is ever decided again."""
     broker = await start()
-    client, node = await broker.member(), broker.broker._context.node
+    client = await broker.member()
 
-    def breaks() -> None:
+    def breaks(*args: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(node, "env", breaks)
+    monkeypatch.setattr(Room, "needs", breaks)
+    monkeypatch.setattr(broker.broker._context.node, "broke", breaks)
     await client.send(client.request("blackboard.set", key="k", body=b"v")[0])
     assert isinstance(await asyncio.wait_for(broker.broker.failed(), 10), ZeroDivisionError)
