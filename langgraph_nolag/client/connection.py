@@ -6,20 +6,19 @@ Everything here runs on the I/O thread, but for what "An agent's side" holds, wh
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
 import secrets
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nolag_broker.wire.codes import Refusal
 
 from ..errors import ActorMismatch, BrokerUnreachable, Disconnected, NoLagError, from_wire
+from .asking import REQUEST_TIMEOUT, Asking
 from .chance import CHANCE
 from .credentials import Token
 from .fetches import Fetches
-from .io import hand_back, io_thread, settle, settle_blocking
+from .io import hand_back, io_thread, settle
 from .large import Place, Value, in_answer, take_out
 from .reconnecting import stay_connected
 from .requests import Allowance, Answer, OnAnswer, Pending, weigh
@@ -34,11 +33,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("langgraph_nolag")
 
 LONGEST_RETRY = 5.0  # seconds, or half a lease: however long a broker was away, its workers are back before it gives their tasks to others
-REQUEST_TIMEOUT = 30.0
 OVERHEAD = 256  # bytes a request counts beside its body
 
 
-class Connection:
+class Connection(Asking):
     """A connection that reconnects for ever, with capped and jittered backoff.
 
     After every reconnect, in this order: authentication (with a fresh token from the provider), the rooms with their offers,
@@ -88,6 +86,9 @@ class Connection:
 
     # --- An agent's side: from any thread -------------------------------------------------------------------
 
+    def frame(self, op: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {"op": op, **fields}
+
     def ask(
         self,
         frame: dict[str, Any],
@@ -133,51 +134,6 @@ class Connection:
         cost = OVERHEAD + weigh(frame)
         self._allowance.take(cost, insist=insist)
         self.io.post(self._sender.tell, frame, cost, take_out(frame))
-
-    def request(self, op: str, *, within: float | None = REQUEST_TIMEOUT, **fields: Any) -> concurrent.futures.Future[Answer]:
-        """Send a request; never blocks. The future holds the answer or the typed error, within that many seconds; None: for ever."""
-        return self.request_frame({"op": op, **fields}, within)
-
-    def request_frame(self, frame: dict[str, Any], timeout: float | None, *, patient: bool = False) -> concurrent.futures.Future[Answer]:
-        future: concurrent.futures.Future[Answer] = concurrent.futures.Future()
-        self.ask(frame, lambda answer, error: settle_blocking(future, answer, error), timeout, patient=patient)
-        return future
-
-    def call(self, op: str, *, within: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
-        """Send a request and block for its answer.
-
-        Raises:
-            WrongThread: on the I/O thread.
-            NoLagError: the refusal, `RequestTimeout`, `Disconnected`, `BufferFull`.
-        """
-        self.io.check_may_block()
-        return self.request(op, within=within, **fields).result()
-
-    async def acall(self, op: str, *, within: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
-        """Send a request and await its answer, from any loop. Raises as `call` does."""
-        return await self.acall_frame({"op": op, **fields}, within)
-
-    async def acall_frame(self, frame: dict[str, Any], timeout: float | None) -> Answer:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        self.ask(frame, lambda answer, error: hand_back(loop, settle, future, answer, error), timeout)
-        return await future
-
-    async def acall_frames(self, frames: Sequence[dict[str, Any]], timeout: float | None, *, patient: bool = False) -> list[Answer]:
-        """Send requests together and await all answers: the caller's loop is woken once."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[Answer]] = loop.create_future()
-        answers: dict[int, Answer] = {}
-
-        def answered(place: int, answer: Answer | None, error: NoLagError | None) -> None:
-            if answer is not None:
-                answers[place] = answer
-            if error is not None or len(answers) == len(frames):
-                hand_back(loop, settle, future, None if error else [answers[each] for each in range(len(frames))], error)
-
-        for place, frame in enumerate(frames):
-            self.ask(frame, partial(answered, place), timeout, patient=patient)
-        return await future if frames else []
 
     async def aopen(self) -> None:
         """Wait for the first session. Raises `BrokerUnreachable`, `AccessDenied`, `ActorMismatch`."""

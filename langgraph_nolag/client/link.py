@@ -11,8 +11,9 @@ from typing import Any
 
 from ..errors import Disconnected, NoLagError
 from .approvals import Approvals, Decided, FollowedApproval
+from .asking import REQUEST_TIMEOUT, Asking
 from .cause import add_lease, add_parent
-from .connection import REQUEST_TIMEOUT, Connection
+from .connection import Connection
 from .follow import Followed, Follows, Progress, Result
 from .incoming import Incoming
 from .io import settle_blocking
@@ -28,7 +29,7 @@ from .subscription import Gap, Subscription, Subscriptions
 log = logging.getLogger("langgraph_nolag")
 
 
-class RoomLink:
+class RoomLink(Asking):
     """One room, on one connection. From any thread; callbacks run on the I/O thread and must not block.
 
     Attributes:
@@ -41,6 +42,7 @@ class RoomLink:
     def __init__(self, connection: Connection, room: str) -> None:
         self.room = room
         self.connection = connection
+        self.io = connection.io
         self.shut_out: Latch[NoLagError] = Latch()
         self._ids = itertools.count(1)
         # on the I/O thread
@@ -78,41 +80,8 @@ class RoomLink:
 
     # --- requests -------------------------------------------------------------------------------------------
 
-    def call(self, op: str, within: float | None = REQUEST_TIMEOUT, *, patient: bool = False, **fields: Any) -> Answer:
-        """Send a request of this room and block for its answer.
-
-        Args:
-            op: an operation of the protocol.
-            within: seconds until there must be an answer; None: for ever.
-            patient: another request follows as a rule: this one leaves with it, or a millisecond later at the latest.
-            fields: the operation's fields.
-
-        Raises:
-            WrongThread: on the I/O thread.
-            NoLagError: the refusal, `RequestTimeout`, `Disconnected`, `BufferFull`.
-        """
-        self.connection.io.check_may_block()
-        return self.request(op, within=within, patient=patient, **fields).result()
-
-    async def acall(self, op: str, within: float | None = REQUEST_TIMEOUT, **fields: Any) -> Answer:
-        """Send a request of this room and await its answer, from any loop. Raises as `call` does."""
-        return await self.connection.acall_frame(self.frame(op, fields), within)
-
-    async def acall_all(
-        self, requests: Sequence[tuple[str, Mapping[str, Any]]], within: float | None = REQUEST_TIMEOUT, *, patient: bool = False
-    ) -> list[Answer]:
-        """Send requests of this room together, each an operation and its fields, and await all answers; raises the first refusal."""
-        return await self.connection.acall_frames([self.frame(op, fields) for op, fields in requests], within, patient=patient)
-
-    def request(
-        self, op: str, within: float | None = REQUEST_TIMEOUT, *, patient: bool = False, **fields: Any
-    ) -> concurrent.futures.Future[Answer]:
-        """Send a request of this room; never blocks. The future holds the answer or the typed error. `patient` as for `call`.
-
-        Raises:
-            BufferFull: nothing was sent.
-        """
-        return self.connection.request_frame(self.frame(op, fields), within, patient=patient)
+    def ask(self, frame: dict[str, Any], on_answer: OnAnswer, timeout: float | None, /, *, patient: bool = False) -> None:
+        self.connection.ask(frame, on_answer, timeout, patient=patient)
 
     def send(self, op: str, **fields: Any) -> None:
         """Send what has no answer. While there is no connection it is dropped.

@@ -8,7 +8,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from ..client.connection import REQUEST_TIMEOUT, Connection
+from ..client.asking import REQUEST_TIMEOUT
+from ..client.connection import Connection
 from ..client.credentials import Token, actor_of, resolve
 from ..client.io import settled
 from ..client.link import RoomLink

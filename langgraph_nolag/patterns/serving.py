@@ -12,9 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
+from ..client.asking import REQUEST_TIMEOUT
 from ..client.body import decode, encode
 from ..client.cause import begin_task
-from ..client.connection import REQUEST_TIMEOUT
 from ..client.failure import text_of
 from ..client.io import hand_back, settle, settle_blocking, settled, wait_on
 from ..client.link import RoomLink

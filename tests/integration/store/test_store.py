@@ -260,9 +260,8 @@ async def test_a_watch_that_begins_while_items_go(broker: LocalBroker) -> None:
         answer = await asked(op, **fields)
         pages += op == "store.search"
         if op == "store.search" and pages in (1, 3, 4):
-            await store.link.connection.acall_frame(
-                {"op": "store.write", "room": "r", "deletes": [[["a", f"{n:03}"]] for n in range(pages * 10, pages * 10 + 5)]}, 10.0
-            )
+            deletes = [[["a", f"{n:03}"]] for n in range(pages * 10, pages * 10 + 5)]
+            await store.link.connection.acall("store.write", room="r", deletes=deletes)
         return answer
 
     store.link.acall = deleting  # type: ignore[method-assign]
