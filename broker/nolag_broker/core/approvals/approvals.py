@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from ...wire.blobs import referred
 from ...wire.codec import pack
 from ...wire.codes import Refusal
 from ..commands.approvals import (
@@ -26,17 +24,11 @@ from ..event import Event
 from ..members import Session
 from ..tasks.dispatching import check_terms, digest_of, terms_of, verb_on
 from ..turn import Caller
-from . import delegation
+from . import delegation, votes
 from .approval import DECIDED, PENDING, Approval
 
 if TYPE_CHECKING:
     from ..room import Room
-
-APPROVE: Final = "approve"
-EDIT: Final = "edit"
-REJECT: Final = "reject"
-RESPOND: Final = "respond"
-APPROVING: Final = frozenset({APPROVE, EDIT})  # a response answers in place of the action
 
 
 class Decided(Entity):
@@ -128,7 +120,7 @@ class Approvals:
         approval.votes.pop(event.sender, None)
         approval.votes[event.sender] = vote
         if "key" in data:
-            approval.keys.append([data["key"], *([event.sender, *_outcome(approval, vote)] if "digest" in data else ())])
+            approval.keys.append([data["key"], *([event.sender, *votes.outcome(approval, vote)] if "digest" in data else ())])
         self._room.touch(approval)
 
     def apply_decided(self, event: Event) -> None:
@@ -170,7 +162,7 @@ class Approvals:
             approval.timer = self._room.wall.at(approval.expires, self._expired, approval, approval.seq)
 
     def _expired(self, approval: Approval) -> None:
-        self._decide(approval, {"type": REJECT, "approved": False, "reason": "expired"})
+        self._decide(approval, {"type": votes.REJECT, "approved": False, "reason": "expired"})
 
     # -- finding one
 
@@ -211,7 +203,7 @@ class Approvals:
         asked: dict[str, tuple[str, str]] = {}  # action and digest, by id
         for command in commands:
             self._room.allow("dispatch", command.action)
-            id, request = command.approval, (command.action, _digest(command.body, command.ct))
+            id, request = command.approval, (command.action, votes.digest_of(command.body, command.ct))
             if (known := self._find(id)) is not None:
                 asked[id] = known.action, known.digest
             if id in asked:
@@ -240,7 +232,7 @@ class Approvals:
             "approval": command.approval,
             "allow": command.allow,
             "quorum": command.quorum,
-            "digest": _digest(command.body, command.ct),
+            "digest": votes.digest_of(command.body, command.ct),
         }
         if command.expires is not None:
             data["expires"] = room.env.wall + command.expires
@@ -276,7 +268,7 @@ class Approvals:
         if approval.requester != caller.actor:
             raise Refusal("not_authorized", f"only {approval.requester}, who asked, withdraws the request")
         self._still_pending(approval)
-        data: dict[str, Any] = {"type": REJECT, "approved": False, "reason": "withdrawn"}
+        data: dict[str, Any] = {"type": votes.REJECT, "approved": False, "reason": "withdrawn"}
         if command.reason is not None:
             data["message"] = command.reason
         self._decide(approval, data)
@@ -317,11 +309,11 @@ class Approvals:
     def decide(self, command: ApprovalDecide, caller: Caller) -> dict[str, Any]:
         approval = self._known(command.approval)
         decided = approval.decision
-        digest = approval.digest if command.body is None else _digest(command.body, command.ct)
+        digest = approval.digest if command.body is None else votes.digest_of(command.body, command.ct)
         if (known := approval.vote_under(command.key)) is not None:
             said = {"type": command.type, "digest": digest, "message": command.message}
             decisive = decided is not None and decided.get("key") == command.key
-            if known and known != [caller.actor, *_outcome(approval, said)]:
+            if known and known != [caller.actor, *votes.outcome(approval, said)]:
                 text = f"the key {command.key!r} was used for another vote on this approval"
                 raise Refusal("key_conflict", text, detail={"decided": decisive})
             return self._answer(approval) if decisive else {"state": PENDING}
@@ -331,7 +323,7 @@ class Approvals:
         if command.resent and decided is not None and (decided["actor"], decided["type"]) == (caller.actor, command.type):
             return self._answer(approval)
         self._still_pending(approval)
-        self._check_vote(approval, command)
+        votes.check(approval, command)
         data: dict[str, Any] = {"type": command.type, "digest": digest, "roles": sorted(caller.roles)}
         for name in ("message", "by", "key"):
             if (value := getattr(command, name)) is not None:
@@ -340,12 +332,12 @@ class Approvals:
             data["for"] = acting_for
         vote = {"approval": approval.id, **data}
         self._room.emit("approval.voted", approval.action, vote, command.body, command.ct, approval.seq)
-        outcome = _outcome(approval, data)
-        agreed = sum(_outcome(approval, vote) == outcome for vote in approval.votes.values())
-        if command.type == REJECT or agreed >= approval.quorum:
+        outcome = votes.outcome(approval, data)
+        agreed = sum(votes.outcome(approval, vote) == outcome for vote in approval.votes.values())
+        if command.type == votes.REJECT or agreed >= approval.quorum:
             if not command.wake:
                 approval.wake = None
-            self._decide(approval, {**data, "approved": command.type in APPROVING, "reason": "vote"}, command.body, command.ct)
+            self._decide(approval, {**data, "approved": command.type in votes.APPROVING, "reason": "vote"}, command.body, command.ct)
         return self._answer(approval)
 
     def delegate(self, command: ApprovalDelegate, caller: Caller) -> dict[str, Any]:
@@ -362,16 +354,6 @@ class Approvals:
             data["for"] = with_it
         self._room.emit("approval.delegated", approval.action, data, parent=approval.seq)
         return {"state": PENDING}
-
-    def _check_vote(self, approval: Approval, command: ApprovalDecide) -> None:
-        if command.type not in approval.allow:
-            raise Refusal("bad_request", f"this approval allows {', '.join(approval.allow)}", detail={"field": "type"})
-        if command.type == EDIT and command.body is None:
-            raise Refusal("bad_request", "an edit needs body, the edited arguments", detail={"field": "body"})
-        if command.type == APPROVE and command.body is not None:
-            raise Refusal("bad_request", "what is approved is what was shown: other arguments are an edit", detail={"field": "body"})
-        if command.digest is not None and command.digest != approval.digest:
-            raise Refusal("bad_request", "the decision is about something else than what is asked: look again", detail={"field": "digest"})
 
     def _still_pending(self, approval: Approval) -> None:
         if (decision := approval.decision) is not None:
@@ -413,15 +395,3 @@ class Approvals:
             "decision": approval.view_of_decision(),
             "seq": approval.decision["seq"],
         }
-
-
-def _digest(body: bytes, ct: str | None) -> str:
-    """SHA-256 of what is shown, or said: of the value itself where the body refers to it."""
-    return (referred(body, ct) or sha256(body).digest()).hex()
-
-
-def _outcome(approval: Approval, vote: Mapping[str, Any]) -> list[Any]:
-    """What a vote is for. Only votes for the same count together: nobody's agreement is used for what it was not given to."""
-    type = vote["type"]
-    shown = approval.digest if type == APPROVE else None  # for votes that an older broker counted
-    return [type, vote.get("digest", shown), vote.get("message") if type == RESPOND else None]
