@@ -10,7 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
@@ -24,32 +24,25 @@ from ..client.link import RoomLink
 from ..client.names import names
 from ..client.rooms import RoomHandle
 from ..errors import Refused
-from ..patterns.serving import Serving
-from ..patterns.threads import RUN
 from ._compat import is_entrypoint
 from .agents import KIND, ServedAgent
+from .at_work import AtWork, Served
 from .distribute import Distributed
 from .errors import NotSupported
 from .remote.key import graph_name
 from .remote.nodes_of import bodies, check_names, under, wholes
 from .remote.place import CANCEL_TIMEOUT
-from .remote.serving import Body, NodeServing
+from .remote.serving import Body
 from .remote.waiting import served
-from .runs.orchestrator import Orchestrated, Orchestrator
+from .runs.orchestrator import Orchestrated
 from .serde.codec import Codec
 from .serde.trust import trust_of
-
-if TYPE_CHECKING:
-    from langchain_core.tools import BaseTool
-
-    from ..patterns.serving import HandedTask
 
 log = logging.getLogger("langgraph_nolag")
 
 T = TypeVar("T")
 
 ENDS_WITHIN: Final = 10.0  # seconds after `drain_timeout`, of a process whose handlers do not end
-RUNS_AT_A_TIME: Final = 100  # of a worker: they do little but wait for nodes
 SHOWN: Final = 5  # graphs named in the line that says what is served
 TOKEN_TTL: Final = 3600.0  # seconds; of the token a worker mints for itself
 
@@ -84,16 +77,13 @@ class Worker:
             raise ValueError("concurrency must be at least 1")
         self.room = room
         self.capabilities = names(capabilities, "capabilities")
+        self._served = Served()
         self.concurrency = concurrency
         self.url = url
         self.token = token
         self.actor = actor
         self.drain_timeout = drain_timeout
-        self._bodies: dict[str, Body] = {}
-        self._tools: dict[int, list[BaseTool | Callable[..., Any]]] = {}  # by max_attempts
-        self._handlers: dict[str, Callable[..., Any]] = {}
-        self._graphs: list[Orchestrated] = []  # that this worker runs as a whole
-        self._serving: _Serving | None = None  # while it runs, and what ran last
+        self._at_work: AtWork | None = None  # while it runs, and what ran last
         self._left_behind = 0  # bodies, calls and handlers that were handed back and did not stop
 
     # --- what it serves -------------------------------------------------------------------------------------
@@ -139,13 +129,13 @@ class Worker:
         for path, runnable in (*bodies(graph), *wholes(graph)):
             if nodes is None or under(path, nodes) is not None:
                 key = f"{called}/{path}"
-                if (known := self._bodies.get(key)) is not None and known.runnable is not runnable:
+                if (known := self._served.bodies.get(key)) is not None and known.runnable is not runnable:
                     raise ValueError(f"two graphs are called {called}: give them a name= here and in distribute()")
-                self._bodies[key] = Body(called, path, runnable, codec)
+                self._served.bodies[key] = Body(called, path, runnable, codec)
         if resume:
             given: dict[str, Any] = {"pools": pools, "local": local, "whole": whole, "timeout": timeout, "cancel_timeout": cancel_timeout}
             orchestrated = Orchestrated(graph, called, store=store, allow=tuple(allow), **given)
-            self._graphs = [*(known for known in self._graphs if known.called != called), orchestrated]
+            self._served.graphs = [*(known for known in self._served.graphs if known.called != called), orchestrated]
         return graph
 
     def agent(
@@ -166,9 +156,9 @@ class Worker:
         """
         served = ServedAgent(graph, name)
         key = f"{KIND}/{served.name}"
-        if key in self._bodies:
+        if key in self._served.bodies:
             raise ValueError(f"two agents are called {served.name!r}")
-        self._bodies[key] = Body(KIND, served.name, served, Codec(trust_of(graph, allow)))
+        self._served.bodies[key] = Body(KIND, served.name, served, Codec(trust_of(graph, allow)))
         return graph
 
     def tool(self, tool: Any, *, max_attempts: int = 1) -> Any:
@@ -177,14 +167,14 @@ class Worker:
         Args:
             max_attempts: as of `room.tools.serve`: more than 1 for a tool that may run again elsewhere when its process died.
         """
-        self._tools.setdefault(max_attempts, []).append(tool)
+        self._served.tools.setdefault(max_attempts, []).append(tool)
         return tool
 
     def task(self, type: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Serve tasks of a type with `handler(task) -> result`; also a decorator."""
 
         def register(handler: Callable[..., Any]) -> Callable[..., Any]:
-            self._handlers[type] = handler
+            self._served.handlers[type] = handler
             return handler
 
         return register
@@ -244,15 +234,15 @@ class Worker:
         stop: asyncio.Event | None = None,
     ) -> None:
         """Serve until `stop` is set or the caller is cancelled, then finish what runs within `drain_timeout`. As `run` otherwise."""
-        if not (self._bodies or self._tools or self._handlers):
+        if not (self._served.bodies or self._served.tools or self._served.handlers):
             raise NotSupported("this worker serves nothing: give it a graph, a tool or a task handler")
-        serving, stop = _Serving(self, concurrency or self.concurrency), stop or asyncio.Event()
-        self._serving = serving
+        at_work, stop = AtWork(self._served, self.capabilities, concurrency or self.concurrency), stop or asyncio.Event()
+        self._at_work = at_work
         async with AsyncExitStack() as stack:
 
             async def begin() -> RoomLink:
                 link = await self._join(stack, url or self.url, token or self.token, concurrency or self.concurrency)
-                await serving.start(link)
+                await at_work.start(link)
                 return link
 
             try:
@@ -264,28 +254,28 @@ class Worker:
                 log.info("%s", line)
                 if on_ready is not None:
                     on_ready(line)
-                await serving.until(stop.wait())
+                await at_work.until(stop.wait())
             finally:
-                self._left_behind = await asyncio.shield(serving.stop(self.drain_timeout))
+                self._left_behind = await asyncio.shield(at_work.stop(self.drain_timeout))
 
     def _last_words(self, seconds: float) -> None:
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
         where = "nowhere" if frame is None else "{0.filename}:{0.lineno} in {0.name}".format(traceback.extract_stack(frame)[-1])
-        left = [] if self._serving is None else self._serving.running()
+        left = [] if self._at_work is None else self._at_work.running()
         named = ", ".join([*map(repr, left[:SHOWN]), *(["…"] if len(left) > SHOWN else [])])
         what = f"it leaves behind {named}, which others get once the room misses it; " if left else ""
         log.error("the worker did not stop within %g s, and is ended: %sits main thread stands at %s", seconds, what, where)
         _flush()
 
     def _ready_line(self, link: RoomLink) -> str:
-        nodes = [body for body in self._bodies.values() if body.graph != KIND]
-        agents = sorted(body.node for body in self._bodies.values() if body.graph == KIND)
+        nodes = [body for body in self._served.bodies.values() if body.graph != KIND]
+        agents = sorted(body.node for body in self._served.bodies.values() if body.graph == KIND)
         graphs = sorted({body.graph.partition("@")[0] for body in nodes})
         named = ", ".join(graphs) if len(graphs) <= SHOWN else f"{len(graphs)} graphs"
         served = [f"{len(nodes)} nodes of {named}"] if graphs else []
         served += [f"agents {', '.join(agents)}"] if agents else []
-        served += [f"{sum(map(len, self._tools.values()))} tools"] if self._tools else []
-        served += [f"tasks {', '.join(sorted(self._handlers))}"] if self._handlers else []
+        served += [f"{sum(map(len, self._served.tools.values()))} tools"] if self._served.tools else []
+        served += [f"tasks {', '.join(sorted(self._served.handlers))}"] if self._served.handlers else []
         return f"worker ready: {link.actor} in room {link.room}: {'; '.join(served)}"
 
     async def _join(self, stack: AsyncExitStack, url: str | None, token: Token | None, concurrency: int) -> RoomLink:
@@ -302,7 +292,7 @@ class Worker:
         await base.aopen()
         connection = await self._own_connection(stack, base)
         link = connection.link(name, RoomLink)
-        facts = {"kind": "worker", "pid": os.getpid(), **served(body.graph for body in self._bodies.values() if body.graph != KIND)}
+        facts = {"kind": "worker", "pid": os.getpid(), **served(body.graph for body in self._served.bodies.values() if body.graph != KIND)}
         await settled(link.join(self.capabilities, concurrency, status="starting", metadata=facts))
         return link
 
@@ -342,69 +332,3 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # closed, or none
             stream.flush()
-
-
-class _Serving:
-    """A worker while it runs: nodes, tools and handlers."""
-
-    def __init__(self, worker: Worker, concurrency: int) -> None:
-        self._worker = worker
-        self._concurrency = concurrency
-        self._nodes = NodeServing(worker._bodies, concurrency)
-        self._others: list[Serving] = []  # tools, handlers and runs
-        self._link: RoomLink | None = None
-
-    async def start(self, link: RoomLink) -> None:
-        """Stand in the room. Raises: NoLagError: an offer was refused."""
-        self._link = link
-        for offer in self._nodes.offer(link, sorted(self._worker._bodies), self._worker.capabilities):
-            await settled(offer.ready)
-        if self._worker._tools or self._worker._handlers:
-            from ..patterns.room import Room
-
-            room = Room(link)
-            for max_attempts, tools in self._worker._tools.items():
-                self._others.append(room.tools.serve(tools, concurrency=self._concurrency, max_attempts=max_attempts))
-            for type, handler in self._worker._handlers.items():
-                self._others.append(
-                    room.handoff.serve(handler, types=[type], capabilities=self._worker.capabilities, concurrency=self._concurrency)
-                )
-        if self._worker._graphs:
-            runs = Orchestrator(link, self._worker._graphs)
-            self._others.append(
-                Serving(link, runs, kind=RUN, types=runs.types, capabilities=self._worker.capabilities, concurrency=RUNS_AT_A_TIME)
-            )
-        for serving in self._others:
-            await serving.start()
-
-    def running(self) -> list[HandedTask]:
-        """Tool calls and tasks whose handlers have not ended. From any thread."""
-        return [handed for serving in self._others for handed in serving.handed()]
-
-    async def until(self, stop: Any) -> None:
-        """Wait for the sign to stop. Raises: NoLagError: why not all is served any more: whoever started this worker is to know."""
-        assert self._link is not None
-        stopping, shut_out = asyncio.ensure_future(stop), asyncio.ensure_future(self._link.shut_out.wait())
-        try:
-            await asyncio.wait({stopping, shut_out}, return_when=asyncio.FIRST_COMPLETED)
-            if shut_out.done():
-                raise shut_out.result()
-        finally:
-            stopping.cancel()
-            shut_out.cancel()
-
-    async def stop(self, drain_timeout: float) -> int:
-        """Take nothing new, of any kind, finish what runs, hand back what takes too long. Returns how many bodies still run."""
-        left = 0
-        others = [asyncio.ensure_future(serving.close(drain_timeout)) for serving in self._others]
-        idle = self._nodes.drain()
-        try:
-            async with asyncio.timeout(drain_timeout):
-                for each in idle:
-                    await settled(each)
-        except TimeoutError:
-            left = self._nodes.hand_back("the worker stops")
-            log.warning("handed back %d running nodes: they did not finish within %s s", left, drain_timeout)
-        await asyncio.gather(*others)
-        await asyncio.to_thread(self._nodes.stop)
-        return max(left, self._nodes.running) + sum(serving.running for serving in self._others)
