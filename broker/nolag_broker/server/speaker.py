@@ -79,7 +79,7 @@ class Speaker:
                 self._broke(hosted, error)
                 return
             hosted.unsaid.popleft()
-            fetched_for = None
+            fetched, fetched_for = {}, None  # the next turn may have written what was read for this one
 
     def _fetch(self, hosted: HostedRoom, said: Said) -> None:
         whole, first = isinstance(said.effects[said.next], Push), said.next
