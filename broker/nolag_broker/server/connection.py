@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from websockets.asyncio.server import ServerConnection
-from websockets.frames import DATA_OPCODES, Frame
+from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.streams import StreamReader
 
 from ..wire.fragments import Fragments
@@ -71,6 +72,14 @@ class Connection(ServerConnection):
         self.inlet.end()
 
     # -- writing
+
+    async def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """As the library's, within `close_timeout` whether the peer reads or not: the library waits without a bound for what is written."""
+        try:
+            async with asyncio.timeout(self.close_timeout):
+                await super().close(code, reason)
+        except TimeoutError:
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -353,6 +353,22 @@ async def test_a_slow_reader_is_evicted_and_nobody_else_notices(start: Start) ->
     assert (await slow.close_code())[0] in (4008, 1006)
 
 
+async def test_who_reads_nothing_any_more_is_let_go(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection goes, too, although its end can't be said: it would count for as long as the peer's process stands still."""
+    monkeypatch.setattr("nolag_broker.server.transport.CLOSE_TIMEOUT", 0.1)
+    broker = await start(max_send_queue=1 << 20)
+    writer, slow = await broker.member("writer"), await broker.client("slow", max_queue=1)
+    await slow.call("log.subscribe", sub=1)
+    slow.socket.transport.pause_reading()
+    while len(broker.broker._context.sessions) > 1:
+        await writer.call("event.emit", type="a.b", body=bytes(100_000))
+    async with asyncio.timeout(10):
+        while broker.broker._transport._open > 1:
+            await asyncio.sleep(0.01)
+    slow.socket.transport.resume_reading()
+    await slow.close_code()
+
+
 async def test_a_flood_of_refused_requests_holds_nobody_up(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past a bound connections are not read until a commit has taken what waits; of what was refused none takes anything."""
     monkeypatch.setattr("nolag_broker.server.pressure.MAX_WAITING", 1000)
