@@ -178,6 +178,7 @@ BODIES = (
 )
 ASKING = {"ask": 3, "left": 2, "right": 2, "release": 2}  # a body that asks begins anew with every answer
 ASKED_BY = {"who?": "ask", "when?": "ask", "left?": "left", "right?": "right", "release": "release"}
+CALLING = "study"  # a body that calls tasks
 TASK_OF = {  # where a body is not called as its task
     **{f"part{number}": "part" for number in range(PARTS)},
     **dict.fromkeys(WORDS, "look"),

@@ -49,14 +49,23 @@ def _bodies(played: Played) -> list[str]:
 
 
 def lost_hand_outs(played: Played) -> Counter[str]:
-    """Hand-outs that ended without a result, by the last part of the task's type."""
+    """Hand-outs that ended without a result, by the last part of the task's type. What a body calls is no hand-out of its own: lost with
+    the body's is as much of it as was not stored by then, which is for whoever runs the graph to do, perhaps in the same process."""
     types: dict[str, str] = {}
     lost: Counter[str] = Counter()
+    stored = 0  # since the body that calls tasks was handed out
     for event in played.log:
+        type = types.get(event.data.get("task", ""), "")
         if event.type == "task.dispatched" and event.data.get("kind", "handoff") != "run":
             types[event.data["task"]] = str(event.subject).rpartition("/")[2]
-        elif event.type == "task.released" and event.data["task"] in types:
-            lost[types[event.data["task"]]] += 1
+        elif event.type == "task.claimed" and type == story.CALLING:
+            stored = 0
+        elif event.type == "record.written":
+            stored += 1
+        elif event.type == "task.released" and type:
+            lost[type] += 1
+            if type == story.CALLING:
+                lost["look"] += max(0, len(story.WORDS) - stored)
     return lost
 
 
