@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
+from typing import Final
 
 from .hearing import Hearing
 from .hosted import HostedRoom
+
+STALE: Final = 64  # entries that stand for nothing any more, before they are looked for
 
 
 class Alarms:
@@ -18,6 +21,7 @@ class Alarms:
         self._ring = ring
         self._heap: list[tuple[float, int, HostedRoom]] = []
         self._order = count()
+        self._stale = 0  # entries that will ring for nothing, about
         self._timer: Hearing | None = None
 
     def set(self, hosted: HostedRoom) -> None:
@@ -25,10 +29,22 @@ class Alarms:
         deadline = None if hosted.room is None else hosted.room.next_deadline()
         if deadline is None or (hosted.alarm is not None and hosted.alarm <= deadline):
             return
+        self.forget(hosted)
         hosted.alarm = deadline
         heappush(self._heap, (deadline, next(self._order), hosted))
         if self._heap[0][2] is hosted:
             self._arm()
+
+    def forget(self, hosted: HostedRoom) -> None:
+        """Nothing is to ring for the room as it is."""
+        if hosted.alarm is not None:
+            hosted.alarm = None
+            self._stale += 1
+            if self._stale > STALE and 2 * self._stale > len(self._heap):
+                live = {entry[2].name: entry for entry in self._heap if entry[2].alarm == entry[0]}
+                self._heap = list(live.values())
+                heapify(self._heap)
+                self._stale = 0
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -39,9 +55,11 @@ class Alarms:
         due: list[HostedRoom] = []
         while self._heap and self._heap[0][0] <= heard:
             deadline, _, hosted = heappop(self._heap)
-            if hosted.alarm == deadline:  # otherwise an earlier one was set, and rang
+            if hosted.alarm == deadline:
                 hosted.alarm = None
                 due.append(hosted)
+            else:  # an earlier one was set, and rang
+                self._stale -= 1
         self._timer = None
         self._arm()
         if due:

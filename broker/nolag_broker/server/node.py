@@ -259,7 +259,9 @@ class Node:
         self._commits.forget(hosted)
         if hosted.room is not None:
             hosted.room.dismantle()
-        hosted.room = hosted.alarm = None
+        hosted.room = None
+        hosted.vectors.clear()
+        self._alarms.forget(hosted)
         hosted.feed.close()
         return True
 
@@ -298,6 +300,8 @@ class Node:
         hosted.in_flight = hosted.turn = None
         self._rooms.pop(hosted.name, None)
         self._commits.forget(hosted)
+        hosted.vectors.clear()
+        self._alarms.forget(hosted)
         hosted.feed.close()
         self._on_lost(hosted.name)
 

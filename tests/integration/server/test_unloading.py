@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nolag_broker.core.room import Room
+from nolag_broker.server.alarms import STALE
 
 if TYPE_CHECKING:
     from .conftest import Harness, Start
@@ -101,3 +102,11 @@ async def test_nothing_of_an_unloaded_room_waits_for_a_garbage_collection(unload
 def in_memory(name: str) -> bool:
     """Whether anything of the room is: all its parts refer to it. (A compiled class admits no weak reference.)"""
     return any(isinstance(thing, Room) and thing.name == name for thing in gc.get_objects())
+
+
+async def test_deadlines_that_moved_are_forgotten(broker: Harness) -> None:
+    """Each nearer one takes the place of the one before, which would be kept until it is due, and the room with it."""
+    ana = await broker.member("ana")
+    for number in range(300):
+        await ana.call("task.dispatch", task=f"t{number}", type="a", body=b"", timeout=25 - number / 20, follow=False)
+    assert len(broker.broker._context.node._alarms._heap) <= 2 * (STALE + 1)
