@@ -56,6 +56,7 @@ class RoomLink(Asking):
         self._parts: list[Part] = [self._membership, self._offers, self.subscriptions, self._outgoing, self._follows, self._approvals]
         self._routes: dict[str, Callable[[dict[str, Any]], None]] = {
             "task": self._offers.on_task,
+            "unserved": self._offers.on_unserved,
             "cancel": self._offers.on_cancel,
             "tell": self._offers.on_tell,
             "result": self._follows.on_result,

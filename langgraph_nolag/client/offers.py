@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import Disconnected, NoLagError, StaleLease
+from ..errors import Disconnected, NoLagError, StaleLease, from_wire
 from .chance import CHANCE
 from .failure import failure
 from .io import settle_blocking
@@ -109,6 +109,19 @@ class Offers:
             offer.closing = True
             self.link.shut_out.set(error)
         offer.settle_idle()
+
+    def on_unserved(self, frame: dict[str, Any]) -> None:
+        """The room gives us nothing more under an offer. What we hold of it is still ours to finish, in this session."""
+        offer = self._offers.get(frame["offer"])
+        if offer is None or offer.closing:
+            return
+        error = from_wire(frame["err"])
+        log.error("the offer of %s in room %s has ended: %s", offer.kind, self.link.room, error)
+        offer.closing = True
+        self.link.shut_out.set(error)
+        if not offer.held:
+            self._drop(offer)
+            offer.settle_idle()
 
     def stop(self, offer: Offer, drain: bool, idle: concurrent.futures.Future[None]) -> None:
         if not offer.closing:

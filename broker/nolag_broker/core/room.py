@@ -97,6 +97,7 @@ class Room:
         self.store = Store(self)
         self.approvals = Approvals(self)
         self.inbox = Inbox(self)
+        self.serving = Serving(self)
         self.topics = Topics(self)
         self.once = Once(self)
         self.retention = Retention(self)
@@ -114,7 +115,7 @@ class Room:
         self._operations: dict[type, Callable[[Any, Caller], dict[str, Any]]] = {}
         streaming = (StreamWriting(self), StreamReading(self))
         others = (self.cursors, self.groups, self.schedules, self.store)
-        for deciding in (Dispatching(self), Beginning(self), Serving(self), self.records, *others, *streaming, *both):
+        for deciding in (Dispatching(self), Beginning(self), self.serving, self.records, *others, *streaming, *both):
             self._operations.update(deciding.operations())
 
     @classmethod
@@ -179,9 +180,11 @@ class Room:
         self.tasks.settle()
 
     def refreshed(self, caller: Caller, env: Env) -> None:
-        """A connection has a newer token."""
+        """A connection has a newer token, of other grants perhaps: what they do not cover any more ends for it."""
         self.caller, self.env = caller, env
-        self.streams.refreshed(self.members.session(caller), caller)
+        session = self.members.session(caller)
+        self.serving.refreshed(session, caller)
+        self.streams.refreshed(session, caller)
 
     def items_read(self, caller: Caller, revisions: Iterable[int], env: Env) -> None:
         """These items of the store were found by a search: their time begins anew."""
@@ -235,8 +238,8 @@ class Room:
         self._operations.clear()
         self._behind.clear()
         self._wanted.clear()
-        del self.members, self.tasks, self.tools, self.blackboard, self.store, self.approvals, self.inbox, self.topics, self.once
-        del self.retention, self.records, self.cursors, self.groups, self.streams, self.schedules, self._requests, self._wanted
+        del self.members, self.tasks, self.serving, self.tools, self.blackboard, self.store, self.approvals, self.inbox, self.topics
+        del self.once, self.retention, self.records, self.cursors, self.groups, self.streams, self.schedules, self._requests, self._wanted
 
     @property
     def behind(self) -> int:

@@ -54,6 +54,29 @@ async def test_a_worker_that_comes_back_with_the_same_grants_goes_on(broker: Loc
     await asyncio.wait({running})
 
 
+async def test_a_worker_whose_fresh_token_has_narrower_grants(broker: LocalBroker, join: Any, stack: Any) -> None:
+    """What it holds it finishes: here it is asked for by name, and gets nothing more."""
+    desk, jack = await join("desk"), await join("jack")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(task: HandedTask) -> Any:
+        begun.set()
+        await go_on.wait()
+        return task.payload
+
+    await stack.enter_async_context(jack.handoff.serve(slow, types=["draft"]))
+    held = await desk.handoff.dispatch("draft", 1)
+    await begun.wait()
+    narrower = broker.token("jack", grants=[{"room": jack.name, "verbs": ["subscribe"]}])
+    await jack.link.connection.acall("auth.refresh", token=narrower)
+    async with asyncio.timeout(10):
+        assert isinstance(await jack.link.shut_out.wait(), NotAuthorized)
+    waiting = await desk.handoff.dispatch("draft", 2)
+    go_on.set()
+    assert await held.result(10) == 1
+    assert (await desk.handoff.get(waiting.id)).state == "waiting"
+
+
 async def test_a_worker_whose_token_is_revoked(broker: LocalBroker, stack: Any) -> None:
     running = await started(broker.url, broker.token("jack"))
     boss = await stack.enter_async_context(connect(broker.url, token=broker.token("boss", grants=[{"room": "**", "verbs": ["admin"]}])))

@@ -291,6 +291,24 @@ async def test_a_refreshed_session_goes_on(broker: Harness) -> None:
     await client.call("room.join", "s")
 
 
+async def test_a_refreshed_session_is_given_nothing_that_it_may_not_claim_any_more(any_broker: Harness) -> None:
+    worker, boss = await any_broker.member("ana"), await any_broker.member("bob")
+    await worker.call("task.serve", offer=1, slots=2, types=["secret"])
+    await worker.call("task.serve", offer=2, slots=2, types=["open"])
+    await boss.call("task.dispatch", task="held", type="secret", body=b"1", follow=False)
+    held = await worker.push("task", task="held")
+    grants = [{"room": "r", "topics": ["open"], "verbs": ["claim"]}]
+    await worker.call("auth.refresh", None, token=any_broker.broker.mint("ana", grants))
+    ended = await worker.push("unserved")
+    assert (ended["offer"], ended["err"]["code"]) == (1, "not_authorized")
+    for type in ("secret", "open"):
+        await boss.call("task.dispatch", task=type, type=type, body=b"2", follow=False)
+    assert (await worker.push("task"))["task"] == "open"
+    assert (await boss.call("task.get", task="secret"))["task"]["state"] == "waiting"
+    assert (await worker.call("task.complete", task="held", token=held["token"], body=b"done"))["state"] == "completed"
+    assert (await worker.refused("task.serve", offer=3, slots=1, types=["secret"]))["code"] == "not_authorized"
+
+
 async def test_a_refresh_must_be_good_and_of_the_same_actor(broker: Harness) -> None:
     client = await broker.client("ana")
     for token in (broker.broker.mint("bob"), "x", None):

@@ -85,11 +85,22 @@ class Serving:
 
     def unserve(self, command: TaskUnserve, caller: Caller) -> dict[str, Any]:
         members = self._room.members
-        member = members.joined(caller)
-        if (offer := members.session(caller).offers.pop(command.offer, None)) is not None:
-            self._tasks.market.close(offer)
-        self._room.tools.register(member, command.offer, frozenset(), {})
+        self._withdraw(members.joined(caller), members.session(caller), command.offer)
         return {}
+
+    def refreshed(self, session: Session, caller: Caller) -> None:
+        """The caller has other grants than before: offers of what it may not claim any more end. What it holds, it may finish."""
+        for offer in list(session.offers.values()):
+            refused = [name for name in offer.profile.types or ("**",) if not caller.grants.allows("claim", self._room.name, name)]
+            if refused:
+                self._withdraw(offer.member, session, offer.number)
+                refusal = Refusal("not_authorized", f"the token's grants do not cover 'claim' on {refused[0]!r} any more")
+                self._room.push(session, {"push": "unserved", "room": self._room.name, "offer": offer.number, "err": refusal.to_wire()})
+
+    def _withdraw(self, member: Member, session: Session, number: int) -> None:
+        if (offer := session.offers.pop(number, None)) is not None:
+            self._tasks.market.close(offer)
+        self._room.tools.register(member, number, frozenset(), {})
 
     def complete(self, command: TaskComplete, caller: Caller) -> dict[str, Any]:
         tasks, holder = self._tasks, (caller.actor, caller.instance)
