@@ -10,9 +10,10 @@ import pytest
 
 from langgraph_nolag.testing.simulation.disk import SimulatedEngine
 from langgraph_nolag.testing.simulation.world import simulate
-from nolag_broker.core.approvals import approvals
+from nolag_broker.core.approvals import votes
 from nolag_broker.core.blackboard import Blackboard
 from nolag_broker.core.commands.streams import StreamFollow
+from nolag_broker.core.event import Event
 from nolag_broker.core.messages.groups import Group
 from nolag_broker.core.requests import Requests
 from nolag_broker.core.store.store import Store
@@ -26,6 +27,7 @@ from nolag_broker.core.tasks.tasks import Tasks
 from nolag_broker.core.turn import Turn
 from nolag_broker.engine.memory_blobs import MemoryBlobs
 from nolag_broker.server.blobs import Blobs
+from nolag_broker.server.bodies import Encoder
 from nolag_broker.server.fanout import Feed
 from nolag_broker.server.sharing import Sharing
 from nolag_broker.wire.codec import pack
@@ -168,7 +170,17 @@ def items_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def any_votes_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(approvals, "_outcome", lambda approval, vote: [vote["type"] == "reject"])
+    monkeypatch.setattr(votes, "outcome", lambda approval, vote: [vote["type"] == "reject"])
+
+
+def records_of_the_turn_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read for one turn is said in the next one, too, which may have written it."""
+    focus = Encoder.focus
+
+    def keep(self: Encoder, room: str, events: Sequence[Event], fetched: dict[Any, Any]) -> None:
+        focus(self, room, events, {**self._fetched, **fetched})
+
+    monkeypatch.setattr(Encoder, "focus", keep)
 
 
 def timer_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +224,7 @@ def test_an_acknowledgement_before_the_commit_is_caught(rule: str) -> None:
         (pins_forgotten, "value"),
         (items_not_pinned, "item"),
         (any_votes_count_together, "approval"),
+        (records_of_the_turn_before, "record"),
         (timer_that_raises, "defect"),
     ],
 )

@@ -24,7 +24,7 @@ from nolag_broker.wire.blobs import referred
 from ..checker import check
 from ..history import History
 from ..log_rules import LogRules, Violation
-from . import hoarding, keeping, roles, streaming
+from . import hoarding, keeping, recording, roles, streaming
 from .client import ROOM, Client, Refused
 from .clock import Stuck, run
 from .disk import Disk, SimulatedEngine, Weather
@@ -49,6 +49,8 @@ CAST: Final[dict[str, roles.Role]] = {
     "sharer2": roles.sharer,
     "hoarder": hoarding.hoarder,
     "keeper": keeping.keeper,
+    "recorder1": recording.recorder,
+    "recorder2": recording.recorder,
     "streamer": streaming.streamer,
     streaming.READER: streaming.follower,
 }
