@@ -172,9 +172,9 @@ async def test_a_blob_under_way_is_not_collected_and_one_given_up_is(engine: Eng
         await engine.add_piece(blob, 0, whole[:PIECE])
     await engine.drop_blob(given_up)
     await engine.collect_blobs(spare_nothing)
-    await engine.add_piece(given_up, 1, whole[PIECE:], Name(reference.hash, len(whole)))
+    assert not await engine.add_piece(given_up, 1, whole[PIECE:], Name(reference.hash, len(whole)))
     assert await engine.blob_size("r", reference.hash) is None
-    await engine.add_piece(under_way, 1, whole[PIECE:], Name(reference.hash, len(whole)))
+    assert await engine.add_piece(under_way, 1, whole[PIECE:], Name(reference.hash, len(whole)))
     assert await read(engine, reference) == whole
 
 

@@ -35,10 +35,10 @@ class BlobTables:
         self._begun[self._last] = self._rooms[room].id
         return self._last
 
-    def add_piece(self, blob: int, number: int, piece: bytes, name: Name | None) -> Read[None]:
+    def add_piece(self, blob: int, number: int, piece: bytes, name: Name | None) -> Read[bool]:
         yield  # after the commits that have come
         if blob not in self._begun:  # given up meanwhile
-            return
+            return False
         self._sql.execute("BEGIN IMMEDIATE")
         if number == 0:
             self._sql.execute(SQL["begin_blob"], (blob, self._begun[blob]))
@@ -52,6 +52,7 @@ class BlobTables:
         if number % CHECKPOINT == CHECKPOINT - 1:
             yield
             self._sql.execute(SQL["checkpoint"]).fetchone()
+        return True
 
     def drop(self, blob: int) -> None:
         self._begun.pop(blob, None)  # `collect` takes what is there of it

@@ -36,9 +36,9 @@ class BlobStore(Protocol):
     async def begin_blob(self, room: str) -> int:
         """A new blob of this room, without a name and without a piece; nobody can read it. What has no name ends with the process."""
 
-    async def add_piece(self, blob: int, number: int, piece: bytes, name: Name | None = None) -> None:
-        """Store piece `number` (0, 1, 2 …) of a blob that was begun. The last piece comes with the name; where the room holds
-        a blob of this hash already, that one stays and this one is given up."""
+    async def add_piece(self, blob: int, number: int, piece: bytes, name: Name | None = None) -> bool:
+        """Store piece `number` (0, 1, 2 …) of a blob that was begun; False: it was given up, and nothing is stored. The last piece comes
+        with the name; where the room holds a blob of this hash already, that one stays and this one is given up."""
 
     async def drop_blob(self, blob: int) -> None:
         """A blob that was begun is given up."""

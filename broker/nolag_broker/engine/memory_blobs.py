@@ -31,14 +31,15 @@ class MemoryBlobs:
         self._begun[self._last_blob] = room, []
         return self._last_blob
 
-    async def add_piece(self, blob: int, number: int, piece: bytes, name: Name | None = None) -> None:
+    async def add_piece(self, blob: int, number: int, piece: bytes, name: Name | None = None) -> bool:
         if blob not in self._begun:  # given up meanwhile
-            return
+            return False
         room, pieces = self._begun[blob]
         pieces.append(piece)
         if name is not None:
             self._blobs_of(room).held.setdefault(name.hash, (name.size, pieces))
             del self._begun[blob]
+        return True
 
     async def drop_blob(self, blob: int) -> None:
         self._begun.pop(blob, None)

@@ -146,8 +146,8 @@ class SqliteEngine:
     async def begin_blob(self, room: str) -> int:
         return await self._thread.do(lambda tables: tables.blobs.begin(room))
 
-    async def add_piece(self, blob: int, number: int, piece: bytes, name: Name | None = None) -> None:
-        await self._thread.read(lambda tables: tables.blobs.add_piece(blob, number, piece, name))
+    async def add_piece(self, blob: int, number: int, piece: bytes, name: Name | None = None) -> bool:
+        return await self._thread.read(lambda tables: tables.blobs.add_piece(blob, number, piece, name))
 
     async def drop_blob(self, blob: int) -> None:
         await self._thread.do(lambda tables: tables.blobs.drop(blob))

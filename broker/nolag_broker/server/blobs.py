@@ -47,6 +47,7 @@ class _Upload:
     last: float  # when something of it came
     blob: int | None = None
     at: int = 0  # bytes stored so far
+    pieces: int = 0  # that came and are not answered yet: it is not given up meanwhile
     sum: Any = field(default_factory=hashlib.sha256)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -97,8 +98,9 @@ class Blobs:
             raise Refusal("overloaded", "too much of large values waits to be stored")
         upload, given_up = self._uploads.get(uploader), None
         if upload is None or upload.size != size:
-            given_up = upload or self._give_way(uploader)
+            given_up = self._give_way(uploader)
             upload = self._uploads[uploader] = _Upload(size, self._clock())
+        upload.pieces += 1
         self._waiting += len(piece) + OVERHEAD
         return self._put(uploader, upload, offset, piece, given_up)
 
@@ -106,11 +108,13 @@ class Blobs:
         """Which upload is given up so that one more may begin; None: there is room. Raises `Refusal`: `overloaded`."""
         everybody = len(self._uploads) >= MAX_ALL_UPLOADS
         mine = [key for key in self._uploads if everybody or key[:2] == uploader[:2]]
-        if len(mine) < MAX_UPLOADS:
+        if uploader in self._uploads:  # another size was said
+            mine, everybody = [uploader], False
+        elif len(mine) < MAX_UPLOADS:
             return None
-        oldest = min(mine, key=lambda key: (self._uploads[key].turn.locked(), self._uploads[key].last))
+        oldest = min(mine, key=lambda key: (self._uploads[key].pieces > 0, self._uploads[key].last))
         upload = self._uploads[oldest]
-        if upload.turn.locked() or (everybody and upload.last > self._clock() - IDLE):
+        if upload.pieces or (everybody and upload.last > self._clock() - IDLE):
             raise Refusal("overloaded", "too many large values are on their way")
         return self._uploads.pop(oldest)
 
@@ -128,18 +132,24 @@ class Blobs:
                     await self._store(uploader, upload, piece)
                 return {"at": upload.at, "whole": upload.at == upload.size}
         finally:
+            upload.pieces -= 1
             self._waiting -= len(piece) + OVERHEAD
 
     async def _is_here(self, room: str, hash: bytes) -> bool:
         key = room, hash
-        # Noted before it is looked for: a collection that comes between spares it.
-        self._here[key] = self._clock(), self._here.get(key, (0.0, 0))[1]
+        known = key in self._here
+        spared = self._spare(key)
         size = await self._engine.blob_size(room, hash)
         if size is not None:
             self._here[key] = self._clock(), size
-        elif key in self._here and not self._here[key][1]:  # and nobody else has put it meanwhile
+        elif not known and self._here.get(key) is spared:  # and nobody else has asked for it, or put it, meanwhile
             del self._here[key]
         return size is not None
+
+    def _spare(self, key: tuple[str, bytes]) -> tuple[float, int]:
+        """Before it is looked for, or stored: a collection that comes between leaves it."""
+        spared = self._here[key] = self._clock(), self._here.get(key, (0.0, 0))[1]
+        return spared
 
     async def _store(self, uploader: Uploader, upload: _Upload, piece: bytes) -> None:
         room, hash = uploader[2:]
@@ -154,11 +164,14 @@ class Blobs:
         if upload.blob is None:
             upload.blob = await self._engine.begin_blob(room)
         if whole:
-            self._here[room, hash] = self._clock(), upload.size
-        await self._engine.add_piece(upload.blob, upload.at // PIECE, piece, Name(hash, upload.size) if whole else None)
+            self._spare((room, hash))
+        if not await self._engine.add_piece(upload.blob, upload.at // PIECE, piece, Name(hash, upload.size) if whole else None):
+            return
         upload.at = end
-        if whole and self._uploads.get(uploader) is upload:
-            del self._uploads[uploader]
+        if whole:
+            self._here[room, hash] = self._clock(), upload.size
+            if self._uploads.get(uploader) is upload:
+                del self._uploads[uploader]
 
     async def _end(self, uploader: Uploader, upload: _Upload) -> None:
         if self._uploads.get(uploader) is upload:
@@ -199,7 +212,7 @@ class Blobs:
 
     async def _collect(self, before: float, *, everything: bool) -> None:
         for uploader, upload in list(self._uploads.items()):
-            if upload.last < before and not upload.turn.locked():
+            if upload.last < before and not upload.pieces:
                 await self._end(uploader, upload)
         if everything:
             self._here = {key: known for key, known in self._here.items() if known[0] >= before}

@@ -201,8 +201,8 @@ class SimulatedEngine:
     async def begin_blob(self, room: str) -> int:
         return await self._both(lambda store: store.begin_blob(room))
 
-    async def add_piece(self, blob: int, number: int, piece: bytes, name: Name | None = None) -> None:
-        await self._both(lambda store: store.add_piece(blob, number, piece, name))
+    async def add_piece(self, blob: int, number: int, piece: bytes, name: Name | None = None) -> bool:
+        return await self._both(lambda store: store.add_piece(blob, number, piece, name))
 
     async def drop_blob(self, blob: int) -> None:
         await self._both(lambda store: store.drop_blob(blob))

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import secrets
 import socket
 import sqlite3
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nolag_broker.engine.blobs import Name
+from nolag_broker.engine.memory import MemoryEngine
+from nolag_broker.server.blobs import Blobs
 from nolag_broker.wire.blobs import BLOB, MARK, PIECE, Reference
+from nolag_broker.wire.codes import Refusal
 
 if TYPE_CHECKING:
     from .conftest import Client, Harness, Start
@@ -102,6 +108,50 @@ async def test_uploads_that_are_left_behind_are_in_nobodys_way(broker: Harness) 
     assert (await client.call("blob.put", hash=begun[-1].hash, size=2 * PIECE, offset=0, body=b""))["at"] == 0
     value = secrets.token_bytes(PIECE)
     assert await get(client, await put(client, value)) == value
+
+
+async def test_an_upload_with_a_piece_under_way_is_not_given_up() -> None:
+    """Neither for one more, nor for another size, however late its piece is stored."""
+    engine = MemoryEngine()
+    await engine.open()
+    await engine.create("r", "epoch")
+    blobs = Blobs(engine, 3600, 60, itertools.count().__next__)
+    values = [bytes([n]) * (PIECE + 1) for n in range(17)]
+
+    def put(n: int, offset: int, size: int = PIECE + 1) -> Coroutine[Any, Any, dict[str, Any]]:
+        return blobs.put(("ana", "one", "r", Reference.to(values[n]).hash), size, offset, values[n][offset : offset + PIECE])
+
+    for n in range(16):
+        await put(n, 0)
+    last = put(0, PIECE)
+    assert await put(16, 0) == {"at": PIECE, "whole": False}
+    assert await last == {"at": PIECE + 1, "whole": True}
+    assert await engine.blob_size("r", Reference.to(values[0]).hash) == PIECE + 1
+    last = put(16, PIECE)
+    with pytest.raises(Refusal, match="on their way"):
+        put(16, 0, PIECE + 2)
+    assert await last == {"at": PIECE + 1, "whole": True}
+
+
+async def test_a_value_is_not_referred_to_before_it_is_stored() -> None:
+    """Nor when it was given up meanwhile."""
+    engine, value = MemoryEngine(), b"value"
+    await engine.open()
+    await engine.create("r", "epoch")
+    blobs, reference = Blobs(engine, 3600, 60, itertools.count().__next__), Reference.to(value)
+    add_piece = engine.add_piece
+
+    async def given_up(blob: int, number: int, piece: bytes, name: Name | None = None) -> bool:
+        with pytest.raises(Refusal, match="does not hold"):
+            blobs.check("r", referring(reference))
+        await engine.drop_blob(blob)
+        return await add_piece(blob, number, piece, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "add_piece", given_up)
+        assert await blobs.put(("ana", "one", "r", reference.hash), 5, 0, value) == {"at": 0, "whole": False}
+    with pytest.raises(Refusal, match="does not hold"):
+        blobs.check("r", referring(reference))
 
 
 async def test_a_connection_waits_for_so_many_pieces(broker: Harness) -> None:
