@@ -69,13 +69,13 @@ def search(session: Session, room: str, may_open: bool, request: int | None, fra
             return {"items": items, "through": now, "epoch": hosted.feed.epoch}
 
         if request is not None:
+            session.looked_at += len(found)  # now: many are decided before the first of them looks. If it is dropped, so is the session
             core.effect(Then(session.id, request, lambda: session.answer_later(request, _counted(session, len(found), answer()))))
 
     session.context.node.call(room, begin, session.caller, may_open=may_open, request=request)
 
 
 async def _counted(session: Session, items: int, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    session.looked_at += items
     try:
         return await work
     finally:

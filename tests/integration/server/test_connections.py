@@ -213,6 +213,18 @@ async def test_rooms_in_which_a_connection_has_nothing_any_more_do_not_count(bro
                 await asyncio.sleep(0.01)
 
 
+async def test_searches_that_are_asked_for_at_once_look_through_so_many_items(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nolag_broker.server.store_ops.MAX_LOOKED_AT", 100)
+    client = await broker.client()
+    value = msgpack.packb({"n": 1})
+    await client.call("store.write", puts=[[["n", f"k{number}"], value, {}] for number in range(40)])
+    for _ in range(2):  # what was looked through counts no more
+        asked = [client.request("store.search", prefix=["n"], filter=value, limit=1) for _ in range(5)]
+        await client.send([frame for frame, _ in asked])
+        answers = [await answer for _, answer in asked]
+        assert [answer["err"]["code"] if "err" in answer else "ok" for answer in answers] == ["ok", "ok", *["overloaded"] * 3]
+
+
 async def test_an_operation_that_is_not_granted(broker: Harness) -> None:
     client = await broker.member(token=broker.broker.mint("ana", [{"room": "r", "topics": ["a/**"], "verbs": ["dispatch"]}]))
     await client.call("task.dispatch", task="t", type="a/b", body=b"")
