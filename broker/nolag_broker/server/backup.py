@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import time
@@ -44,7 +45,7 @@ async def back_up(engine: Engine, data: Path, folder: Any) -> dict[str, Any]:
         size = await asyncio.to_thread(_finish, part, place)
     except BaseException as error:
         if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
+            await asyncio.to_thread(_discard, part)
         if isinstance(error, (BackupFailed, CannotStart, OSError)):
             raise _refused(str(error)) from None
         raise
@@ -66,15 +67,25 @@ def _add_key(data: Path, part: Path) -> None:
 
 
 def _finish(part: Path, place: Path) -> int:
-    """Give the folder its name; how many bytes it has."""
+    """Give the folder its name; how many bytes it has. It keeps the old one where that can't be made durable."""
     size = sum(file.stat().st_size for file in part.iterdir())
-    part.rename(place)
     parent = os.open(place.parent, os.O_RDONLY)
     try:
-        os.fsync(parent)
+        part.rename(place)
+        try:
+            os.fsync(parent)
+        except OSError:
+            place.rename(part)
+            raise
     finally:
         os.close(parent)
     return size
+
+
+def _discard(part: Path) -> None:
+    """Under a third name, at once: who was cancelled may still be giving the folder its own, which it gets whole or not at all."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(part.rename(part.with_name(part.name + ".gone")), ignore_errors=True)
 
 
 def _refused(why: str) -> Refusal:
