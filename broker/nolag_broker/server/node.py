@@ -333,8 +333,13 @@ class Node:
     async def drain(self) -> None:
         """Accept nothing more, and wait until everything decided is stored and said."""
         self._refusing = self._refusing or Refusal("unavailable", "the broker is stopping; ask again")
-        while not self._failed and not (self._decider.idle and self._commits.idle):
-            await self._commits.pause()
+        while not self._failed:
+            if not (self._decider.idle and self._commits.idle):
+                await self._commits.pause()
+            elif any(hosted.blocked or hosted.unsaid for hosted in self._rooms.values()):
+                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)  # one of them reads what the room waits for
+            else:
+                return
 
     async def stop(self) -> None:
         self._commits.give_up()

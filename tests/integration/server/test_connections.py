@@ -619,6 +619,39 @@ async def test_while_it_stops_it_says_so_and_takes_nothing_more(start: Start) ->
     await stopping
 
 
+@pytest.mark.parametrize(
+    ("op", "fields", "reads"),
+    [("blackboard.get", {"key": "k"}, "bodies"), ("topic.publish", {"topic": "t", "key": "once", "body": b"v"}, "records")],
+    ids=["an answer", "a decision"],
+)
+async def test_a_stop_waits_for_what_is_read(start: Start, op: str, fields: dict[str, Any], reads: str) -> None:
+    broker = await start(body_cache=0)
+    client = await broker.member()
+    await client.call("blackboard.set", key="k", body=b"v")
+    node, engine = broker.broker._context.node, broker.broker._engine
+    for hosted in node.rooms():
+        await node.behind.written(hosted)  # nothing else is waited for
+    read, begun, release = getattr(engine, reads), asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: Any) -> Any:
+        begun.set()
+        await release.wait()
+        return await read(*args)
+
+    setattr(engine, reads, slow)
+    frame, answer = client.request(op, **fields)
+    await client.send(frame)
+    await begun.wait()
+    draining = asyncio.create_task(node.drain())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not draining.done()
+    release.set()
+    await draining
+    await broker.broker.stop()
+    assert "ok" in await answer
+
+
 @pytest.mark.sources
 @pytest.mark.parametrize("where", ["decide", "needs"])
 async def test_a_defect_in_a_command_hurts_nobody_else(start: Start, where: str) -> None:
