@@ -1,7 +1,7 @@
 """Drops what is older than the rooms' policies, from time to time, and unloads rooms that nobody uses.
 
-To trim costs a look at everything the room keeps, so nothing happens until a bound is exceeded by an eighth; then the log
-is cut down to the bound. What a trim costs, by event that came, does not grow with the room.
+To trim costs a look at everything the room keeps beside its log: what lives, the ended tasks that are still remembered, and every
+approval there was. So nothing happens until a bound is exceeded by an eighth; then the log is cut down to the bound.
 """
 
 from __future__ import annotations
