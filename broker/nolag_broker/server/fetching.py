@@ -43,7 +43,8 @@ class Fetcher:
         return found
 
     async def _read(self, room: str, part: list[Any], max_bytes: int) -> dict[Any, Any]:
-        """What is of one kind, in order; no more once it reaches `max_bytes`."""
+        """What is of one kind, in order; no more once it reaches `max_bytes`. Scans are all read, each bounded by itself; `_parts` bounds
+        how many those are."""
         if isinstance(part[0], ScanAt):
             # Handed over together: each alone would wait for the thread that reads, and for its way back.
             pages = await asyncio.gather(*(self._engine.scan(room, scan, SCAN_BYTES) for scan in part))
