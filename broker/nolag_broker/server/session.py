@@ -15,7 +15,7 @@ from ..wire.codes import Close, Closes, Refusal
 from ..wire.topics import check_name
 from .attending import answer, relieved
 from .auth import SYSTEM, Identity
-from .blobs import BLOB_OPERATIONS
+from .blob_ops import BLOB_OPERATIONS
 from .connection import Connection
 from .fanout import Subscription
 from .log_ops import LOG_OPERATIONS
