@@ -336,7 +336,7 @@ class Node:
         while not self._failed:
             if not (self._decider.idle and self._commits.idle):
                 await self._commits.pause()
-            elif any(hosted.blocked or hosted.unsaid for hosted in self._rooms.values()):
+            elif self._tasks and any(hosted.blocked or hosted.unsaid for hosted in self._rooms.values()):
                 await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)  # one of them reads what the room waits for
             else:
                 return
