@@ -29,7 +29,7 @@ THROUGH_EVERY: Final = 1.0  # seconds after which subscribers hear of sequences 
 
 
 class Subscription:
-    """One `log.subscribe` of a connection. Once it is live, nothing up to `position` is sent to it."""
+    """One `log.subscribe` of a connection: it begins, is replayed to, and is live. Then nothing up to `position` is sent to it."""
 
     __slots__ = ("feed", "number", "position", "reader", "replay", "view")
 
@@ -38,8 +38,8 @@ class Subscription:
         self.reader = reader
         self.view = view
         self.position = 0
-        self.feed: Feed | None = None  # None: it has not begun
-        self.replay: asyncio.Task[None] | None = None
+        self.feed: Feed | None = None  # None: it has not begun, and is sent nothing
+        self.replay: asyncio.Task[None] | None = None  # None, once it has begun: it is live
 
     def leave(self) -> None:
         """End it, wherever it has come to."""
@@ -89,7 +89,7 @@ class Feed:
 
     def follow(self, subscription: Subscription, position: int) -> None:
         """From now on, live: everything after `position`, which may lie ahead of what is published (it is decided, but not yet stored)."""
-        subscription.position = position
+        subscription.feed, subscription.position = self, position
         key = subscription.view.key
         audience = self._audiences.get(key)
         if audience is None:
@@ -113,7 +113,7 @@ class Feed:
         if since >= self.through and not retained:
             self.follow(subscription, since)
         else:
-            subscription.replay = self._spawn(self._replay_or_give_up(subscription, since, retained))
+            subscription.feed, subscription.replay = self, self._spawn(self._replay_or_give_up(subscription, since, retained))
 
     def leave(self, subscription: Subscription) -> None:
         if subscription.replay is not None:

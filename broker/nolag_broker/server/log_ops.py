@@ -80,7 +80,6 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
                 del session.subscriptions[number]
                 session.refuse(request, refusal)
                 return
-        subscription.feed = feed
         kept = [seq for seq in hosted.room.topics.retained(view.matches_subject) if seq > retained_after] if retained else ()
         live = start is None and since_time is None and not kept
         if live:

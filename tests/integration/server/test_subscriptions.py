@@ -293,3 +293,34 @@ async def test_a_refreshed_token_changes_what_is_seen(broker: Harness) -> None:
     await emit(client, 1, "a")
     last = await emit(client, 1, "b")
     assert [event["type"] for event in await caught_up(reader, last)] == ["a", "b"]
+
+
+async def test_a_token_refreshed_before_the_subscription_begins_leaves_no_hole_and_no_repeat(
+    broker: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it begins is still looked up; what is committed meanwhile is replayed with the rest, under the newest grants."""
+
+    def token(*topics: str) -> str:
+        return broker.broker.mint("eve", [{"room": "r", "topics": list(topics), "verbs": ["subscribe"]}])
+
+    writer, reader = await broker.member(), await broker.client(token=token("a"))
+    first = await emit(writer, 1, "b")
+    engine, asked, go_on = broker.broker._engine, asyncio.Event(), asyncio.Event()
+
+    async def held(*where: Any, events: Any = engine.events) -> Any:
+        asked.set()
+        await go_on.wait()
+        return await events(*where)
+
+    monkeypatch.setattr(engine, "events", held)
+    subscribe, subscribed = reader.request("log.subscribe", sub=1, since_time=0.0)
+    await reader.send(subscribe)
+    await asyncio.wait_for(asked.wait(), 15)
+    await reader.call("auth.refresh", None, token=token("a", "b"))
+    await reader.call("auth.refresh", None, token=token("b"))
+    await emit(writer, 1, "a")
+    second = await emit(writer, 1, "b")
+    go_on.set()
+    assert (await subscribed)["ok"]["since"] == 0
+    last = await emit(writer, 1, "b")
+    assert [event["seq"] for event in await caught_up(reader, last)] == [first, second, last]
