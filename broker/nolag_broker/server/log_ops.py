@@ -1,4 +1,5 @@
-"""The operations on a room's log: `log.subscribe`, `log.unsubscribe`, `log.read`. They take their turn among the room's commands."""
+"""The operations on a room's log: `log.subscribe` and `log.read`, which take their turn among the room's commands, and `log.unsubscribe`,
+which does not: whoever wants no more waits for nothing."""
 
 from __future__ import annotations
 
@@ -105,6 +106,7 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
 
 
 def unsubscribe(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
+    """At once, also of one whose turn has not come: that finds its number free, or another's, and begins nothing."""
     subscription = session.subscriptions.pop(_number(frame), None)
     if subscription is not None:
         subscription.unsubscribe()

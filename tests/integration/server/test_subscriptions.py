@@ -58,6 +58,20 @@ async def test_in_the_middle_of_a_message(any_broker: Harness) -> None:
     assert [event["body"] for event in client.events(1)] in ([], [b"4", b"5", b"6"])
 
 
+@pytest.mark.parametrize("group", [{}, {"group": "readers"}])
+async def test_the_end_waits_for_no_turn_and_the_number_is_free(any_broker: Harness, group: dict[str, Any]) -> None:
+    client = await any_broker.member()
+    last = await emit(client, 2)
+    ops = ({"op": "log.subscribe", "since": 0}, {"op": "log.unsubscribe"}, {"op": "log.subscribe", "since": last - 1})
+    asked = [client.request(sub=1, **op, **group) for op in ops]
+    await client.send([frame for frame, _ in asked])
+    answers = await asyncio.gather(*(answer for _, answer in asked))
+    assert [answer["ok"].get("since") for answer in answers][1:] == [None, last - 1]
+    assert client.answered[-3:] == [answers[1]["id"], answers[0]["id"], answers[2]["id"]]
+    push = await client.until(lambda: client.pushes)
+    assert [event["seq"] for event in push[0]["events"]] == [last], "of the first nothing came"
+
+
 async def test_from_a_sequence(any_broker: Harness) -> None:
     client = await any_broker.member()
     last = await emit(client, 1200)  # more than one chunk
