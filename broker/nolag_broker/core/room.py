@@ -327,9 +327,7 @@ class Room:
 
     def allow(self, verb: str, resource: str) -> None:
         """Raises `Refusal` (`not_authorized`) when the caller's grants do not cover this."""
-        if not self.caller.grants.allows(verb, self.name, resource):
-            message = f"this token has no grant for {verb!r} on {resource!r} in the room {self.name!r}"
-            raise Refusal("not_authorized", message, detail={"verb": verb, "resource": resource})
+        self.caller.grants.demand(verb, self.name, resource)
 
 
 def _encode(changed: dict[Entity, None], heads: dict[str, bytes | None]) -> None:

@@ -38,7 +38,7 @@ def join(session: Session, room: str, may_open: bool, request: int | None, frame
         if frame.get(name):
             raise Refusal("bad_request", f"group or {name}, not both", detail={"field": name})
     group = _group(frame)
-    _allow(session, room, group)
+    session.grants.demand("subscribe", room, "group/" + group[0])
     since, epoch = field(frame, "since", _read_number, None), field(frame, "epoch", read_name, None)
     key = (session.actor, session.instance, field(frame, "member", _read_number, 0))
     holding = field(frame, "holding", _read_holding, ())
@@ -71,7 +71,7 @@ def join(session: Session, room: str, may_open: bool, request: int | None, frame
 
 def delete(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
     group = _group(frame)
-    _allow(session, room, group)
+    session.grants.demand("subscribe", room, "group/" + group[0])
 
     def begin(hosted: HostedRoom, env: Env) -> None:
         assert hosted.room is not None
@@ -89,8 +89,3 @@ def _group(frame: dict[str, Any]) -> GroupKey:
     if frame.get("group") is None:
         raise Refusal("bad_request", "the request needs group, a name", detail={"field": "group"})
     return read_name(frame["group"], "group"), field(frame, "types", read_pattern, "**"), field(frame, "subject", read_pattern, "**")
-
-
-def _allow(session: Session, room: str, group: GroupKey) -> None:
-    if not session.grants.allows("subscribe", room, "group/" + group[0]):
-        raise Refusal("not_authorized", f"this token has no grant for 'subscribe' on {'group/' + group[0]!r} in the room {room!r}")

@@ -62,8 +62,8 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
     cursor = field(frame, "cursor", read_name, None)
     if cursor is not None and since_time is not None:
         raise Refusal("bad_request", "cursor or since_time, not both", detail={"field": "since_time"})
-    if cursor is not None and not session.grants.allows("subscribe", room, "cursor/" + cursor):
-        raise Refusal("not_authorized", f"this token has no grant for 'subscribe' on {'cursor/' + cursor!r} in the room {room!r}")
+    if cursor is not None:
+        session.grants.demand("subscribe", room, "cursor/" + cursor)
     retained, retained_after = field(frame, "retained", read_bool, False), field(frame, "retained_after", _read_number, 0)
     subscription = session.subscriptions[number] = Subscription(number, session, view)
 

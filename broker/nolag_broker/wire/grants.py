@@ -63,6 +63,12 @@ class Grants:
             )
         return answer
 
+    def demand(self, verb: str, room: str, resource: str) -> None:
+        """Raises `Refusal` (`not_authorized`) when no grant covers this."""
+        if not self.allows(verb, room, resource):
+            message = f"this token has no grant for {verb!r} on {resource!r} in the room {room!r}"
+            raise Refusal("not_authorized", message, detail={"verb": verb, "resource": resource})
+
     def touches(self, room: str) -> bool:
         """Whether any grant speaks of this room."""
         return any(matcher(grant.room)(room) for grant in self._grants)

@@ -238,6 +238,19 @@ async def test_an_operation_that_is_not_granted(broker: Harness) -> None:
         assert (await client.refused(op, **fields))["code"] == "not_authorized"
 
 
+async def test_what_a_grant_would_have_to_cover_is_said_by_room_and_server_alike(broker: Harness) -> None:
+    client = await broker.client(token=broker.broker.mint("ana", [{"room": "r", "topics": ["a"], "verbs": ["subscribe"]}]))
+    for op, fields, resource in (
+        ("log.subscribe", {"sub": 1, "cursor": "c"}, "cursor/c"),
+        ("log.subscribe", {"sub": 1, "group": "g"}, "group/g"),
+        ("group.delete", {"group": "g"}, "group/g"),
+        ("group.ack", {"group": "g", "types": "**", "subject": "**", "messages": [1]}, "group/g"),
+    ):
+        err = await client.refused(op, **fields)
+        assert (err["code"], err["detail"]) == ("not_authorized", {"verb": "subscribe", "resource": resource})
+        assert err["message"] == f"this token has no grant for 'subscribe' on '{resource}' in the room 'r'"
+
+
 # -- the same process again
 
 
