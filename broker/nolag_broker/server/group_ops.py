@@ -43,7 +43,7 @@ def join(session: Session, room: str, may_open: bool, request: int | None, frame
     key = (session.actor, session.instance, field(frame, "member", _read_number, 0))
     holding = field(frame, "holding", _read_holding, ())
     in_flight = field(frame, "max_in_flight", _read_in_flight, IN_FLIGHT)
-    seat = Seat(number, session, view, in_flight, field(frame, "ack_within", read_positive_seconds, ACK_WITHIN))
+    seat = Seat(number, group[0], session, view, in_flight, field(frame, "ack_within", read_positive_seconds, ACK_WITHIN))
     session.subscriptions[number] = seat
 
     def begin(hosted: HostedRoom, env: Env) -> None:

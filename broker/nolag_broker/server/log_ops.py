@@ -107,9 +107,7 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
 
 def unsubscribe(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
     """At once, also of one whose turn has not come: that finds its number free, or another's, and begins nothing."""
-    subscription = session.subscriptions.pop(_number(frame), None)
-    if subscription is not None:
-        subscription.unsubscribe()
+    session.unsubscribe(_number(frame))
     session.reply(request, {})
 
 

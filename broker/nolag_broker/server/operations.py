@@ -16,6 +16,7 @@ from ..wire.codes import Refusal
 from ..wire.topics import check_name
 from .auth import SYSTEM, Revocations
 from .backup import back_up
+from .errors import failed_push
 
 if TYPE_CHECKING:
     from .session import Session
@@ -36,8 +37,12 @@ def refresh(session: Session, request: int | None, frame: dict[str, Any]) -> Non
     if identity.actor != session.actor:
         raise Refusal("access_denied", "the token is not valid for this broker")
     session.assume(identity)
-    for subscription in session.subscriptions.values():
-        subscription.change_view(subscription.view.under(session))
+    for number, subscription in list(session.subscriptions.items()):
+        try:
+            subscription.change_view(subscription.view.under(session))
+        except Refusal as refusal:  # it ends, and its number is free
+            session.unsubscribe(number)
+            session.send(failed_push(number, refusal))
     session.context.node.refreshed(session.caller, session.rooms)
     session.reply(request, {"expires": identity.expires})
 

@@ -178,6 +178,11 @@ class Session:
         self._may_open[room] = may_open = self.context.may_open(self.identity, room)
         return may_open
 
+    def unsubscribe(self, number: int) -> None:
+        """End the subscription with this number, if there is one."""
+        if (subscription := self.subscriptions.pop(number, None)) is not None:
+            subscription.unsubscribe()
+
     def leave(self, room: str) -> None:
         """It has nothing in this room any more, and what it may do there is asked again."""
         self.rooms.discard(room)

@@ -226,6 +226,24 @@ async def test_grants_count_at_the_join_and_at_each_message(any_broker: Harness)
     assert dealt(wide) == [(b"1", 2), (b"3", 2)]
 
 
+async def test_a_seat_that_a_refresh_ends_leaves_nothing_behind(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number is free, whether its turn has come or not, and it counts no more."""
+    monkeypatch.setattr("nolag_broker.server.log_ops.MAX_SUBSCRIPTIONS", 1)
+    tokens = [broker.broker.mint("a", [{"room": "r", "topics": topics, "verbs": ["subscribe"]}]) for topics in (["**"], ["notes/*"])]
+    a, writer = await broker.client(token=tokens[0]), await broker.client("writer")
+    await join(a)
+    await a.call("auth.refresh", None, token=tokens[1])
+    await a.push("failed", sub=1)
+    await a.call("auth.refresh", None, token=tokens[0])
+    subscribe, subscribed = a.request("log.subscribe", sub=1, **GROUP)
+    refresh, _ = a.request("auth.refresh", None, token=tokens[1])
+    await a.send([subscribe, refresh])  # which comes before the other's turn
+    assert "ok" in await subscribed
+    await a.push("failed", sub=1)
+    await writer.call("group.delete", **GROUP)  # it has no members
+    await a.call("log.subscribe", sub=1)
+
+
 async def test_what_retention_dropped_is_a_gap(start: Start) -> None:
     harness = await start(engine="sqlite", trim_every=0.05)
     a, admin = await harness.client("a"), await harness.admin()
