@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..core.commands.fields import MAX_INT, integer, read_bool, read_moment, read_name, read_pattern
+from ..core.room import Room
 from ..core.turn import Env, Then
 from ..wire.codec import pack
 from ..wire.codes import Refusal
@@ -52,9 +53,27 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
         raise Refusal("subscription_conflict", f"the number {number} is in use on this connection")
     if len(session.subscriptions) >= MAX_SUBSCRIPTIONS:
         raise Refusal("overloaded", f"a connection can have {MAX_SUBSCRIPTIONS} subscriptions")
-    if frame.get("group") is not None:
-        group_ops.join(session, room, may_open, request, frame, number, view)
-        return
+    ask = _follow if frame.get("group") is None else group_ops.join
+    subscription, start = ask(session, request, frame, number, view)
+    session.subscriptions[number] = subscription
+
+    def begin(hosted: HostedRoom, env: Env) -> None:
+        assert hosted.room is not None
+        if session.subscriptions.get(number) is not subscription:  # unsubscribed, or gone, before its turn came
+            now, epoch = hosted.room.seq, hosted.feed.epoch
+            session.reply(request, {"since": now, "epoch": epoch}, seq=now, epoch=epoch)
+            return
+        try:
+            start(hosted.feed, hosted.room)
+        except Refusal as refusal:
+            del session.subscriptions[number]
+            session.refuse(request, refusal)
+
+    session.context.node.call(room, begin, session.caller, may_open=may_open, request=request)
+
+
+def _follow(session: Session, request: int | None, frame: dict[str, Any], number: int, view: View) -> tuple[Subscription, group_ops.Start]:
+    """`log.subscribe` without `group`."""
     since, epoch = field(frame, "since", _read_number, None), field(frame, "epoch", read_name, None)
     since_time = field(frame, "since_time", read_moment, None)
     if since is not None and since_time is not None:
@@ -63,25 +82,16 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
     if cursor is not None and since_time is not None:
         raise Refusal("bad_request", "cursor or since_time, not both", detail={"field": "since_time"})
     if cursor is not None:
-        session.grants.demand("subscribe", room, "cursor/" + cursor)
+        session.grants.demand("subscribe", view.room, "cursor/" + cursor)
     retained, retained_after = field(frame, "retained", read_bool, False), field(frame, "retained_after", _read_number, 0)
-    subscription = session.subscriptions[number] = Subscription(number, session, view)
+    subscription = Subscription(number, session, view)
 
-    def begin(hosted: HostedRoom, env: Env) -> None:
-        assert hosted.room is not None
-        feed, now = hosted.feed, hosted.room.seq
-        if session.subscriptions.get(number) is not subscription:  # unsubscribed, or gone, before its turn came
-            session.reply(request, {"since": now, "epoch": feed.epoch}, seq=now, epoch=feed.epoch)
-            return
-        start = since
+    def begin(feed: Feed, room: Room) -> None:
+        start, now = since, room.seq
         if cursor is not None:
-            try:  # stored with this turn, and confirmed after it: what comes before the first acknowledgement is not lost either
-                start = hosted.room.cursors.begin(cursor, now if since is None else min(since, now))
-            except Refusal as refusal:
-                del session.subscriptions[number]
-                session.refuse(request, refusal)
-                return
-        kept = [seq for seq in hosted.room.topics.retained(view.matches_subject) if seq > retained_after] if retained else ()
+            # Stored with this turn, and confirmed after it: what comes before the first acknowledgement is not lost either.
+            start = room.cursors.begin(cursor, now if since is None else min(since, now))
+        kept = [seq for seq in room.topics.retained(view.matches_subject) if seq > retained_after] if retained else ()
         live = start is None and since_time is None and not kept
         if live:
             feed.follow(subscription, now)
@@ -92,7 +102,7 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
                 feed.catch_up(subscription, sequence, epoch, now, kept)
 
         async def begin_at(time: float) -> None:
-            begin_after(await _after(session, room, feed, now, time))
+            begin_after(await _after(session, view.room, feed, now, time))
 
         def confirm() -> None:
             if since_time is not None:
@@ -100,9 +110,9 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
             else:
                 begin_after(now if start is None else start)
 
-        hosted.room.effect(Then(session.id, request, confirm))
+        room.effect(Then(session.id, request, confirm))
 
-    session.context.node.call(room, begin, session.caller, may_open=may_open, request=request)
+    return subscription, begin
 
 
 def unsubscribe(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
