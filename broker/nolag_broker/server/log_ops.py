@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..core.commands.fields import MAX_INT, integer, read_bool, read_moment, read_name, read_pattern
 from ..core.room import Room
-from ..core.turn import Env, Then
+from ..core.turn import Env, Reply, Then
 from ..wire.codec import pack
 from ..wire.codes import Refusal
 from . import group_ops
@@ -60,8 +60,9 @@ def subscribe(session: Session, room: str, may_open: bool, request: int | None, 
     def begin(hosted: HostedRoom, env: Env) -> None:
         assert hosted.room is not None
         if session.subscriptions.get(number) is not subscription:  # unsubscribed, or gone, before its turn came
-            now, epoch = hosted.room.seq, hosted.feed.epoch
-            session.reply(request, {"since": now, "epoch": epoch}, seq=now, epoch=epoch)
+            if request is not None:
+                now = hosted.room.seq
+                hosted.room.effect(Reply(session.id, request, {"since": now, "epoch": hosted.feed.epoch}, seq=now))
             return
         try:
             start(hosted.feed, hosted.room)

@@ -71,6 +71,23 @@ async def test_a_new_cursor_is_confirmed_when_its_row_is_stored(broker: Harness,
     assert "cursor/mine" in image.heads
 
 
+async def test_a_subscription_that_was_ended_before_its_turn_is_answered_with_what_is_stored(
+    broker: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await broker.member()
+    gate = Gate(broker, monkeypatch)
+    asked = [client.request("event.emit", type="a.b"), client.request("log.subscribe", sub=1), client.request("log.unsubscribe", sub=1)]
+    await client.send([frame for frame, _ in asked])
+    commit = await gate.next()
+    await client.call("ping", None)
+    emitted, subscribed, ended = (answer for _, answer in asked)
+    assert (emitted.done(), subscribed.done(), ended.done()) == (False, False, True)
+    commit.set_result(None)
+    first, second = await asyncio.wait_for(asyncio.gather(emitted, subscribed), WAIT)
+    assert second["ok"] == {"since": first["seq"], "epoch": first["epoch"]}
+    assert (second["seq"], second["epoch"]) == (first["seq"], first["epoch"])
+
+
 @pytest.mark.parametrize("asked", [{"op": "log.subscribe", "sub": 1, "cursor": "mine"}, {"op": "log.read"}])
 async def test_who_waits_for_the_log_hears_that_storage_failed(
     asked: dict[str, Any], broker: Harness, monkeypatch: pytest.MonkeyPatch
