@@ -13,18 +13,13 @@ from typing import Any, Final
 from ..core.event import Event
 from ..core.messages.groups import Group
 from ..core.turn import Acknowledged, GroupKey
-from ..engine.base import Engine, StorageFailed
+from ..engine.base import Engine
 from ..wire.codec import pack
-from ..wire.frames import array_header, log_push
-from .errors import failed_push, storage_failed
-from .logs import get_logger, trace
-from .readers import Reader, Spawn, View, room_for_replay
+from ..wire.frames import array_header, gap_push, log_push
+from .readers import CHUNK_BYTES, CHUNK_EVENTS, Reader, Spawn, View, room_for_replay, telling
 from .sharing import Patience, Sharing
 
-log = get_logger("fanout")
-
 ROUTES: Final = 4096  # kinds of events whose audience is remembered
-CHUNK_EVENTS, CHUNK_BYTES = 500, 256 << 10  # of a replay
 THROUGH_EVERY: Final = 1.0  # seconds after which subscribers hear of sequences that held nothing for them
 
 
@@ -113,7 +108,7 @@ class Feed:
         if since >= self.through and not retained:
             self.follow(subscription, since)
         else:
-            subscription.feed, subscription.replay = self, self._spawn(self._replay_or_give_up(subscription, since, retained))
+            subscription.feed, subscription.replay = self, self._spawn(self._replay_or_tell(subscription, since, retained))
 
     def leave(self, subscription: Subscription) -> None:
         if subscription.replay is not None:
@@ -134,18 +129,11 @@ class Feed:
         self.follow(subscription, max(subscription.position, self.through))
 
     def _gap(self, subscription: Subscription, first: int, last: int) -> None:
-        gap = {"push": "gap", "sub": subscription.number, "room": self._room, "from": first, "to": last, "epoch": self.epoch}
-        subscription.reader.send(pack(gap))
+        subscription.reader.send(gap_push(subscription.number, self._room, first, last, self.epoch))
 
-    async def _replay_or_give_up(self, subscription: Subscription, after: int, retained: Sequence[int]) -> None:
-        try:
+    async def _replay_or_tell(self, subscription: Subscription, after: int, retained: Sequence[int]) -> None:
+        with telling(lambda: [subscription], room=self._room, actor=subscription.view.actor):
             await self._replay(subscription, after, retained)
-        except StorageFailed:
-            subscription.reader.send(failed_push(subscription.number, storage_failed()))
-            raise
-        except Exception as error:  # a defect must not look like silence: the connection is closed, the client comes back
-            log.error("a replay broke", room=self._room, actor=subscription.view.actor, trace=trace(error))
-            subscription.reader.give_up()
 
     async def _replay(self, subscription: Subscription, after: int, retained: Sequence[int]) -> None:
         reader = subscription.reader

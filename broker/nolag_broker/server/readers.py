@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
 from ..core.event import Event
+from ..engine.base import StorageFailed
 from ..wire.grants import Grants
 from ..wire.topics import matcher
+from .errors import failed_push, storage_failed
+from .logs import get_logger, trace
 from .visibility import is_personal, may_read, may_see
+
+log = get_logger("readers")
+
+CHUNK_EVENTS, CHUNK_BYTES = 500, 256 << 10  # of a log, read at a time
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 """Starts a task whose failure somebody notices: what is read for readers."""
@@ -28,6 +36,29 @@ class Reader(Protocol):
     def give_up(self) -> None: ...
     @property
     def behind(self) -> bool: ...
+
+
+class Subscriber(Protocol):
+    """What a reader has under a number of its connection."""
+
+    number: int
+    reader: Reader
+
+
+@contextlib.contextmanager
+def telling(subscribers: Callable[[], Sequence[Subscriber]], **where: Any) -> Iterator[None]:
+    """Reading for them does not end in silence: they are told that storage failed, and after a defect their connections are closed: the
+    clients come back."""
+    try:
+        yield
+    except StorageFailed:
+        for subscriber in subscribers():
+            subscriber.reader.send(failed_push(subscriber.number, storage_failed()))
+        raise
+    except Exception as error:
+        log.error("reading a log for subscribers broke", **where, trace=trace(error))
+        for subscriber in subscribers():
+            subscriber.reader.give_up()
 
 
 async def room_for_replay(reader: Reader) -> None:

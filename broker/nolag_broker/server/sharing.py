@@ -15,22 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..core.event import Event
 from ..core.messages.groups import Group
-from ..engine.base import Engine, StorageFailed
+from ..engine.base import Engine
 from ..wire.codec import pack
-from ..wire.frames import dealt_push
+from ..wire.frames import dealt_push, gap_push
 from ..wire.topics import matcher
-from .errors import failed_push, storage_failed
 from .hearing import Hearing
-from .logs import get_logger, trace
-from .readers import Reader, Spawn, View
+from .readers import CHUNK_BYTES, CHUNK_EVENTS, Reader, Spawn, View, telling
 
 if TYPE_CHECKING:
     from .fanout import Feed
 
-log = get_logger("sharing")
-
 WINDOW: Final = 1000  # events of a group that are read and not acknowledged; then no more are read
-CHUNK_EVENTS, CHUNK_BYTES = 500, 256 << 10  # read at a time
 POLL: Final = 0.25  # seconds after which a member that could not take anything is looked at again
 
 MemberKey = tuple[str, str, int]
@@ -201,13 +196,16 @@ class Sharing:
             return
         self._deal()
         if self._wants_more():
-            self._reading = self._spawn(self._read_or_give_up())
+            self._reading = self._spawn(self._read_or_tell())
         elif self._undealt or self._has_more:
             now = self._loop.time()
             if now < self._begins:
                 self._arm(self._begins)
-            elif len(list(self._there())) < sum(member.seat is not None for member in self.members.values()):
+            elif len(list(self._there())) < len(self._seats()):
                 self._arm(now + POLL)  # somebody is behind, or silent
+
+    def _seats(self) -> list[Seat]:
+        return [member.seat for member in self.members.values() if member.seat is not None]
 
     def _there(self) -> Iterator[tuple[Member, Seat]]:
         """Who could take something now."""
@@ -226,22 +224,15 @@ class Sharing:
     def _wants_more(self) -> bool:
         return self._has_more and self._loop.time() >= self._begins and any(member.has_room for member, _ in self._there())
 
-    async def _read_or_give_up(self) -> None:
+    async def _read_or_tell(self) -> None:
         try:
-            while self._wants_more():
-                if self._lost:
-                    await self._read_lost()
-                else:
-                    await self._read_on()
-                self._deal()
-        except StorageFailed:
-            for seat in [member.seat for member in self.members.values() if member.seat is not None]:
-                seat.reader.send(failed_push(seat.number, storage_failed()))
-            raise
-        except Exception as error:  # a defect must not look like silence: the connections are closed, the clients come back
-            log.error("reading for a group broke", room=self._room, group=self.group.id[0], trace=trace(error))
-            for seat in [member.seat for member in self.members.values() if member.seat is not None]:
-                seat.reader.give_up()
+            with telling(self._seats, room=self._room, group=self.group.id[0]):
+                while self._wants_more():
+                    if self._lost:
+                        await self._read_lost()
+                    else:
+                        await self._read_on()
+                    self._deal()
         finally:
             self._reading = None
         self.go_on()
@@ -289,9 +280,7 @@ class Sharing:
                 self._tell(member.seat, (first, last))
 
     def _tell(self, seat: Seat, gap: tuple[int, int]) -> None:
-        first, last = gap
-        frame = {"push": "gap", "sub": seat.number, "room": self._room, "from": first, "to": last, "epoch": self._feed.epoch}
-        seat.reader.send(pack(frame))
+        seat.reader.send(gap_push(seat.number, self._room, *gap, self._feed.epoch))
 
     # -- dealing
 

@@ -43,3 +43,9 @@ def dealt_push(sub: int, epoch: str, events: Sequence[bytes], attempts: Sequence
     """A push of events, already encoded, to one member of a group: `{push: dealt, sub, epoch, attempts, events}`."""
     parts = (_DEALT_HEAD, pack(sub), _EPOCH, pack(epoch), _ATTEMPTS, pack(list(attempts)), _EVENTS, array_header(len(events)), *events)
     return b"".join(parts)
+
+
+def gap_push(sub: int, room: str, first: int, last: int, epoch: str) -> bytes:
+    """What one subscription is told of sequences that can't be had any more: `{push: gap, sub, room, from, to, epoch}`."""
+    push: bytes = pack({"push": "gap", "sub": sub, "room": room, "from": first, "to": last, "epoch": epoch})
+    return push

@@ -11,10 +11,11 @@ from langgraph_nolag import BrokerDefect, connect
 from nolag_broker.core.blackboard import Blackboard
 from nolag_broker.core.event import Event
 from nolag_broker.core.room import Room
+from nolag_broker.engine.base import StorageFailed
 from nolag_broker.server.fanout import Feed
 
 if TYPE_CHECKING:
-    from .conftest import Start
+    from .conftest import Harness, Start
 
 
 def break_in(patch: pytest.MonkeyPatch, method: str, room: str) -> None:
@@ -134,3 +135,22 @@ async def test_events_that_can_not_be_published_are_read_again(start: Start, mon
         assert (await asyncio.wait_for(anext(stream), 10)).subject == "k"
     assert not faults
     assert broker.broker.failure is None
+
+
+@pytest.mark.parametrize("group", [{}, {"group": "readers"}])
+@pytest.mark.parametrize("error", [StorageFailed, ZeroDivisionError])
+async def test_reading_that_breaks_is_no_silence_for_whoever_it_is_done_for(
+    broker: Harness, monkeypatch: pytest.MonkeyPatch, group: dict[str, Any], error: type[Exception]
+) -> None:
+    async def broken(*where: Any) -> Any:
+        raise error
+
+    client = await broker.member()
+    monkeypatch.setattr(broker.broker._engine, "events", broken)
+    frame, _ = client.request("log.subscribe", sub=3, since=0, **group)
+    await client.send(frame)
+    if error is StorageFailed:
+        assert (await client.push("failed", sub=3))["err"]["code"] == "storage_failed"
+    else:
+        assert await client.close_code() == (1012, "restarting")
+    assert (broker.broker.failure is None) is (error is not StorageFailed)
