@@ -16,7 +16,6 @@ from ..wire.codes import Refusal
 from ..wire.topics import check_name
 from .auth import SYSTEM, Revocations
 from .backup import back_up
-from .errors import failed_push
 
 if TYPE_CHECKING:
     from .session import Session
@@ -41,8 +40,7 @@ def refresh(session: Session, request: int | None, frame: dict[str, Any]) -> Non
         try:
             subscription.change_view(subscription.view.under(session))
         except Refusal as refusal:  # it ends, and its number is free
-            session.unsubscribe(number)
-            session.send(failed_push(number, refusal))
+            session.end_subscription(number, refusal)
     session.context.node.refreshed(session.caller, session.rooms)
     session.reply(request, {"expires": identity.expires})
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..core.event import Event
 from ..engine.base import StorageFailed
+from ..wire.codes import Refusal
 from ..wire.grants import Grants
 from ..wire.topics import matcher
 from .errors import failed_push, storage_failed
@@ -33,6 +34,8 @@ class Reader(Protocol):
 
     def send(self, frame: bytes) -> None: ...
     def congestion(self) -> asyncio.Future[None] | None: ...
+    def end_subscription(self, number: int, refusal: Refusal) -> None: ...
+
     def give_up(self) -> None: ...
     @property
     def behind(self) -> bool: ...

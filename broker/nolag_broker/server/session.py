@@ -17,6 +17,7 @@ from .attending import answer, relieved
 from .auth import SYSTEM, Identity
 from .blob_ops import BLOB_OPERATIONS
 from .connection import Connection
+from .errors import failed_push
 from .fanout import Subscription
 from .log_ops import LOG_OPERATIONS
 from .logs import get_logger, trace
@@ -182,6 +183,11 @@ class Session:
         """End the subscription with this number, if there is one."""
         if (subscription := self.subscriptions.pop(number, None)) is not None:
             subscription.unsubscribe()
+
+    def end_subscription(self, number: int, refusal: Refusal) -> None:
+        """The same, from our side: whoever has it is told why."""
+        self.unsubscribe(number)
+        self.send(failed_push(number, refusal))
 
     def leave(self, room: str) -> None:
         """It has nothing in this room any more, and what it may do there is asked again."""

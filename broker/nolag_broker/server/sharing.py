@@ -17,6 +17,7 @@ from ..core.event import Event
 from ..core.messages.groups import Group
 from ..engine.base import Engine
 from ..wire.codec import pack
+from ..wire.codes import Refusal
 from ..wire.frames import dealt_push, gap_push
 from ..wire.topics import matcher
 from .hearing import Hearing
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .fanout import Feed
 
 WINDOW: Final = 1000  # events of a group that are read and not acknowledged; then no more are read
+UNSEEN: Final = 4 * WINDOW  # beside these, events that none of its members may see; then it ends for them
 POLL: Final = 0.25  # seconds after which a member that could not take anything is looked at again
 
 MemberKey = tuple[str, str, int]
@@ -66,7 +68,7 @@ class Seat:
         view.grants.demand("subscribe", view.room, "group/" + self.group)
         self.view = view
         if self.member is not None and self.member.seat is self:
-            self.member.sharing.go_on()
+            self.member.sharing.look_again()
 
 
 class Member:
@@ -105,6 +107,7 @@ class Sharing:
         self._of_type, self._of_subject = matcher(group.id[1]), matcher(group.id[2])
         self._undealt: deque[Event] = deque()
         self._lost: set[int] = set(group.open)  # to be read and dealt again
+        self._unseen: set[int] = set()  # that nobody who is here may see
         self._holders: dict[int, Member] = {}
         self._attempts: dict[int, int] = {}
         self._before = max(group.found, group.through)  # up to here, events may have been dealt before: to members that are gone
@@ -139,6 +142,12 @@ class Sharing:
         for seq in never_came:
             self._attempts[seq] -= 1
         self._release(member, never_came)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Members may see other events than before."""
+        self._lost |= self._unseen
+        self._unseen.clear()
         self.go_on()
 
     def away(self, member: Member) -> None:
@@ -168,7 +177,7 @@ class Sharing:
     def publish(self, events: Sequence[Event]) -> None:
         """Events just committed. Where everything before them was read, they need not be read again."""
         caught_up = self._reading is None and not self._undealt and not self._lost and self.group.through >= events[0].seq - 1
-        if caught_up and len(self.group.open) < WINDOW:
+        if caught_up and not self._is_full:
             self._take(events)
         self.go_on()
 
@@ -185,6 +194,7 @@ class Sharing:
             self._claims.pop(seq, None)
             self._attempts.pop(seq, None)
             self._lost.discard(seq)
+            self._unseen.discard(seq)
             if (member := self._holders.pop(seq, None)) is not None:
                 member.in_hand.pop(seq, None)
                 member.gaps = [gap for gap in member.gaps if gap[1] > seq]
@@ -218,8 +228,12 @@ class Sharing:
     # -- reading
 
     @property
+    def _is_full(self) -> bool:
+        return len(self.group.open) - len(self._unseen) >= WINDOW
+
+    @property
     def _has_more(self) -> bool:
-        return bool(self._lost) or (self.group.through < self._feed.through and len(self.group.open) < WINDOW)
+        return bool(self._lost) or (self.group.through < self._feed.through and not self._is_full)
 
     def _wants_more(self) -> bool:
         return self._has_more and self._loop.time() >= self._begins and any(member.has_room for member, _ in self._there())
@@ -295,8 +309,11 @@ class Sharing:
             if event.seq not in self.group.open:  # acknowledged meanwhile
                 continue
             fit = [(member, seat) for member, seat in free if seat.view.covers(event.type, event.subject or "")]
-            if not fit:  # it waits for somebody who may see it
-                for_nobody.append(event)
+            if not fit:
+                if any(seat.view.covers(event.type, event.subject or "") for seat in self._seats()):  # who has no room for it
+                    for_nobody.append(event)
+                else:
+                    self._unseen.add(event.seq)
                 continue
             member, seat = min(fit, key=lambda there: (len(there[0].in_hand), there[0].turn))
             self._mark(member)
@@ -307,6 +324,16 @@ class Sharing:
         self._undealt.extendleft(reversed(for_nobody))
         for seat, events, attempts in dealt.values():
             seat.reader.send(dealt_push(seat.number, self._feed.epoch, events, attempts))
+        if len(self._unseen) > UNSEEN:
+            self._loop.call_soon(self._end)
+
+    def _end(self) -> None:
+        """It would wait for ever, and nobody would know: its members may not see what they asked for."""
+        text = (
+            f"more than {UNSEEN} events of the group {self.group.id[0]!r} are for none of its members to see: ask for less, or grant more"
+        )
+        for seat in self._seats():
+            seat.reader.end_subscription(seat.number, Refusal("not_authorized", text))
 
     def _hand(self, member: Member, seat: Seat, seq: int, attempt: int) -> None:
         until = self._loop.time() + seat.ack_within

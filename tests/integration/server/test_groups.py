@@ -226,6 +226,33 @@ async def test_grants_count_at_the_join_and_at_each_message(any_broker: Harness)
     assert dealt(wide) == [(b"1", 2), (b"3", 2)]
 
 
+async def test_what_no_member_may_see_holds_nobody_up(any_broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nolag_broker.server.sharing.WINDOW", 5)
+    writer = await any_broker.client("writer")
+    grants = [{"room": "r", "topics": ["notes/a", "group/readers"], "verbs": ["subscribe"]}]
+    narrow = await any_broker.client(token=any_broker.broker.mint("a", grants))
+    await join(narrow)
+    secret = [b"%d" % number for number in range(20)]
+    await publish(writer, *secret, topic="notes/b")
+    await publish(writer, b"seen")
+    await has(narrow, b"seen")
+    wide = await any_broker.client("b")
+    await join(wide)
+    await has(wide, *secret)
+
+
+async def test_a_group_of_which_nobody_may_see_anything_ends(any_broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in silence: what it asks for and what it may see are two things."""
+    monkeypatch.setattr("nolag_broker.server.sharing.UNSEEN", 10)
+    writer = await any_broker.client("writer")
+    grants = [{"room": "r", "topics": ["notes/a", "group/readers"], "verbs": ["subscribe"]}]
+    narrow = await any_broker.client(token=any_broker.broker.mint("a", grants))
+    await join(narrow)
+    await publish(writer, *[b"secret"] * 11, topic="notes/b")
+    assert (await narrow.push("failed", sub=1))["err"]["code"] == "not_authorized"
+    await narrow.call("log.subscribe", sub=1, types="note")  # the number is free
+
+
 async def test_a_seat_that_a_refresh_ends_leaves_nothing_behind(broker: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its number is free, whether its turn has come or not, and it counts no more."""
     monkeypatch.setattr("nolag_broker.server.log_ops.MAX_SUBSCRIPTIONS", 1)
