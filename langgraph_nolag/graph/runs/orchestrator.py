@@ -80,32 +80,24 @@ class Orchestrated:
         self._local, self._whole, self._store, self._allow = list(local), list(whole), store, tuple(allow)
         self._timeouts = timeout, cancel_timeout
         self._serde = saver.serde if isinstance(saver, NoLagSaver) else None
-        self._made: dict[str, Distributed] = {}
+
+    def wanted(self, request: Request) -> dict[str, Any]:
+        """How this run wants it distributed, and where it does not say, as the worker has it: arguments of `distribute`."""
+        pools = self._pools if request.pools is None else request.pools
+        timeout, cancel_timeout = self._timeouts if request.timeouts is None else request.timeouts
+        return {
+            "pools": {node: list(pool) for node, pool in sorted(pools.items())},
+            "local": sorted(self._local if request.local is None else request.local),
+            "whole": sorted(self._whole if request.whole is None else request.whole),
+            "timeout": timeout,
+            "cancel_timeout": CANCEL_TIMEOUT if cancel_timeout is None else cancel_timeout,
+        }
 
     def on(self, link: RoomLink, request: Request) -> Distributed:
         """The graph as this run wants it distributed."""
-        pools = self._pools if request.pools is None else request.pools
-        local = self._local if request.local is None else request.local
-        whole = self._whole if request.whole is None else request.whole
-        timeout, cancel_timeout = self._timeouts if request.timeouts is None else request.timeouts
-        key = repr((sorted(pools.items()), sorted(local), sorted(whole), timeout, cancel_timeout))
-        if (made := self._made.get(key)) is None:
-            saver = NoLagSaver(link, serde=self._serde)
-            made = distribute(
-                self.graph,
-                link,
-                pools=pools,
-                local=local,
-                whole=whole,
-                checkpointer=saver,
-                store=self._store,
-                name=self.name,
-                allow=self._allow,
-                timeout=timeout,
-                cancel_timeout=CANCEL_TIMEOUT if cancel_timeout is None else cancel_timeout,
-            )
-            self._made[key] = made
-        return made
+        saver = NoLagSaver(link, serde=self._serde)
+        wanted = self.wanted(request)
+        return distribute(self.graph, link, checkpointer=saver, store=self._store, name=self.name, allow=self._allow, **wanted)
 
 
 class Orchestrator:
@@ -121,6 +113,7 @@ class Orchestrator:
         self._graphs: dict[str, Orchestrated] = {}
         for each in graphs:
             self._graphs[each.called] = self._graphs[each.name] = each
+        self._made: dict[str, Distributed] = {}  # over this link; the declarations outlive it
 
     @property
     def types(self) -> list[str]:
@@ -136,12 +129,12 @@ class Orchestrator:
 
     async def _run(self, task: HandedTask) -> dict[str, Any]:
         served = self._graphs[task.type]
-        plain_graph = served.on(self._link, Request(served.called, None))
+        plain_graph = self._distributed(served, Request(served.called, None))
         request = Request.unpack(plain_graph.distribution.codec, task._assigned.body)
         thread = request.thread or task.id
         request = replace(request, thread=thread)
         request = await arun(self._link, _as_before(plain_graph, served, request))
-        graph = served.on(self._link, request)
+        graph = self._distributed(served, request)
         saver = cast(NoLagSaver, graph.checkpointer)
         lease = ThreadLease(
             self._link,
@@ -155,6 +148,13 @@ class Orchestrator:
         if begun is not None:
             await self._go(task, graph, request, lease, begun)
         return await _outcome(graph, thread)
+
+    def _distributed(self, served: Orchestrated, request: Request) -> Distributed:
+        """One graph for all runs that want it alike."""
+        key = repr((served.called, served.wanted(request)))
+        if (made := self._made.get(key)) is None:
+            made = self._made[key] = served.on(self._link, request)
+        return made
 
     async def _go(self, task: HandedTask, graph: Distributed, request: Request, lease: ThreadLease, begun: Begun) -> None:
         stream = await task.open_stream("run", topic=f"runs/{task.id}", keep=None)

@@ -191,6 +191,20 @@ async def test_a_worker_that_has_no_place_in_the_room_can_be_stopped(
                 await running
 
 
+async def test_a_worker_that_serves_again_runs_graphs_over_its_new_connection(broker: LocalBroker) -> None:
+    room = f"room-{uuid.uuid4().hex[:6]}"
+    worker = Worker(room=room)
+    worker.graph(graphs.sync_chain, name="again", resume=True)
+    async with connect(broker.url, token=broker.token("asker")) as asker:
+        runs = (await asker.join(room)).runs
+        for life in ("first", "second"):
+            running, stop, _ = await serve(worker, broker, f"worker-{life}")
+            run = await runs.start("again", {"x": 1}, {"configurable": {"thread_id": life}})
+            assert (await run.result(timeout=20)).status == "done"
+            stop.set()
+            await running
+
+
 async def test_a_look_for_workers_that_fails_says_nothing_and_is_made_again(
     broker: LocalBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
