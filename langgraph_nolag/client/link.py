@@ -288,8 +288,9 @@ class RoomLink(Asking):
 
         def on_answer(answer: Answer | None, error: NoLagError | None) -> None:
             stream = None if answer is None else Outgoing(self._outgoing, answer["stream"], answer["token"], answer["n"])
-            if settle_blocking(opened, stream, error) and stream is not None:
+            if stream is not None:
                 self._outgoing.add(stream)
+            settle_blocking(opened, stream, error)
 
         frame = self.frame("stream.open", {**fields, "stream": fields.get("stream") or self.new_id()})
         self.connection.io.post(self.ensure_joined)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -91,6 +93,21 @@ class WritableStream:
             await self.fail(error)
         else:
             self._outgoing.close(failure(error))  # cancelled: there is no time to wait
+
+
+async def opened(opening: Future[Outgoing], give_up: Callable[[Outgoing], object]) -> Outgoing:
+    """The stream, once it is open. Whoever is cancelled before that can't end it: then it is given up as soon as it is there."""
+
+    def on_open(done: Future[Outgoing]) -> None:
+        if done.exception() is None:
+            give_up(done.result())
+
+    try:
+        stream: Outgoing = await settled(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(on_open)
+        raise
+    return stream
 
 
 class IncomingStream:
@@ -243,7 +260,8 @@ class Streams:
             StreamEnded: it was closed.
             NotAuthorized, Overloaded.
         """
-        return WritableStream(await settled(self._link.open_stream(stream=id, to=to, topic=topic, keep=keep)))
+        opening = self._link.open_stream(stream=id, to=to, topic=topic, keep=keep)
+        return WritableStream(await opened(opening, lambda stream: stream.close(failure(asyncio.CancelledError()))))
 
     def stream(self, id: str, *, after: int = 0, token: int = 0) -> IncomingStream:
         """A stream whose id is known.

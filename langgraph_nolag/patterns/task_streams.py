@@ -12,7 +12,7 @@ from ..client.failure import failure
 from ..client.io import settled
 from ..client.offer import Assigned
 from ..client.outgoing import Outgoing
-from .streams import WritableStream
+from .streams import WritableStream, opened
 
 
 class TaskStream(WritableStream):
@@ -73,7 +73,7 @@ class TaskStreams:
         return BlockingStream(outgoing)
 
     async def _opened(self, opening: Future[Outgoing]) -> TaskStream:
-        outgoing = await settled(opening)
+        outgoing = await opened(opening, Outgoing.let_go)
         self._open.append(outgoing)
         return TaskStream(outgoing)
 

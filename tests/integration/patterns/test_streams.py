@@ -157,6 +157,18 @@ async def test_how_a_stream_ends_is_told(join: Any) -> None:
     assert aborted.value.detail == {"reason": "writer_gone"}
 
 
+async def test_a_stream_whose_opening_was_cancelled_fails(join: Any) -> None:
+    writer = await join("writer")
+    opening = asyncio.create_task(writer.open_stream(topic="drafts", id="given up"))
+    await asyncio.sleep(0)  # it is asked for
+    opening.cancel()
+    await asyncio.wait([opening])
+    with pytest.raises(StreamFailed) as caught:
+        await asyncio.wait_for(writer.stream("given up").collect(), 10)
+    assert caught.value.error_type == "CancelledError"
+    await eventually(lambda: not writer.link._outgoing._streams)
+
+
 async def test_what_is_refused(join: Any) -> None:
     writer, editor, other = await join("writer"), await join("editor"), await join("other")
     stream = await writer.open_stream(to="editor")
@@ -482,6 +494,24 @@ async def test_a_worker_that_lost_its_task_writes_no_more(broker: Any, join: Any
         await eventually(lambda: refused)
     assert await _rest(incoming) == []
     assert await desk.stream(incoming.id).collect() == ["other's"]
+
+
+async def test_a_stream_of_a_task_whose_opening_was_cancelled_ends_with_the_task(join: Any) -> None:
+    desk, worker = await join("desk"), await join("worker")
+
+    async def handler(task: HandedTask) -> str:
+        opening = asyncio.create_task(task.open_stream())
+        await asyncio.sleep(0)  # it is asked for
+        opening.cancel()
+        await asyncio.wait([opening])
+        return "without it"
+
+    async with worker.handoff.serve(handler):
+        task = await desk.handoff.dispatch("draft")
+        assert await task.result(10) == "without it"
+        with pytest.raises(StreamAborted):
+            await asyncio.wait_for(desk.stream(f"{task.id}/stream").collect(), 10)
+    await eventually(lambda: not worker.link._outgoing._streams)
 
 
 async def test_a_stream_ends_when_its_task_is_cancelled(join: Any) -> None:
