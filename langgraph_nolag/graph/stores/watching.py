@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -53,25 +54,29 @@ class Watch:
 
     def __init__(self, link: RoomLink, namespace: Path) -> None:
         self._link = link
-        self._changes = _changes(link, namespace)
+        self._reading = _Reading()
+        self._changes = _changes(link, namespace, self._reading)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Change:
+        if self._reading.closed:
+            raise StopAsyncIteration
         return await anext(self._changes)
 
     def __iter__(self) -> Iterator[Change]:
         io = self._link.connection.io
         try:
-            while True:
-                yield io.run(self.__anext__())
+            with suppress(StopAsyncIteration):
+                while True:
+                    yield io.run(self.__anext__())
         finally:
-            io.run(self.aclose())
+            self._reading.close()
 
     async def aclose(self) -> None:
-        """Stop watching."""
-        await self._changes.aclose()
+        """Stop watching. Whoever waits for a change, in another task or thread, comes to the end."""
+        self._reading.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,10 +85,32 @@ class Watch:
         await self.aclose()
 
 
-async def _changes(link: RoomLink, namespace: Path) -> AsyncGenerator[Change, None]:
+class _Reading:
+    """What of the log is read just now. From any thread: a generator that somebody waits in can't be closed itself.
+
+    Attributes:
+        closed: nothing is read any more.
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._stream: Stream[Any] | None = None
+
+    def goes_on(self, stream: Stream[Any]) -> None:
+        self._stream = stream
+        if self.closed:  # meanwhile
+            stream.close()
+
+    def close(self) -> None:
+        self.closed = True
+        if self._stream is not None:
+            self._stream.close()
+
+
+async def _changes(link: RoomLink, namespace: Path, reading: _Reading) -> AsyncGenerator[Change, None]:
     known: dict[Path, int] = {}
     read_in = ""
-    while True:
+    while not reading.closed:
         present, since, epoch = await _present(link, namespace)
         for path in known.keys() - present.keys():
             yield _change(path, None, known.pop(path), 0.0)
@@ -95,6 +122,7 @@ async def _changes(link: RoomLink, namespace: Path) -> AsyncGenerator[Change, No
                 known[path] = told["revision"]
                 yield _change(path, value_of(told), told["revision"], told["updated"])
         stream: Stream[dict[str, Any] | Gap] = log_stream(link, "store.*", _as_it_is, subject=_pattern(namespace), since=since, epoch=epoch)
+        reading.goes_on(stream)
         async with stream:
             async for event in stream:
                 if isinstance(event, Gap):

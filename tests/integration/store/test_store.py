@@ -218,6 +218,34 @@ def test_update_keeps_an_items_time(broker: LocalBroker) -> None:
 # --- watching ---
 
 
+def test_a_watch_without_a_loop_that_is_closed_ends(broker: LocalBroker) -> None:
+    store = NoLagStore(broker.room("r"))
+    store.put(("a",), "k", {"n": 1})
+    watch = store.watch(("a",))
+    changes: Iterator[Change] = iter(watch)
+    assert next(changes).key == "k"
+    with ThreadPoolExecutor() as pool:
+        rest = pool.submit(list, changes)
+        asyncio.run(watch.aclose())
+        assert rest.result(10) == []
+
+
+@pytest.mark.parametrize("there", [[], ["k"]], ids=["reading what is there", "waiting for a change"])
+async def test_a_watch_that_is_closed_ends_for_whoever_waits(broker: LocalBroker, there: list[str]) -> None:
+    store = NoLagStore(broker.room("r"))
+    for key in there:
+        await store.aput(("a",), key, {"n": 1})
+    watch = store.watch(("a",))
+    for key in there:
+        assert (await anext(watch)).key == key
+    waiting = asyncio.create_task(anext(watch))
+    await asyncio.sleep(0)  # it waits
+    await watch.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.wait_for(waiting, 10)
+    assert [change async for change in watch] == []
+
+
 async def test_a_watch(broker: LocalBroker) -> None:
     store = NoLagStore(broker.room("r"))
     await store.aput(("a", "x"), "there", {"n": 0})
