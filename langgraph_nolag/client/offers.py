@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import Disconnected, NoLagError, StaleLease, from_wire
 from .chance import CHANCE
+from .connection import OVERHEAD
 from .failure import failure
 from .io import settle_blocking
 from .offer import Assigned, Offer
@@ -195,9 +196,9 @@ class Offers:
         task._n += 1
         fields["n"] = task._n
         task._kept.append(fields)
-        task._kept_bytes += len(fields["body"])
+        task._kept_bytes += OVERHEAD + len(fields["body"])
         while task._kept_bytes > KEPT_PROGRESS and len(task._kept) > 1:
-            task._kept_bytes -= len(task._kept.popleft()["body"])
+            task._kept_bytes -= OVERHEAD + len(task._kept.popleft()["body"])
         if on_answer is None:
             try:
                 self.link.send("task.progress", **fields)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from ..wire.once import ANSWERS
+
+OVERHEAD: Final = 200  # bytes that a message, a piece of progress or a tell counts beside its body: many empty ones take memory too
 
 
 @dataclass(frozen=True, slots=True)

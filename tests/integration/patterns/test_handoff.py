@@ -393,6 +393,20 @@ async def test_progress_reaches_the_dispatcher_in_order(join: Any) -> None:
         assert seen == [{"n": n} for n in range(5)]
 
 
+async def test_what_is_kept_of_progress_is_bounded_however_small_it_is(join: Any) -> None:
+    room = await join("worker")
+
+    async def handler(task: HandedTask) -> int:
+        for n in range(6000):
+            task.note(n)
+        await task.progress("all of it")
+        return len(task._assigned._kept)
+
+    async with room.handoff.serve(handler):
+        kept = await (await room.handoff.dispatch("t")).result(10)
+    assert 1000 < kept < 5000
+
+
 async def test_progress_of_a_task_that_is_no_longer_ours_says_so(join: Any) -> None:
     room = await join("worker")
     loop = asyncio.get_running_loop()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nolag_broker.core.limits import Limits
+from nolag_broker.core.limits import OVERHEAD, Limits
 from nolag_broker.core.tasks.matching import IN_HAND
 
 
@@ -317,13 +317,14 @@ def test_progress_reaches_followers_once_and_gaps_are_said(driver: Any, planner:
     assert [len(agent.pushes("progress")) for agent in (planner, late)] == [1, 1]
 
 
-def test_progress_is_kept_to_a_bound(make_driver: Any) -> None:
-    driver = make_driver(Limits(progress=100))
+@pytest.mark.parametrize("size", [0, 30])
+def test_progress_is_kept_to_a_bound(make_driver: Any, size: int) -> None:
+    driver = make_driver(Limits(progress=3 * (OVERHEAD + size)))
     planner, writer = driver.agent("planner"), driver.worker("writer", "draft")
     planner.dispatch(follow=False)
     token = writer.push("task")["token"]
     for n in range(1, 8):
-        writer.say("task.progress", task="t1", token=token, n=n, body=bytes(30))
+        writer.say("task.progress", task="t1", token=token, n=n, body=bytes(size))
     planner.ask("task.follow", tasks=[["t1", 0]])
     gap, *kept = planner.pushes("progress")
     assert (gap["gap"], [push["n"] for push in kept]) == ([1, 4], [5, 6, 7])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nolag_broker.core.limits import Limits
+from nolag_broker.core.limits import OVERHEAD, Limits
 
 
 def test_a_task_is_handed_out_in_the_turn_that_dispatches_it(driver: Any, planner: Any, writer: Any) -> None:
@@ -276,12 +276,14 @@ def test_tells_reach_the_worker_now_or_with_the_claim(driver: Any, planner: Any)
 
 
 def test_tells_are_bounded(make_driver: Any, refused: Any) -> None:
-    planner = make_driver(Limits(tells=10)).agent("planner")
+    planner = make_driver(Limits(tells=10 + 2 * OVERHEAD)).agent("planner")
     planner.dispatch()
     planner.ask("task.tell", task="t1", body=b"12345678")
     with refused("overloaded"):
         planner.ask("task.tell", task="t1", body=b"123")
     planner.ask("task.tell", task="t1", body=b"12")
+    with refused("overloaded"):
+        planner.ask("task.tell", task="t1", body=b"")
 
 
 def test_a_finished_task_is_not_told_anything(planner: Any, writer: Any, refused: Any) -> None:

@@ -12,13 +12,13 @@ from ...wire.codes import Refusal
 from ..commands.messages import InboxAck, InboxOpen, InboxSend
 from ..entity import Entity
 from ..event import Event
+from ..limits import OVERHEAD
 from ..turn import BodyAt, Caller
 
 if TYPE_CHECKING:
     from ..room import Room
 
 PAGE: Final = 1 << 20  # bytes of messages in one answer; one message at least
-OVERHEAD: Final = 200  # bytes a message counts beside its body
 LARGE: Final = PAGE // 4  # what a message counts whose size an older broker did not write down
 
 

@@ -22,6 +22,7 @@ from ..commands.tasks import (
     TaskTell,
     TaskUnfollow,
 )
+from ..limits import OVERHEAD
 from ..members import Session
 from ..turn import Caller
 from .finished import Grouped
@@ -216,10 +217,10 @@ class Dispatching:
             return {}
         if live is None:
             live = task.live = Live()
-        live.tell_bytes += len(command.body)
-        if live.tell_bytes > self._room.limits.tells:
-            live.tell_bytes -= len(command.body)
+        size = OVERHEAD + len(command.body)
+        if live.tell_bytes + size > self._room.limits.tells:
             raise Refusal("overloaded", f"a task is told at most {self._room.limits.tells} bytes")
+        live.tell_bytes += size
         live.tells.append(command.body)
         if live.offer is not None:
             push_tell(self._room, live.offer.session, task, live, len(live.tells) - 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..limits import OVERHEAD
+
 if TYPE_CHECKING:
     from ..members import Session
     from .matching import Offer
@@ -44,6 +46,6 @@ class Live:
             ring = self.ring = deque()
         self.n = progress.n
         ring.append(progress)
-        self.bytes_kept += len(progress.body)
+        self.bytes_kept += OVERHEAD + len(progress.body)
         while self.bytes_kept > limit and len(ring) > 1:
-            self.bytes_kept -= len(ring.popleft().body)
+            self.bytes_kept -= OVERHEAD + len(ring.popleft().body)
