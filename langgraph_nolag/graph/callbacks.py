@@ -87,19 +87,21 @@ class ObserveCallbackHandler(GraphCallbackHandler):
         severity = "error" if type.endswith(".error") else "debug" if callback in ("on_llm_new_token", "on_stream_event") else "info"
         try:
             with self._lock:  # what is sent last is answered last
-                self._last = self._link.request("event.emit", type=type, severity=severity, body=_bounded(body))
+                self._last = sent = self._link.request("event.emit", type=type, severity=severity, body=_bounded(body))
         except BufferFull as error:
             self._drop(type, error)
         else:
-            self._last.add_done_callback(lambda answered: self._answered(type, answered))
+            sent.add_done_callback(lambda answered: self._answered(type, answered))
 
     def _answered(self, type: str, answered: concurrent.futures.Future[Any]) -> None:
         if not answered.cancelled() and isinstance(error := answered.exception(), NoLagError):
             self._drop(type, error)
 
     def _drop(self, type: str, error: NoLagError) -> None:
-        self.dropped += 1
-        if self.dropped == 1:
+        with self._lock:
+            self.dropped += 1
+            first = self.dropped == 1
+        if first:
             log.warning("%s and perhaps more is not on the log of room %s: %s", type, self._link.room, error)
 
     def flush(self, timeout: float = FLUSH) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
 from models import ToldModel, calling, in_turn
 
-from langgraph_nolag import LocalBroker, ObserveCallbackHandler, Room, remote_tools
+from langgraph_nolag import Disconnected, LocalBroker, ObserveCallbackHandler, Room, remote_tools
 from langgraph_nolag.graph.callbacks import EVENTS
 from langgraph_nolag.patterns.observe import as_event
 
@@ -124,6 +125,32 @@ async def test_a_broker_that_is_gone_stops_nothing(caplog: pytest.LogCaptureFixt
     await handler.aflush(10)
     assert handler.dropped == 2
     assert "not on the log" in caplog.text
+
+
+async def test_each_of_two_events_at_once_is_answered_for_itself(broker: LocalBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = ObserveCallbackHandler(broker.room("desk"))
+    sent: list[Future[Any]] = []
+
+    def request(op: str, **fields: Any) -> Future[Any]:
+        sent.append(Future())
+        return sent[-1]
+
+    class Meanwhile:
+        """Once it is let go of the first time, another node's event comes."""
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *error: object) -> None:
+            if len(sent) == 1:
+                handler.on_text("second")  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(handler._link, "request", request)
+    monkeypatch.setattr(handler, "_lock", Meanwhile())
+    handler.on_text("first")  # type: ignore[attr-defined]
+    first, second = sent
+    first.set_exception(Disconnected("away"))
+    second.set_result(None)
+    assert handler.dropped == 1
 
 
 async def test_a_served_tool_is_invoked_and_a_served_function_called(agent: Join) -> None:
