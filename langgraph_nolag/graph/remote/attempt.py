@@ -32,7 +32,7 @@ log = logging.getLogger("langgraph_nolag")
 class Attempt:
     """Runs one body, to its outcome or until the room takes it away.
 
-    `start`, `told`, `cancel` and `lose` are called on the I/O thread and do not block.
+    `start`, `told` and `cancel` are called on the I/O thread and do not block.
 
     Args:
         task: the hand-out; of a function that a body calls as `@task`, what stands for one.
