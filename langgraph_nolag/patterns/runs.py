@@ -20,11 +20,10 @@ from .plain import asked, asked_of_state
 from .schedules import Schedule
 from .streams import IncomingStream
 from .task import cancel, value_of
-from .threads import FORMAT, HAND_OUTS, RUN, thread_key, thread_of
+from .threads import CONFIG, FORMAT, HAND_OUTS, PLAIN, RUN, thread_key, thread_of
 
 LONGEST_ID: Final = 512  # characters of a thread's id
 TOPIC: Final = "runs/"  # of the streams of runs
-CONFIG: Final = ("tags", "metadata", "recursion_limit", "max_concurrency", "run_name")
 
 OnBusy = Literal["queue", "reject", "interrupt"]
 _BUSY = {"queue": None, "reject": "refuse", "interrupt": "replace"}
@@ -353,7 +352,7 @@ def _asked(
     command = _command(input)
     body = {
         "v": FORMAT,
-        "form": "plain",
+        "form": PLAIN,
         "graph": graph,
         "thread": None if thread is None else str(thread),
         "input": None if command is not None else asked_of_state(input),

@@ -9,6 +9,8 @@ from ..client.body import encode
 
 RUN: Final = "run"  # the kind of their tasks
 FORMAT: Final = 1  # of their bodies
+PLAIN: Final = "plain"  # the form of a body whose values are plain: of whoever has no graph
+CONFIG: Final = ("tags", "metadata", "recursion_limit", "max_concurrency", "run_name")  # what of a configuration goes over
 HAND_OUTS: Final = 20  # orchestrators that a run may lose until it is given up
 PREFIX: Final = "thread/"
 LONGEST: Final = 200  # characters of a thread's id that are shown as they are
@@ -34,7 +36,7 @@ def look(graph: str, thread: str, cause: str) -> dict[str, Any]:
         "task": look_id(cause),
         "kind": RUN,
         "type": graph,
-        "body": encode({"v": FORMAT, "graph": graph, "thread": thread, "form": "plain", "look": True}),
+        "body": encode({"v": FORMAT, "graph": graph, "thread": thread, "form": PLAIN, "look": True}),
         "concurrency_key": thread_key(thread),
         "max_attempts": HAND_OUTS,
         "group": NEEDLESS,

@@ -16,13 +16,11 @@ from langgraph.types import Command, Send
 
 from ...client.body import decode, encode
 from ...errors import NoLagError, NotDecodable
-from ...patterns.threads import FORMAT
+from ...patterns.threads import CONFIG, FORMAT
 from ..errors import NoLagWarning
 from ..serde.codec import Codec
 
-PLAIN: Final = "plain"
-EXACT: Final = "exact"
-CONFIG: Final = ("tags", "metadata", "recursion_limit", "max_concurrency", "run_name")
+EXACT: Final = "exact"  # the form of a body that carries the graph's own values
 
 
 @dataclass(frozen=True, slots=True)
