@@ -316,7 +316,7 @@ class Handoff:
         return info_from_wire((await self._link.acall("task.get", task=task_id))["task"])
 
     async def retry(self, task_id: str) -> str:
-        """Put a dead letter back into the queue, with a fresh count of attempts. Returns its state."""
+        """Put a dead letter back into the queue, with a fresh count of attempts, and its timeout anew. Returns its state."""
         return str((await self._link.acall("task.retry", task=task_id))["state"])
 
     async def purge_dead_letters(self, task_ids: Sequence[str] | None = None) -> int:

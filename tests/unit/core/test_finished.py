@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import repeat
 from typing import Any
 
+import msgpack
 import pytest
 
 from nolag_broker.core.commands import parse
@@ -210,6 +211,23 @@ def test_dead_letters_are_listed_retried_and_outlive_acks_and_restarts(driver: A
     task = again.push("task")
     assert task["attempt"] == 2
     assert again.fail(task)["state"] == "failed", "the count is fresh: one attempt again"
+
+
+@pytest.mark.parametrize("fields_known", [43, 44])
+def test_a_dead_letter_that_is_retried_has_its_timeout_anew_each_time(driver: Any, planner: Any, writer: Any, fields_known: int) -> None:
+    planner.dispatch(max_attempts=1, timeout=60)
+    writer.fail(writer.push("task"))
+    driver.heads["task/t1"] = msgpack.packb(msgpack.unpackb(driver.heads["task/t1"])[:fields_known])  # 43: an older broker's
+    for _ in range(2):
+        driver.advance(120)
+        driver.restart()
+        planner.ask("task.retry", task="t1")
+        assert planner.ask("task.get", task="t1")["task"]["deadline"] == pytest.approx(driver.wall + 60)
+        again = driver.worker("writer", "draft")
+        again.fail(again.push("task"))
+    planner.ask("task.retry", task="t1")
+    driver.advance(61, again)
+    assert planner.state() == "timed_out"
 
 
 def test_only_dead_letters_are_retried(planner: Any, writer: Any, refused: Any) -> None:

@@ -253,7 +253,10 @@ class Dispatching:
         if task.slot is not None and task.slot in self._tasks.by_slot:
             raise Refusal("key_conflict", f"another task has the slot {task.slot!r} now", detail={"slot": task.slot})
         self._tasks.check_bounds(task.rate_key)
-        self._room.emit("task.retried", task.type, {"task": task.id}, parent=task.end_seq)
+        facts: dict[str, Any] = {"task": task.id}
+        if task.timeout is not None:
+            facts["deadline"] = self._room.env.wall + task.timeout
+        self._room.emit("task.retried", task.type, facts, parent=task.end_seq)
         self._tasks.settle()
         return {"state": task.state}
 

@@ -164,7 +164,8 @@ class TaskState(Standing):
         self.by_state[WAITING][task.id] = task
         task.state = WAITING
         task.used = 0
-        task.due = task.deadline = task.error = task.holder = task.result_ct = None
+        task.deadline = event.data.get("deadline")
+        task.due = task.error = task.holder = task.result_ct = None
         task.end_seq = task.body_seq = task.period = 0
         task.ended = 0.0
         self._enter(task)

@@ -34,7 +34,7 @@ ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED, TIMED_OUT})
 SUPERSEDED: Final = "superseded"  # why it ended: another one has its slot, or its key
 INTERRUPTED: Final = "interrupted"  # why those ended in whose place another one was dispatched
 
-HEADER: Final = 43  # fields of a stored header; new ones come last, and None is what older rows have
+HEADER: Final = 44  # fields of a stored header; new ones come last, and None is what older rows have
 
 Holder = tuple[str, str]  # actor, instance
 
@@ -99,6 +99,7 @@ class Task(Entity):
         "size",  # bytes of the payload
         "slot",
         "state",
+        "timeout",  # seconds from the dispatch, or a task.retry, to the deadline
         "token",
         "type",
         "used",  # hand-outs that failed or were lost since the dispatch or the last task.retry
@@ -129,6 +130,7 @@ class Task(Entity):
         self.created = event.time
         self.due: float | None = get("due")
         self.deadline: float | None = get("deadline")
+        self.timeout = None if self.deadline is None else self.deadline - event.time
         self.concurrency_key: str | None = get("concurrency_key")
         self.concurrency_limit: int = get("concurrency_limit", 1)
         self.rate_key: str | None = get("rate_key")
@@ -232,6 +234,7 @@ class Task(Entity):
                 self.moment,
                 self.cancelling,
                 self.size,
+                self.timeout,
             )
         )
         return values
@@ -296,10 +299,13 @@ class Task(Entity):
             self.moment,
             cancelling,
             size,
+            self.timeout,
         ) = values
         self.stored = False
         self.effects = effects or 0
         self.size = size or 0
+        if self.timeout is None and self.deadline is not None:
+            self.timeout = self.deadline - self.created
         self.payload_seq = payload_seq or self.seq
         self.concurrency_limit = limit or 1
         self.rate_limit = None if rate_limit is None else (rate_limit[0], rate_limit[1])
