@@ -150,6 +150,7 @@ class Approve:
             id: one's own id: asking again with it attaches to the same approval.
 
         Raises:
+            KeyConflict: the id was used with another action or other args, or with another `allow`, `approvers` or `quorum`.
             NotEncodable, NotAuthorized, BadRequest.
         """
         approval = id or self._link.new_id()

@@ -91,12 +91,22 @@ def test_a_pending_approval_outlives_its_requester_and_the_broker(driver: Any, p
 
 @pytest.mark.parametrize("decided", [False, True])
 def test_the_same_id_with_another_question_is_a_conflict(driver: Any, planner: Any, refused: Any, decided: bool) -> None:
-    ask_for(planner)
+    ask_for(planner, approvers=["ana", "ben"], quorum=2)
     if decided:
-        decide(planner)
-    for fields in ({"body": b"other"}, {"action": "delete"}):
+        decide(driver.agent("ana"), "reject")
+    driver.restart()
+    others = (
+        {"body": b"other"},
+        {"action": "delete"},
+        {"quorum": 1},
+        {"approvers": None},
+        {"approvers": ["ana", "eve"]},
+        {"allow": ["approve"]},
+    )
+    for other in others:
         with refused("key_conflict"):
-            ask_for(planner, **fields)
+            ask_for(planner, **{"approvers": ["ana", "ben"], "quorum": 2, **other})
+    ask_for(planner, approvers=["ben", "ana"], quorum=2, expires=5)
 
 
 @pytest.mark.parametrize("restarted", [False, True])

@@ -200,15 +200,15 @@ class Approvals:
     def check(self, commands: Iterable[ApprovalRequest], ending: int = 0) -> None:
         """Whether all of these can be opened, where so many tasks end with it: nothing is accepted by half."""
         new, waking = 0, -ending
-        asked: dict[str, tuple[str, str]] = {}  # action and digest, by id
+        asked: dict[str, tuple[Any, ...]] = {}  # by id
         for command in commands:
             self._room.allow("dispatch", command.action)
-            id, request = command.approval, (command.action, votes.digest_of(command.body, command.ct))
+            id, request = command.approval, _question(command, votes.digest_of(command.body, command.ct))
             if (known := self._find(id)) is not None:
-                asked[id] = known.action, known.digest
+                asked[id] = _question(known, known.digest)
             if id in asked:
                 if asked[id] != request:
-                    raise Refusal("key_conflict", f"the approval {id!r} was asked for with another action or body")
+                    raise Refusal("key_conflict", f"the approval {id!r} was asked for with another action or body, or on other terms")
                 continue
             asked[id] = request
             new += 1
@@ -395,3 +395,9 @@ class Approvals:
             "decision": approval.view_of_decision(),
             "seq": approval.decision["seq"],
         }
+
+
+def _question(asked: Approval | ApprovalRequest, digest: str) -> tuple[Any, ...]:
+    """What is asked and who decides it: whoever asks the same again attaches."""
+    approvers = asked.approvers
+    return asked.action, digest, frozenset(asked.allow), asked.quorum, None if approvers is None else frozenset(approvers)
