@@ -64,6 +64,11 @@ class Outgoing:
         with self._lock:
             return self._kept + len(self._sent) + len(self._unsent)
 
+    @property
+    def is_closing(self) -> bool:
+        """It was closed here, as complete or with an error."""
+        return self._closing
+
     def put(self, chunk: bytes) -> concurrent.futures.Future[None] | None:
         """Take a chunk; or not, and give what is done when there may be room.
 
@@ -92,9 +97,15 @@ class Outgoing:
         return None
 
     def close(self, error: Mapping[str, str] | None = None) -> concurrent.futures.Future[None]:
-        """End it, as complete or with an error. The future is done when all of it is in the log, and holds why not otherwise."""
+        """End it, as complete or with an error. The future is done when all of it is in the log, and holds why not otherwise.
+
+        Raises:
+            StreamEnded: an error, and it was closed: what its readers are told is settled.
+        """
         closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         with self._lock:
+            if self._closing and error is not None:
+                raise StreamEnded(f"the stream {self.id} is closed")
             self._closing = True
         self._link.connection.io.post(self._close, error, closed)
         return closed

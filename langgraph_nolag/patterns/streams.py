@@ -80,7 +80,7 @@ class WritableStream:
         await settled(self._outgoing.close())
 
     async def fail(self, error: BaseException) -> None:
-        """It ends here, and is not complete: readers get `StreamFailed` with the type and text of the error."""
+        """It ends here, and is not complete: readers get `StreamFailed` with the type and text of the error. Raises as `write`."""
         await settled(self._outgoing.close(failure(error)))
 
     async def __aenter__(self) -> Self:
@@ -89,10 +89,10 @@ class WritableStream:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:
             await self.close()
-        elif isinstance(error, Exception):
-            await self.fail(error)
-        else:
-            self._outgoing.close(failure(error))  # cancelled: there is no time to wait
+        elif not self._outgoing.is_closing:
+            failed = self._outgoing.close(failure(error))
+            if isinstance(error, Exception):  # else cancelled: there is no time to wait
+                await settled(failed)
 
 
 async def opened(opening: Future[Outgoing], give_up: Callable[[Outgoing], object]) -> Outgoing:

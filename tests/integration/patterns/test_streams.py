@@ -343,6 +343,19 @@ async def test_a_broker_on_an_older_copy_is_no_reason_to_wait_for_ever(process: 
         await asyncio.wait_for(stream.close(), 20)
 
 
+async def test_a_closed_stream_can_not_fail_any_more(join: Any) -> None:
+    writer, editor = await join("writer"), await join("editor")
+    with pytest.raises(ValueError, match="no more"):
+        async with await writer.open_stream(to="editor") as stream:
+            await stream.write(1)
+            await stream.close()
+            with pytest.raises(StreamEnded):
+                await stream.fail(TypeError("too late"))
+            raise ValueError("no more")
+    await stream.close()
+    assert await (await first(editor.streams())).collect() == [1]
+
+
 async def test_a_stream_fails_whatever_its_error_says(join: Any) -> None:
     writer, editor = await join("writer"), await join("editor")
     stream = await writer.open_stream(to="editor")
