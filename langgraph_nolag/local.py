@@ -24,7 +24,7 @@ from nolag_broker.wire.codes import Refusal
 from .client.io import on_fork
 from .client.names import names
 from .client.rooms import RoomHandle, close_shared, shared_connection
-from .errors import NoLagError, from_wire
+from .errors import BrokerUnreachable, NoLagError, from_wire
 
 if TYPE_CHECKING:
     from nolag_broker.server.broker import Broker
@@ -183,7 +183,12 @@ class LocalBroker:
         Args:
             target: `module:attribute` of a `Worker`; what this process can import, they can.
             n: how many.
+
+        Raises:
+            BrokerUnreachable: the broker is closed.
         """
+        if not self._finalizer.alive:
+            raise BrokerUnreachable(f"the broker at {self.url} is closed: a worker would serve nobody")
         started = []
         for _ in range(n):
             with self._lock:

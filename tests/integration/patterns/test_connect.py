@@ -514,6 +514,13 @@ def test_a_worker_that_can_not_start_says_so_instead_of_being_waited_for() -> No
             worker.wait_ready(30)
 
 
+def test_a_closed_broker_starts_no_workers() -> None:
+    with LocalBroker() as broker:
+        pass
+    with pytest.raises(BrokerUnreachable, match="is closed"):
+        broker.spawn_worker("no_such_module_at_all:app")
+
+
 def test_a_worker_that_there_is_no_program_for_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     with LocalBroker() as broker:
         monkeypatch.setattr(sys, "executable", "/no/such/program")
