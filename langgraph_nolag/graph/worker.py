@@ -17,6 +17,7 @@ from langgraph.store.base import BaseStore
 
 from nolag_broker.ending import End, leave, signals_taken
 
+from ..client.callables import check_callable
 from ..client.connection import Connection
 from ..client.credentials import Token, parse_address, resolve
 from ..client.io import settled
@@ -174,6 +175,7 @@ class Worker:
         """Serve tasks of a type with `handler(task) -> result`; also a decorator."""
 
         def register(handler: Callable[..., Any]) -> Callable[..., Any]:
+            check_callable(handler, "handler")
             self._served.handlers[type] = handler
             return handler
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..client.asking import REQUEST_TIMEOUT
+from ..client.callables import check_callback
 from ..client.connection import Connection
 from ..client.credentials import Token, actor_of, resolve
 from ..client.io import settled
@@ -143,13 +144,15 @@ def connect(
         path: the broker's directory; else `NOLAG_PATH`, else `.nolag`.
         timeout: seconds until a broker that is not there is an error; None: wait for ever.
         max_buffer: bytes that may wait for the broker; more raises `BufferFull`.
-        on_disconnected: called, on the SDK's own thread, when the connection ended for good.
+        on_disconnected: called, on the SDK's own thread, when the connection ended for good; not async.
 
     Raises (when awaited or entered):
         BrokerUnreachable: there is no broker.
         AccessDenied: the token was refused.
         ActorMismatch: the token is for another actor.
     """
+    if on_disconnected is not None:
+        check_callback(on_disconnected, "on_disconnected")
     credentials = resolve(url, token, path)
     address, opens = credentials.url, credentials.token
     if credentials.admin and actor is not None and isinstance(opens, str) and actor_of(opens) != actor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..client.body import encode, read
+from ..client.callables import check_callable
 from ..client.chance import CHANCE
 from ..client.link import RoomLink
 from ..client.stream import Stream, log_stream
@@ -89,6 +90,7 @@ class Blackboard:
                 `RevisionConflict`.
             Whatever `change` raises; nothing was written then.
         """
+        check_callable(change, "change")
         tries = 0
         while True:
             entry = await self.get(key)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..client.body import decode, encode
+from ..client.callables import check_callable
 from ..client.io import wait_on
 from ..client.offer import Assigned
 from ..errors import MessageTooLarge, NoLagError, NotEncodable, Overloaded, Permanent
@@ -22,6 +23,7 @@ class Ledger:
         self._entry: dict[str, Any] = {"task": assigned.task, "token": assigned.token, "key": key}
 
     async def run(self, do: Callable[[], Any]) -> Any:
+        check_callable(do, "do")
         found = await self._link.acall("effect.get", **self._entry)
         if found["found"]:
             return _value(found)
@@ -37,6 +39,7 @@ class Ledger:
 
     def run_blocking(self, do: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> Any:
         """On a thread; what is async runs on the loop."""
+        check_callable(do, "do")
         found = self._link.call("effect.get", **self._entry)
         if found["found"]:
             return _value(found)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 from ..client.body import decode, encode, read
+from ..client.callables import check_callable, check_callback
 from ..client.follow import Progress
 from ..client.io import hand_back, settle
 from ..client.link import RoomLink
@@ -128,14 +129,16 @@ class Handoff:
             rate_key: of the tasks with the same one, at most so many start in any span of time as `rate_limit` says, over restarts of the
                 broker too. Every attempt counts. A task may have a `concurrency_key` as well.
             rate_limit: `(how many, seconds)`, 1 to 1000; needed with a `rate_key`. What the latest dispatch of a key says holds for all.
-            on_progress: called on this loop with each progress value of the worker.
+            on_progress: called on this loop with each progress value of the worker; not async.
 
         Raises:
             NotEncodable: the payload is not plain.
             KeyConflict: the key was used with another payload.
-            BadRequest: a negative delay or timeout, a policy that is none, and the like; nothing was dispatched.
+            BadRequest: a negative delay or timeout, a policy that is none, an async `on_progress`, and the like; nothing was dispatched.
             Overloaded, NotAuthorized, MessageTooLarge, RequestTimeout, Disconnected, BufferFull.
         """
+        if on_progress is not None:
+            check_callback(on_progress, "on_progress")
         loop = asyncio.get_running_loop()
         accepted: asyncio.Future[Answer] = loop.create_future()
         fields = {
@@ -279,7 +282,11 @@ class Handoff:
             types: None: every type.
             concurrency: tasks at a time; None: the `max_concurrency` we joined with.
             drain: seconds that running handlers have when serving ends; then they are cancelled and their tasks handed back.
+
+        Raises:
+            BadRequest: the handler can't be called.
         """
+        check_callable(handler, "handler")
         return Serving(
             self._link,
             handler,

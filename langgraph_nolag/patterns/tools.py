@@ -8,6 +8,7 @@ from typing import Any
 
 from langchain_core.tools import BaseTool
 
+from ..client.callables import check_callback
 from ..client.link import RoomLink
 from ..errors import BadRequest, NotDecodable
 from .serving import HandedTask, Serving
@@ -113,7 +114,7 @@ class Tools:
             args: its arguments.
             timeout: seconds until the call is over, waiting for a free server included.
             max_attempts: how often the call may be handed out when the process that runs it is lost.
-            on_progress: called on this loop with each progress value.
+            on_progress: called on this loop with each progress value; not async.
 
         Raises:
             ToolNotFound: nobody serves it now.
@@ -123,6 +124,8 @@ class Tools:
             RequestTimeout: the broker is away.
             NotEncodable: the arguments are not plain.
         """
+        if on_progress is not None:
+            check_callback(on_progress, "on_progress")
         told = None if on_progress is None else lambda kind, value: on_progress(value)
         outcome = await call(self._link, name, args or {}, timeout=timeout, max_attempts=max_attempts, on_progress=told)
         return outcome["content"]

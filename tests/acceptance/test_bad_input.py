@@ -119,6 +119,32 @@ async def test_a_map_with_keys_that_are_no_texts(join: Join) -> None:
         assert await (await room.handoff.dispatch("review", max_attempts=1)).result(timeout=WITHIN) == "done"
 
 
+async def test_what_can_not_be_called_where_a_function_goes(join: Join) -> None:
+    """Accepted, it would fail the work of others, or be told nothing."""
+    room = await join("planner")
+    wrong: Any = 5
+    for given in (lambda: room.handoff.serve(wrong), lambda: Worker("demo").task("t")(wrong)):
+        with pytest.raises(BadRequest, match="handler is a function, not 5"):
+            given()
+
+    async def awaited(value: Any) -> None:
+        """Called like a callback, it never runs."""
+
+    for wrong in (5, awaited):
+        await refused(room.handoff.dispatch("t", on_progress=wrong), BadRequest, field="on_progress")
+        await refused(room.tools.invoke("t", on_progress=wrong), BadRequest, field="on_progress")
+        with pytest.raises(BadRequest, match="on_disconnected"):
+            connect("ws://127.0.0.1:1", token="t", on_disconnected=wrong)
+
+    async def handler(task: Any) -> str:
+        await refused(task.effect("pay", 5), BadRequest, field="do")
+        await refused(room.blackboard.update("key", 5), BadRequest, field="change")  # type: ignore[arg-type]
+        return "done"
+
+    async with room.handoff.serve(handler):
+        assert await (await room.handoff.dispatch("review", max_attempts=1)).result(timeout=WITHIN) == "done"
+
+
 async def test_a_text_where_a_list_of_names_goes(join: Join) -> None:
     """Taken for a list it would be its letters, and a task would wait for ever for who can do `d`, `r`, `a`, `f` and `t`."""
     room = await join("planner")
