@@ -7,6 +7,7 @@ import concurrent.futures
 from typing import Generic, TypeVar
 
 from .io import hand_back, io_thread, settle
+from .moment import check_seconds
 
 T = TypeVar("T")
 
@@ -43,7 +44,9 @@ class Latch(Generic[T]):
                 waiter.set_result(None)
 
     async def wait(self, timeout: float | None = None) -> T:
-        """Wait on the running loop. Raises `TimeoutError` after `timeout` seconds."""
+        """Wait on the running loop. Raises `TimeoutError` after `timeout` seconds, and `BadRequest` for what is no number of them."""
+        if timeout is not None:
+            check_seconds(timeout, "timeout")
         if not self._is_set:
             loop = asyncio.get_running_loop()
             future: asyncio.Future[None] = loop.create_future()

@@ -14,6 +14,7 @@ from ..client.connection import Connection
 from ..client.credentials import Token, actor_of, resolve
 from ..client.io import settled
 from ..client.link import RoomLink
+from ..client.moment import check_seconds
 from ..client.names import names
 from ..client.tokens import MINT_TIMEOUT, minting
 from ..errors import NoLagError, RequestTimeout
@@ -153,6 +154,8 @@ def connect(
     """
     if on_disconnected is not None:
         check_callback(on_disconnected, "on_disconnected")
+    if timeout is not None:
+        check_seconds(timeout, "timeout")
     credentials = resolve(url, token, path)
     address, opens = credentials.url, credentials.token
     if credentials.admin and actor is not None and isinstance(opens, str) and actor_of(opens) != actor:

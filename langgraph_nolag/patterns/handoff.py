@@ -14,7 +14,7 @@ from ..client.callables import check_callable, check_callback
 from ..client.follow import Progress
 from ..client.io import hand_back, settle
 from ..client.link import RoomLink
-from ..client.moment import moment
+from ..client.moment import check_seconds, moment
 from ..client.names import names
 from ..client.pages import TASKS, listed
 from ..client.requests import Answer
@@ -284,9 +284,10 @@ class Handoff:
             drain: seconds that running handlers have when serving ends; then they are cancelled and their tasks handed back.
 
         Raises:
-            BadRequest: the handler can't be called.
+            BadRequest: the handler can't be called, `drain` is no number, `types` or `capabilities` is no list.
         """
         check_callable(handler, "handler")
+        check_seconds(drain, "drain")
         return Serving(
             self._link,
             handler,

@@ -10,6 +10,7 @@ from ..client.body import decode
 from ..client.follow import Followed, Result
 from ..client.latch import Latch
 from ..client.link import RoomLink
+from ..client.moment import check_seconds
 from ..errors import RequestTimeout, TaskCancelled, TaskFailed, TaskTimeout
 
 CANCEL_SLACK: Final = 5.0  # seconds beyond the room's bound until nobody waits for the room to say that it has passed
@@ -111,6 +112,8 @@ class Batch:
         Raises:
             TaskFailed, TaskCancelled, TaskTimeout: the first that ended so, or this wait did; the others go on.
         """
+        if timeout is not None:
+            check_seconds(timeout, "timeout")
         try:
             async with asyncio.timeout(timeout):
                 return list(await asyncio.gather(*(task.result() for task in self.tasks)))

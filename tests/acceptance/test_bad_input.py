@@ -145,6 +145,20 @@ async def test_what_can_not_be_called_where_a_function_goes(join: Join) -> None:
         assert await (await room.handoff.dispatch("review", max_attempts=1)).result(timeout=WITHIN) == "done"
 
 
+@pytest.mark.parametrize("never", [float("nan"), "5", timedelta(seconds=5)], ids=["nan", "text", "timedelta"])
+async def test_a_time_to_wait_that_is_no_number_of_seconds(join: Join, never: Any) -> None:
+    """With `nan` seconds it would be for ever."""
+    room = await join("planner")
+    batch = await room.handoff.batch([{"type": "draft"}])
+    asked = await room.approve.request("publish")
+    for wait in (batch.tasks[0].result, batch.gather, asked.decision):
+        await refused(wait(never), BadRequest, field="timeout")
+    with pytest.raises(BadRequest, match="timeout is a number of seconds"):
+        connect("ws://127.0.0.1:1", token="t", timeout=never)
+    with pytest.raises(BadRequest, match="drain is a number of seconds"):
+        room.handoff.serve(print, drain=never)
+
+
 async def test_a_text_where_a_list_of_names_goes(join: Join) -> None:
     """Taken for a list it would be its letters, and a task would wait for ever for who can do `d`, `r`, `a`, `f` and `t`."""
     room = await join("planner")
