@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..errors import BufferFull, NoLagError, RequestTimeout
+from ..errors import BadRequest, BufferFull, NoLagError, RequestTimeout
 from .large import Value
 
 log = logging.getLogger("langgraph_nolag")
@@ -173,12 +173,19 @@ class Unanswered:
             self._timer.cancel()
 
 
-def weigh(value: Any) -> int:
-    """Bytes of the texts and bodies inside a frame."""
+def weigh(frame: dict[str, Any]) -> int:
+    """Bytes of the texts and bodies inside a frame. Raises `BadRequest` for a value that holds itself."""
+    try:
+        return _weigh(frame)
+    except RecursionError:
+        raise BadRequest(f"{frame.get('op')}: a value in it holds itself, or is nested too deeply") from None
+
+
+def _weigh(value: Any) -> int:
     if isinstance(value, (bytes, bytearray, str)):
         return len(value)
     if isinstance(value, dict):
-        return sum(weigh(item) for item in value.values())
+        return sum(_weigh(item) for item in value.values())
     if isinstance(value, (list, tuple)):
-        return sum(weigh(item) for item in value)
+        return sum(_weigh(item) for item in value)
     return 0

@@ -159,6 +159,14 @@ async def test_a_time_to_wait_that_is_no_number_of_seconds(join: Join, never: An
         room.handoff.serve(print, drain=never)
 
 
+async def test_a_value_that_holds_itself_is_not_sent(join: Join) -> None:
+    room = await join("planner")
+    wrong: Any = []
+    wrong.append(wrong)
+    await refused(room.blackboard.get(wrong), BadRequest)
+    await refused(room.publish(wrong, "text"), BadRequest)
+
+
 async def test_a_text_where_a_list_of_names_goes(join: Join) -> None:
     """Taken for a list it would be its letters, and a task would wait for ever for who can do `d`, `r`, `a`, `f` and `t`."""
     room = await join("planner")
