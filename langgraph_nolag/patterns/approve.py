@@ -161,7 +161,7 @@ class Approve:
             body=encode(args),
             allow=names(allow, "allow"),
             expires=expires,
-            approvers=[approvers] if isinstance(approvers, str) else None if approvers is None else [*approvers],
+            approvers=[approvers] if isinstance(approvers, str) else None if approvers is None else names(approvers, "approvers"),
             quorum=quorum,
             description=description,
             follow=False,

@@ -167,6 +167,16 @@ async def test_a_value_that_holds_itself_is_not_sent(join: Join) -> None:
     await refused(room.publish(wrong, "text"), BadRequest)
 
 
+async def test_what_is_no_list_where_a_list_of_names_goes(join: Join) -> None:
+    room = await join("planner")
+    wrong: Any = 5
+    await refused(room.handoff.dispatch("t", capabilities=wrong), BadRequest, field="capabilities")
+    await refused(room.handoff.list(states=wrong), BadRequest, field="states")
+    await refused(room.approve.request("publish", approvers=wrong), BadRequest, field="approvers")
+    with pytest.raises(BadRequest, match="types is a list of names, not 5"):
+        room.handoff.serve(print, types=wrong)
+
+
 async def test_a_text_where_a_list_of_names_goes(join: Join) -> None:
     """Taken for a list it would be its letters, and a task would wait for ever for who can do `d`, `r`, `a`, `f` and `t`."""
     room = await join("planner")
