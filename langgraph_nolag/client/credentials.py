@@ -49,7 +49,7 @@ def parse_address(address: str) -> Address:
     try:
         parts = urlsplit(address)
         valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and (parts.port or 0) >= 0
-    except ValueError:
+    except (ValueError, AttributeError):  # the latter: it is no text at all
         valid = False
     if not valid or parts.query or parts.fragment:
         raise BadRequest(f"{address!r} is not an address: expected ws://HOST:PORT or ws://HOST:PORT/ROOM")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..errors import BadRequest
+
 MAX_TEXT: Final = 8192  # characters that the broker keeps of it
 
 
 def failure(error: BaseException) -> dict[str, str]:
+    """Raises `BadRequest` for what is no exception."""
+    if not isinstance(error, BaseException):
+        raise BadRequest(f"an error is an exception, not {error!r}", detail={"field": "error"})
     return {"type": sendable(type(error).__name__), "message": sendable(text_of(error))}
 
 

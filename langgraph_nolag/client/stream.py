@@ -9,7 +9,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from ..errors import NoLagError
+from ..errors import BadRequest, NoLagError
 from .feed import Feed
 from .large import Body, refers
 from .moment import moment
@@ -100,7 +100,10 @@ def log_stream(
     bodies: bool = True,
     limit: int = LIMIT,
 ) -> Stream[T]:
-    """A stream of the room's events, QoS 0 messages and gaps. `convert` runs in the consumer, for each; None: left out."""
+    """A stream of the room's events, QoS 0 messages and gaps. `convert` runs in the consumer, for each; None: left out. Raises `BadRequest`
+    for two places to begin at."""
+    if since is not None and since_time is not None:
+        raise BadRequest("since_time stands in place of since: give one of them", detail={"field": "since_time"})
     holder: deque[Subscription] = deque()  # the subscription is made after the feed that it fills
     feed: Feed[dict[str, Any] | Gap] = Feed(limit, lambda: holder[0].pause(), lambda: holder[0].resume())
 

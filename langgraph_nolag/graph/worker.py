@@ -24,7 +24,7 @@ from ..client.io import settled
 from ..client.link import RoomLink
 from ..client.names import names
 from ..client.rooms import RoomHandle
-from ..errors import Refused
+from ..errors import BadRequest, Refused
 from ._compat import is_entrypoint
 from .agents import KIND, ServedAgent
 from .at_work import AtWork, Served
@@ -76,6 +76,8 @@ class Worker:
     ) -> None:
         if concurrency < 1:
             raise ValueError("concurrency must be at least 1")
+        if not isinstance(room, (str, RoomHandle)):
+            raise BadRequest(f"not a room: {room!r}; expected its name, broker.room(name), or 'ws://HOST:PORT/ROOM'")
         self.room = room
         self.capabilities = names(capabilities, "capabilities")
         self._served = Served()

@@ -159,7 +159,7 @@ class Handoff:
         }
         if key is not None:
             fields["key"] = key
-        if delay:
+        if delay != 0:
             fields["delay"] = delay
         if run_at is not None:
             fields["run_at"] = moment(run_at, "run_at")

@@ -88,6 +88,9 @@ class Observe:
             since_time: in place of `since`: replay what came from this moment on; a datetime with a time zone, or seconds since 1970.
             epoch: the epoch of `since`, where it comes from an earlier run; if the log began anew since, a `Gap` says so.
             bodies: False: without bodies.
+
+        Raises:
+            BadRequest: `since` and `since_time`.
         """
         return log_stream(self._link, types, as_event, since=since, since_time=since_time, epoch=epoch, bodies=bodies)
 

@@ -45,7 +45,7 @@ def terms_to_wire(
         fields["capabilities"] = names(capabilities, "capabilities")
     if preferred is not None:
         fields["preferred"] = preferred
-    if priority:
+    if priority != 0:
         fields["priority"] = priority
     if timeout is not None:
         fields["timeout"] = timeout

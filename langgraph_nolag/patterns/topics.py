@@ -121,7 +121,7 @@ class Topics:
             retained: begin with the retained messages; None: where nothing is replayed.
 
         Raises:
-            BadRequest: a group with a cursor, `since_time` or `retained`.
+            BadRequest: `since` and `since_time`; a group with a cursor, `since_time` or `retained`.
         """
         if group is not None:
             if cursor is not None or since_time is not None or retained:

@@ -76,7 +76,9 @@ async def events(room: Room) -> list[str]:
         ("timeout", -5.0),
         ("attempt_timeout", -1),
         ("max_attempts", 0),
+        ("delay", ""),
         ("priority", 2**40),
+        ("priority", ""),
         ("concurrency_limit", 0),
         ("retry", "sometimes"),
         ("retry", {"backoff": 2}),
@@ -157,6 +159,25 @@ async def test_a_time_to_wait_that_is_no_number_of_seconds(join: Join, never: An
         connect("ws://127.0.0.1:1", token="t", timeout=never)
     with pytest.raises(BadRequest, match="drain is a number of seconds"):
         room.handoff.serve(print, drain=never)
+
+
+async def test_what_would_be_taken_for_something_else(join: Join) -> None:
+    """For all there are, for one of two places to begin at, for an error, for a room."""
+    room = await join("planner")
+    nan: Any = float("nan")
+    wrong: Any = 5
+    for listed in (room.handoff.list(limit=nan), room.approve.list(limit=nan), room.approve.list(["decided"], limit=nan)):
+        await refused(listed, BadRequest, field="limit")
+    for read in (lambda: room.subscribe("notes", since=0, since_time=1.0), lambda: room.observe.stream(since=0, since_time=1.0)):
+        with pytest.raises(BadRequest, match="since_time stands in place of since"):
+            read()
+    async with await room.open_stream(to="editor") as stream:
+        await refused(stream.fail(wrong), BadRequest, field="error")
+        await stream.write("it goes on")
+    with pytest.raises(BadRequest, match="not a room: 5"):
+        Worker(wrong)
+    with pytest.raises(BadRequest, match="5 is not an address"):
+        connect(wrong, token="t")
 
 
 async def test_a_value_that_holds_itself_is_not_sent(join: Join) -> None:
