@@ -51,8 +51,8 @@ class Client:
         status: str = "available",
         metadata: Mapping[str, Any] | None = None,
     ) -> Room:
-        """Be present in a room, now and after every reconnect. Joining again changes what others see of us; `leave` of any of the rooms
-        that it gave leaves it.
+        """Be present in a room, now and after every reconnect. Joining again changes what others see of us, or nothing where it is refused;
+        `leave` of any of the rooms that it gave leaves it.
 
         Args:
             room: its name.

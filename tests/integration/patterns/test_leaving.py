@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from langgraph_nolag import Disconnected, LocalBroker, NotAuthorized, Room, connect, open_room
+from langgraph_nolag import BadRequest, Disconnected, LocalBroker, NotAuthorized, Room, connect, open_room
+from langgraph_nolag.testing import eventually
 from nolag_broker.core.limits import Limits
 
 
@@ -76,6 +77,44 @@ async def test_a_join_that_was_refused_holds_nothing(broker: LocalBroker, stack:
     await client.ping()
     await (await client.join("demo")).leave()
     assert await present(desk) == ["desk"]
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["in the session that had joined", "over a reconnect"])
+async def test_a_second_join_that_was_refused_changes_nothing(broker: LocalBroker, stack: Any, proxy: Any, join: Any, cut: bool) -> None:
+    async def work(task: Any) -> Any:
+        return task.payload
+
+    desk = await join("desk")
+    client = await stack.enter_async_context(connect(proxy.url, token=broker.token("ana"), actor="ana"))
+    room = await client.join("demo", capabilities=["draft"])
+    reading = asyncio.create_task(anext(room.observe.stream("n")))
+    async with room.handoff.serve(work):
+        if cut:
+            proxy.hold_answers()
+        again = asyncio.create_task(client.join("demo", max_concurrency=0))
+        if cut:
+            await eventually(lambda: len(client._connection._unanswered))
+            proxy.cut()
+        with pytest.raises(BadRequest, match="max_concurrency"):
+            await asyncio.wait_for(again, 10)
+        for n in range(2):
+            assert await (await desk.handoff.dispatch("t", n, capabilities=["draft"])).result(10) == n
+            proxy.cut()
+            await client.ping()
+    await desk.observe.emit("n", 1)
+    assert (await asyncio.wait_for(reading, 10)).body == 1
+    assert not room.link.shut_out.is_set
+    await room.leave()
+    assert await present(desk) == ["desk"]
+
+
+async def test_of_joins_at_once_each_has_its_own_answer(broker: LocalBroker, stack: Any, join: Any) -> None:
+    desk = await join("desk")
+    client = await stack.enter_async_context(connect(broker.url, token=broker.token("ana"), actor="ana"))
+    joins = [client.join("demo", max_concurrency=n, status=f"asked with {n}") for n in (0, 1, 0, 2, 0)]
+    joined = await asyncio.gather(*joins, return_exceptions=True)
+    assert [type(each) for each in joined] == [BadRequest, Room, BadRequest, Room, BadRequest]
+    assert [agent.status for agent in await desk.presence.list() if agent.actor == "ana"] == ["asked with 2"]
 
 
 async def test_leaving_twice_takes_nothing_from_others_of_the_process(broker: LocalBroker) -> None:
