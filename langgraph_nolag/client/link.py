@@ -303,14 +303,17 @@ class RoomLink(Asking):
 
     # --- for the parts, on the I/O thread -------------------------------------------------------------------
 
-    def attach(self, part: Part, routes: Mapping[str, Callable[[dict[str, Any]], None]]) -> None:
-        """Add a part of one's own, with the kinds of pushes that it takes. On the I/O thread."""
+    def attach(self, part: Part, routes: Mapping[str, Callable[[dict[str, Any]], None]]) -> bool:
+        """Add a part of one's own, with the kinds of pushes that it takes: not where another part takes one of them. On the I/O thread."""
+        if not self._routes.keys().isdisjoint(routes):
+            return False
         self._parts.append(part)
         self._parts.sort(key=lambda part: part.phase)
         self._routes.update(routes)
+        return True
 
     def detach(self, part: Part, kinds: Sequence[str]) -> None:
-        """Take a part out again."""
+        """Take a part out again that was attached with these kinds."""
         self._parts.remove(part)
         for kind in kinds:
             self._routes.pop(kind, None)

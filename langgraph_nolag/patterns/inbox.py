@@ -11,7 +11,7 @@ from ..client.link import RoomLink
 from ..client.requests import Answer
 from ..client.standing import establish
 from ..client.stream import LIMIT, OVERHEAD, Stream
-from ..errors import NoLagError
+from ..errors import BadRequest, NoLagError
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,14 @@ class Inbox:
         return int(answer["seq"])
 
     def __aiter__(self) -> Stream[InboxMessage]:
-        """Our messages, the unread ones first. A message counts as read once it was handed out here."""
+        """Our messages, the unread ones first. A message counts as read once it was handed out here.
+
+        Raises (from the iterator):
+            BadRequest: the inbox is read already, by another room that joining this one again gave.
+            ActorAmbiguous: another process of our actor reads it.
+        """
         if self._reading is None or self._reading.closed:
-            self._reading = Reading(self._link).stream
+            self._reading = Reading(self._link).stream()
         return self._reading
 
 
@@ -84,12 +89,17 @@ class Reading:
         self._live = False  # what is pushed comes right after the last one that was queued
         self._closed = False
         self._feed: Feed[dict[str, Any]] = Feed(LIMIT, lambda: None, lambda: link.connection.io.post(self._catch_up))
-        self.stream: Stream[InboxMessage] = Stream(link, self._feed, self._hand_out, self._close)
         link.connection.io.post(self._begin)
 
+    def stream(self) -> Stream[InboxMessage]:
+        """What its one consumer has. The link, which keeps this reading, does not keep that: it closes when the consumer is gone."""
+        return Stream(self._link, self._feed, self._hand_out, self._close)
+
     def _begin(self) -> None:
-        self._link.attach(self, {"inbox": self.on_push})
-        if self._link.connection.ended is not None:
+        if not self._link.attach(self, {"inbox": self.on_push}):
+            self._closed = True
+            self._feed.end(BadRequest(f"the inbox of room {self._link.room} is read already: close() the iterator that reads it first"))
+        elif self._link.connection.ended is not None:
             self.on_ended(self._link.connection.ended)
         else:
             self.restore()

@@ -11,6 +11,7 @@ import pytest
 
 from langgraph_nolag import (
     ActorAmbiguous,
+    BadRequest,
     Gap,
     KeyConflict,
     LocalBroker,
@@ -174,6 +175,26 @@ async def test_an_inbox_that_was_refused_can_be_read_later(broker: LocalBroker, 
     assert [message.body for message in await take(inbox, 1)] == [2]
     await writer.inbox.send("twin", 3)
     assert [message.body for message in await take(inbox, 1)] == [3]
+
+
+async def test_an_inbox_is_read_in_one_place_of_a_client(broker: LocalBroker, join: Any) -> None:
+    """A second reader is told so, takes nothing from the first, and may read when that one has closed or is gone."""
+    writer = await join("writer")
+    async with connect(broker.url, token=broker.token("editor"), actor="editor") as client:
+        one, two = [await client.join("demo") for _ in range(2)]
+        first = aiter(one.inbox)
+        for n in range(2):
+            await writer.inbox.send("editor", n)
+            assert [message.body for message in await take(first, 1)] == [n]
+            with pytest.raises(BadRequest, match="is read already"):
+                await take(aiter(two.inbox), 1)
+            aiter(two.inbox).close()
+        first.close()
+        await writer.inbox.send("editor", 2)
+        assert [message.body for message in await take(aiter(two.inbox), 1)] == [2]
+        del two
+        await writer.inbox.send("editor", 3)
+        assert [message.body for message in await take(aiter(one.inbox), 1)] == [3]
 
 
 async def _sent(writer: Room, to: str, body: Any) -> bool:
