@@ -20,7 +20,7 @@ from ..client.io import hand_back, settle, settle_blocking, settled, wait_on
 from ..client.link import RoomLink
 from ..client.names import names
 from ..client.offer import Assigned, Offer
-from ..errors import NotDecodable, NotEncodable, Permanent, RequestTimeout
+from ..errors import BadRequest, NotDecodable, NotEncodable, Permanent, RequestTimeout
 from .effect import Ledger
 from .task_streams import TaskStreams
 
@@ -193,12 +193,15 @@ class Serving:
         self._pool: ThreadPoolExecutor | None = None
 
     async def start(self) -> None:
-        """Stand in the room.
+        """Stand in the room. What was closed may be started again.
 
         Raises:
+            BadRequest: it stands there already.
             NotAuthorized: and other refusals.
             RequestTimeout: the broker is away.
         """
+        if self._offer is not None:  # its offer would be nobody's to close
+            raise BadRequest(f"this serving is started already in room {self._link.room}: close it first, or serve() once more")
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         if not self._is_async:

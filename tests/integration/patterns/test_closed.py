@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from langgraph_nolag import LocalBroker, connect
+from langgraph_nolag import BadRequest, LocalBroker, connect
 from langgraph_nolag.client import standing
 from langgraph_nolag.testing import eventually
 from nolag_broker.core.limits import Limits
@@ -52,6 +52,22 @@ async def test_an_offer_that_was_refused_and_closed(join: Any, monkeypatch: pyte
     before = await end_of_log(desk)
     await asked_again()
     assert await end_of_log(desk) == before, "it waits, and is not handed out and back"
+
+
+async def test_a_serving_that_was_started_twice_and_closed(join: Any) -> None:
+    worker, desk = await join("worker"), await join("desk")
+    serving = worker.handoff.serve(lambda task: "served", types=["draft"])
+    await serving.start()
+    with pytest.raises(BadRequest, match="started already"):
+        await serving.start()
+    assert await (await desk.handoff.dispatch("draft")).result(10) == "served"
+    await serving.close()
+    task = await desk.handoff.dispatch("draft")
+    before = await end_of_log(desk)
+    await asked_again()
+    assert await end_of_log(desk) == before
+    async with serving:
+        assert await task.result(10) == "served"
 
 
 async def test_a_task_for_an_offer_that_nobody_knows_comes_once(join: Any) -> None:
