@@ -47,6 +47,7 @@ class RoomLink(Asking):
         self._ids = itertools.count(1)
         # on the I/O thread
         self._holders: Counter[object] = Counter()
+        self._left = False  # and nobody has held it since
         self._membership = Membership(self)
         self._follows = Follows(self)
         self._offers = Offers(self)
@@ -319,8 +320,9 @@ class RoomLink(Asking):
             self._routes.pop(kind, None)
 
     def ensure_joined(self) -> None:
-        """Serving needs membership: join with what is known, if nobody has."""
-        self._membership.ensure()
+        """Serving needs membership: join with what is known, if nobody has. What was left stays left: the broker refuses what needs it."""
+        if not self._left:
+            self._membership.ensure()
 
     def restore(self) -> None:
         """A session has begun: ask for everything again."""
@@ -387,6 +389,7 @@ class RoomLink(Asking):
         return left
 
     def _hold(self, by: object) -> None:
+        self._left = False
         self._holders[by] = 1 if by is not None else self._holders[by] + 1
 
     def _let_go(self, by: object, left: concurrent.futures.Future[None]) -> None:
@@ -394,5 +397,6 @@ class RoomLink(Asking):
         if self._holders:
             settle_blocking(left, None, None)
             return
+        self._left = True
         self.leave(left)
         self._end(Disconnected(f"room {self.room} was left", detail={"closed": True}))

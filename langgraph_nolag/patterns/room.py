@@ -87,7 +87,8 @@ class Room:
         return dict(answer["retention"])
 
     async def leave(self) -> None:
-        """Be present no longer. What we serve or follow in this room ends. A second call does nothing.
+        """Be present no longer. What we serve or follow in this room ends, and what only members may (serving, writing streams, an inbox)
+        raises `NotJoined` until the room is joined again. A second call does nothing.
 
         Returns when the broker has heard it, within 2 seconds; one that is away lets go of us when the grace of a reconnect has passed.
         """

@@ -197,6 +197,7 @@ class Serving:
 
         Raises:
             BadRequest: it stands there already.
+            NotJoined: we have left the room.
             NotAuthorized: and other refusals.
             RequestTimeout: the broker is away.
         """

@@ -258,6 +258,7 @@ class Streams:
             BadRequest: neither or both of `to` and `topic`.
             KeyConflict: the stream is another actor's, or for another reader.
             StreamEnded: it was closed.
+            NotJoined: we have left the room.
             NotAuthorized, Overloaded.
         """
         opening = self._link.open_stream(stream=id, to=to, topic=topic, keep=keep)

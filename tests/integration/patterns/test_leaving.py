@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from langgraph_nolag import BadRequest, Disconnected, LocalBroker, NotAuthorized, Room, connect, open_room
+from langgraph_nolag import BadRequest, Disconnected, LocalBroker, NotAuthorized, NotJoined, Room, connect, open_room
 from langgraph_nolag.testing import eventually
 from nolag_broker.core.limits import Limits
 
@@ -115,6 +115,30 @@ async def test_of_joins_at_once_each_has_its_own_answer(broker: LocalBroker, sta
     joined = await asyncio.gather(*joins, return_exceptions=True)
     assert [type(each) for each in joined] == [BadRequest, Room, BadRequest, Room, BadRequest]
     assert [agent.status for agent in await desk.presence.list() if agent.actor == "ana"] == ["asked with 2"]
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["joined", "opened"])
+async def test_a_room_that_was_left_is_not_joined_by_what_is_done_in_it(broker: LocalBroker, stack: Any, join: Any, shared: bool) -> None:
+    desk = await join("desk")
+    client = await stack.enter_async_context(connect(broker.url, token=broker.token("ana"), actor="ana"))
+    room = Room(open_room(broker.room("demo"))) if shared else await client.join("demo")
+    await room.leave()
+    for needs_a_member in (
+        room.open_stream(to="desk"),
+        room.handoff.serve(lambda task: None).start(),
+        room.tools.serve([]).start(),
+        room.presence.update(status="here"),
+        anext(aiter(room.inbox)),
+    ):
+        with pytest.raises(NotJoined):
+            await needs_a_member
+        assert await present(desk) == ["desk"]
+    await room.blackboard.set("k", 1)
+    again = Room(open_room(broker.room("demo"))) if shared else await client.join("demo")
+    async with again.handoff.serve(lambda task: None):
+        assert len(await present(desk)) == 2
+    await again.leave()
+    assert await present(desk) == ["desk"]
 
 
 async def test_leaving_twice_takes_nothing_from_others_of_the_process(broker: LocalBroker) -> None:
