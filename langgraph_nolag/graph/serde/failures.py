@@ -6,7 +6,9 @@ import builtins
 import os
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from types import MemberDescriptorType
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -28,6 +30,8 @@ _KNOWN_BY: Final[dict[str, type]] = {
     and cls is not Exception
 }
 """Python's own exceptions that another class may be one of, by their names. Those that end loops mean something to whoever runs them."""
+_STAYS: Final[Collection[Any]] = (AttributeError.obj, BaseExceptionGroup.message, BaseExceptionGroup.exceptions)
+"""Not carried: what an attribute was missed on may be anything, with secrets in it (pickle leaves it out, too); a group makes its own."""
 _WHERE: Final = f"process {os.getpid()} on {socket.gethostname()}"
 
 
@@ -38,7 +42,7 @@ def describe(error: BaseException, trust: Trust, carried: Callable[[Any], Any]) 
         carried: a value in a form in which it comes back as what it is, or None. An attribute that does not stays behind, and is named: a
             text in its place would be met by whoever looks into it.
     """
-    attributes = {name: value for name, value in getattr(error, "__dict__", {}).items() if name != "__notes__"}
+    attributes = _attributes(error)
     exchanged = {name: plain for name, value in attributes.items() if (plain := exchange.describe(value)) is not None}
     own = {name: carried(value) for name, value in attributes.items() if name not in exchanged}
     left = {name: type(attributes[name]).__qualname__ for name, form in own.items() if form is None}
@@ -64,6 +68,19 @@ def describe(error: BaseException, trust: Trust, carried: Callable[[Any], Any]) 
 def _bases(cls: type[BaseException]) -> list[str]:
     """Python's own exceptions that it is one of, the nearest first: what a handler elsewhere can know it by."""
     return [base.__name__ for base in cls.__mro__ if base.__name__ in _KNOWN_BY and base.__module__ == "builtins"]
+
+
+def _attributes(error: BaseException) -> dict[str, Any]:
+    """What it holds besides its arguments: in its dictionary, in slots, and as Python's own classes do (`ImportError.name`)."""
+    held: dict[str, Any] = {}
+    named = {name: part for cls in reversed(type(error).__mro__) for name, part in vars(cls).items()}  # a property may hide a slot
+    for name, part in named.items():
+        if isinstance(part, MemberDescriptorType) and part not in _STAYS and not name.startswith("__"):
+            with suppress(AttributeError):  # a slot that was never set
+                value = part.__get__(error)
+                if value is not None or part.__objclass__.__module__ != "builtins":  # set to None, a file name would be shown
+                    held[name] = value
+    return held | {name: value for name, value in getattr(error, "__dict__", {}).items() if name != "__notes__"}
 
 
 def _arguments(error: BaseException) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from langgraph_nolag.graph.serde.exchange import MAX_BODY
 from langgraph_nolag.graph.serde.trust import Trust
 
 codec = Codec(Trust(frozenset(), frozenset()))
+REST: Any = {"notes": [], "text": "t", "traceback": "", "where": "", "cause": None}  # of what describes an exception
 URL = "http://model.example/v1"
 
 
@@ -98,10 +99,71 @@ def test_an_attribute_that_can_not_travel_stays_behind_and_is_named() -> None:
     assert "its attribute 'lock', a Lock, stayed in the process where it was raised" in error.__notes__
 
 
+class InSlots(Exception):
+    __slots__ = ("__hidden", "code", "lock", "nothing", "unset")
+
+    def __init__(self, code: int) -> None:
+        super().__init__("in slots")
+        self.code, self.lock, self.nothing, self.__hidden = code, asyncio.Lock(), None, "hidden"
+
+    def hidden(self) -> str:
+        return self.__hidden
+
+
+class Misnamed(ImportError):
+    """What Python keeps is hidden by its own."""
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return "mine"
+
+
+class OwnInit(OSError):
+    def __init__(self, why: str) -> None:
+        super().__init__(2, why, "f")
+
+
+class OwnExit(SystemExit):
+    pass
+
+
+def test_what_is_in_slots_comes_along() -> None:
+    error = there(InSlots(7))
+    assert (error.code, error.nothing, error.hidden()) == (7, None, "hidden")
+    assert not hasattr(error, "unset")
+    assert not hasattr(error, "lock")
+    assert "its attribute 'lock', a Lock, stayed in the process where it was raised" in error.__notes__
+
+
+@pytest.mark.parametrize(
+    ("error", "names"),
+    [
+        (ImportError("x", name="n", path="p"), ("name", "path")),
+        (ModuleNotFoundError("x", name="n"), ("name", "path")),
+        (NameError("x", name="n"), ("name",)),
+        (AttributeError("x", name="n"), ("name",)),
+        (Misnamed("x", path="p"), ("name", "path")),
+        (OSError(2, "no"), ("errno", "strerror", "filename")),
+        (OwnInit("no"), ("errno", "strerror", "filename")),
+        (OwnExit(3), ("code",)),
+        (ExceptionGroup("g", [ValueError("x")]), ("message",)),
+    ],
+)
+def test_what_python_itself_keeps_of_an_exception_comes_along(error: Any, names: tuple[str, ...]) -> None:
+    copy = there(error)
+    assert [getattr(copy, name) for name in names] == [getattr(error, name) for name in names]
+    assert str(copy) == str(error)
+
+
+def test_what_an_attribute_was_missed_on_stays_behind() -> None:
+    error = AttributeError("x", name="n", obj={"key": "secret"})
+    assert b"secret" not in codec.encode(error)
+    assert there(error).obj is None
+
+
 def test_a_payload_names_no_other_kind_of_exchange() -> None:
     facts = {"class": "builtins:ValueError", "args": ["x"], "attributes": {}, "exchanged": {"response": ["subprocess.Popen", ["ls"]]}}
-    rest = {"notes": [], "text": "t", "traceback": "", "where": "", "cause": None}
-    error = codec.decode(bytes(msgpack.packb(msgpack.ExtType(5, msgpack.packb({**facts, **rest})))))
+    error = codec.decode(bytes(msgpack.packb(msgpack.ExtType(5, msgpack.packb({**facts, **REST})))))
     assert isinstance(error, RemoteNodeError)
     assert not hasattr(error, "response")
 
