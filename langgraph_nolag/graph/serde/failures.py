@@ -121,7 +121,8 @@ def _instance(facts: dict[str, Any], trust: Trust) -> BaseException:
             if not isinstance(error, OSError):
                 error.args = tuple(args)
         for name, value in facts["attributes"].items():
-            setattr(error, name, value)
+            if name != "name_from" or not isinstance(error, ImportError):  # whoever prints the error would import what its `name` says
+                setattr(error, name, value)
         for name, value in facts.get("exchanged", {}).items():
             setattr(error, name, exchange.rebuild(value))
     except Exception as broken:

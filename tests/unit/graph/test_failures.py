@@ -161,6 +161,12 @@ def test_what_an_attribute_was_missed_on_stays_behind() -> None:
     assert there(error).obj is None
 
 
+def test_no_error_has_a_module_imported_when_it_is_printed() -> None:
+    facts = {"class": "builtins:ImportError", "args": ["x"], "attributes": {"name": "antigravity", "name_from": "fly"}}
+    error = codec.decode(bytes(msgpack.packb(msgpack.ExtType(5, msgpack.packb({**facts, **REST})))))
+    assert (error.name, getattr(error, "name_from", None)) == ("antigravity", None)
+
+
 def test_a_payload_names_no_other_kind_of_exchange() -> None:
     facts = {"class": "builtins:ValueError", "args": ["x"], "attributes": {}, "exchanged": {"response": ["subprocess.Popen", ["ls"]]}}
     error = codec.decode(bytes(msgpack.packb(msgpack.ExtType(5, msgpack.packb({**facts, **REST})))))
