@@ -36,7 +36,7 @@ from .checkpoint import NoLagSaver
 from .ctrl_c import Interruption
 from .errors import NoLagWarning, NotImportable, NotSupported
 from .remote.calling import CallingNode
-from .remote.key import graph_name, group_of
+from .remote.key import group_of, public_name
 from .remote.nodes_of import Resident, bodies, body_of, calls_tasks, check_names, check_whole, under
 from .remote.place import CANCEL_TIMEOUT, Place
 from .remote.proxy import LocalNode, RemoteNode
@@ -230,7 +230,7 @@ def distribute(
     check_whole(graph, whole, pools, local)
     check_importable(graph, [(path, body) for path, body in bodies(graph) if under(path, local) is None])
     distribution = Distribution(
-        open_room(room), graph_name(graph, name), graph, Codec(trust_of(graph, allow)), pools, local, whole, timeout, cancel_timeout
+        open_room(room), public_name(graph, name), graph, Codec(trust_of(graph, allow)), pools, local, whole, timeout, cancel_timeout
     )
     changed = {name: value for name, value in (("checkpointer", checkpointer), ("store", store)) if value is not None}
     cls: Any = DistributedGraph if isinstance(graph, CompiledStateGraph) else DistributedEntrypoint

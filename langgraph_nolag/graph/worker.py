@@ -30,7 +30,7 @@ from .agents import KIND, ServedAgent
 from .at_work import AtWork, Served
 from .distribute import Distributed
 from .errors import NotSupported
-from .remote.key import graph_name
+from .remote.key import public_name
 from .remote.nodes_of import bodies, check_names, under, wholes
 from .remote.place import CANCEL_TIMEOUT
 from .remote.serving import Body
@@ -128,7 +128,7 @@ class Worker:
             raise NotSupported(f"a worker serves compiled StateGraphs, and entrypoints without resume=True; not {type(graph).__name__}")
         if nodes is not None:
             check_names(graph, nodes, "nodes=")
-        called, codec = graph_name(graph, name), Codec(trust_of(graph, allow))
+        called, codec = public_name(graph, name), Codec(trust_of(graph, allow))
         for path, runnable in (*bodies(graph), *wholes(graph)):
             if nodes is None or under(path, nodes) is not None:
                 key = f"{called}/{path}"

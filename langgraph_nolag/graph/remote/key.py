@@ -14,11 +14,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from .._compat import Pregel, node_function
+from ..errors import NoLagWarning
 from ..serde.codec import Codec
 from ..serde.trust import is_framework, schemas_of
 from .nodes_of import bodies, body_of
@@ -31,6 +33,20 @@ def graph_name(graph: Pregel[Any, Any, Any, Any], name: str | None = None) -> st
     if name is None:
         name = graph.name if graph.name != DEFAULT_NAME else _module(graph)
     return f"{name}@{fingerprint(graph)}"
+
+
+def public_name(graph: Pregel[Any, Any, Any, Any], name: str | None) -> str:
+    """`graph_name`, with a warning where another graph of the room could have the same: prompts and models are in no fingerprint."""
+    called = graph_name(graph, name)
+    if name is None and called.startswith(f"{DEFAULT_NAME}@"):
+        warnings.warn(
+            f"workers know this graph as {called}, and so any other without a name that has the same nodes and tools, whatever its prompt "
+            'and model: each would get the other\'s work. Give it a name of its own, create_agent(..., name="...") or compile(name="..."), '
+            "or the same name= in distribute() and in Worker.graph()",
+            NoLagWarning,
+            stacklevel=3,
+        )
+    return called
 
 
 def _module(graph: Pregel[Any, Any, Any, Any]) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import sample
+from langchain.agents import create_agent
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langgraph.func import entrypoint
 from langgraph.graph import START, StateGraph
 
@@ -19,7 +21,8 @@ from langgraph_nolag.errors import BadRequest
 from langgraph_nolag.graph import _compat
 from langgraph_nolag.graph.agents import room_agent
 from langgraph_nolag.graph.distribute import distribute
-from langgraph_nolag.graph.errors import NotImportable, NotSupported
+from langgraph_nolag.graph.errors import NoLagWarning, NotImportable, NotSupported
+from langgraph_nolag.graph.remote.key import graph_name
 from langgraph_nolag.graph.worker import Worker
 
 ROOM = RoomHandle("ws://127.0.0.1:9", "room", "token")  # nothing is connected before a node runs
@@ -120,11 +123,23 @@ def test_two_graphs_of_one_name() -> None:
     worker.graph(sample.build(), name="another")
 
 
+def test_warning_about_agents_that_nothing_tells_apart() -> None:
+    english, french = (create_agent(FakeListChatModel(responses=[words]), system_prompt=words) for words in ("Hello", "Bonjour"))
+    assert graph_name(english) == graph_name(french)
+    with pytest.warns(NoLagWarning, match=r"know this graph as LangGraph@.*create_agent\(..., name=") as told:
+        distribute(english, ROOM)
+    with pytest.warns(NoLagWarning, match="the same name= in distribute") as heard:
+        Worker("room").graph(french)
+    assert [warning.filename for warning in (*told, *heard)] == [__file__, __file__]
+    distribute(english, ROOM, name="english")  # warnings are errors here
+    Worker("room").graph(french, name="french")
+    distribute(create_agent(FakeListChatModel(responses=["Hello"]), name="english"), ROOM)
+
+
 def test_warning_about_durability_comes_once() -> None:
     from langgraph.checkpoint.memory import InMemorySaver
 
     from langgraph_nolag.graph.distribute import DistributedGraph
-    from langgraph_nolag.graph.errors import NoLagWarning
 
     class FileSaver(InMemorySaver.__mro__[1]):  # type: ignore[misc]
         pass
