@@ -12,6 +12,7 @@ from .topics import check_pattern, matcher, matches_any
 VERBS: Final = ("publish", "subscribe", "dispatch", "claim", "state", "approve", "tools", "checkpoint", "admin")
 ALL_BUT_ADMIN: Final = VERBS[:-1]
 LISTENING: Final = frozenset({"subscribe"})
+FIELDS: Final = ("room", "topics", "verbs")
 MAX_ANSWERS: Final = 256  # remembered for each token
 
 
@@ -38,8 +39,8 @@ class Grants:
         """From the `grants` claim of a token, or from a user.
 
         Raises:
-            Refusal: `bad_request`, when it is not a list of `{room, topics?, verbs?}` with known verbs. Absent topics
-                mean all (`**`), absent verbs all but `admin`.
+            Refusal: `bad_request`, when it is not a list of `{room, topics?, verbs?}` with known verbs, and nothing
+                else. Absent topics mean all (`**`), absent verbs all but `admin`.
         """
         if not isinstance(claims, (list, tuple)):
             raise Refusal("bad_request", "grants must be a list of {room, topics, verbs}")
@@ -87,6 +88,8 @@ class Grants:
 def _parse(claim: Any) -> Grant:
     if not isinstance(claim, Mapping) or not isinstance(claim.get("room"), str):
         raise Refusal("bad_request", "a grant is a map with a room pattern, for example {room: 'newsroom', verbs: ['publish']}")
+    if unknown := set(claim) - set(FIELDS):  # misspelt, what it narrows would count as absent, and that is everything
+        raise Refusal("bad_request", f"unknown field {sorted(unknown, key=str)[0]!r} in a grant; a grant has {', '.join(FIELDS)}")
     topics, verbs = claim.get("topics", ["**"]), claim.get("verbs", list(ALL_BUT_ADMIN))
     if not _strings(topics) or not _strings(verbs):
         raise Refusal("bad_request", "topics and verbs of a grant are lists of strings")

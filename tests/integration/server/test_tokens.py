@@ -92,6 +92,7 @@ ATTACKS: dict[str, Callable[[str], Any]] = {
     "jti a number": lambda token: forge(token, claims={"jti": 7}),
     "grants a map": lambda token: forge(token, claims={"grants": {"room": "**"}}),
     "grants of a verb nobody knows": lambda token: forge(token, claims={"grants": [{"room": "**", "verbs": ["root"]}]}),
+    "grants with a field nobody knows": lambda token: forge(token, claims={"grants": [{"room": "**", "verb": ["subscribe"]}]}),
     "roles a text": lambda token: forge(token, claims={"roles": 7}),
     "too long": lambda token: forge(token, claims={"padding": "x" * 20_000}),
     "deep": lambda token: forge(token).split(".")[0] + "." + b64(b'{"a":' * 5000 + b"1" + b"}" * 5000) + "." + token.split(".")[2],

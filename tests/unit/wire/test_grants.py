@@ -93,6 +93,9 @@ def test_many_questions_are_answered_as_few_are() -> None:
         [{"room": "newsroom", "verbs": "publish"}],
         [{"room": "newsroom", "verbs": ["publish", "fly"]}],
         [{"room": "newsroom", "verbs": [["publish"]]}],
+        [{"room": "newsroom", "verb": ["subscribe"]}],  # else it would be all verbs,
+        [{"room": "newsroom", "topic": ["notes/**"]}],  # or all topics
+        [{"room": "newsroom", "verbs": ["subscribe"], 7: "x", None: "y"}],
     ],
 )
 def test_what_is_no_list_of_grants_is_refused(claim: Any) -> None:
