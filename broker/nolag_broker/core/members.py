@@ -260,6 +260,15 @@ class Members:
             env, limits = self._room.env, self._room.limits
             self._arm(member, min(member.until - env.now, limits.disconnect_grace))
 
+    def shut_out(self, session: Session) -> None:
+        """A connection that may not be in the room any more: its member has left, and it has nothing here. It hears of that as one whose
+        lease has ended: it asks to join again, and is refused."""
+        if session.has_something:
+            self._room.push(session, {"push": "expired", "room": self._room.name})
+        if session.member is not None:
+            self._remove(session.member, "not_authorized", lost=False)
+        self.disconnected(session.id)
+
     def _drop_offers(self, session: Session) -> None:
         """Its offers end; what they hold stays the member's, without an offer, until it serves again."""
         tasks = self._room.tasks

@@ -185,6 +185,9 @@ class Room:
         session = self.members.session(caller)
         self.serving.refreshed(session, caller)
         self.streams.refreshed(session, caller)
+        if not caller.grants.touches(self.name):
+            self.members.shut_out(session)
+        self.tasks.settle()
 
     def items_read(self, caller: Caller, revisions: Iterable[int], env: Env) -> None:
         """These items of the store were found by a search: their time begins anew."""
@@ -322,8 +325,7 @@ class Room:
 
     def admit(self) -> None:
         """Raises `Refusal` (`not_authorized`) when no grant of the caller has to do with this room."""
-        if not self.caller.grants.touches(self.name):
-            raise Refusal("not_authorized", f"no grant of this token covers the room {self.name!r}")
+        self.caller.grants.admit(self.name)
 
     def allow(self, verb: str, resource: str) -> None:
         """Raises `Refusal` (`not_authorized`) when the caller's grants do not cover this."""

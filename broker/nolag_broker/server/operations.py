@@ -38,6 +38,7 @@ def refresh(session: Session, request: int | None, frame: dict[str, Any]) -> Non
     session.assume(identity)
     for number, subscription in list(session.subscriptions.items()):
         try:
+            session.grants.admit(subscription.view.room)
             subscription.change_view(subscription.view.under(session))
         except Refusal as refusal:  # it ends, and its number is free
             session.end_subscription(number, refusal)

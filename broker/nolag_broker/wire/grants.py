@@ -74,6 +74,11 @@ class Grants:
         """Whether any grant speaks of this room."""
         return any(matcher(grant.room)(room) for grant in self._grants)
 
+    def admit(self, room: str) -> None:
+        """Raises `Refusal` (`not_authorized`) when no grant speaks of this room."""
+        if not self.touches(room):
+            raise Refusal("not_authorized", f"no grant of this token covers the room {room!r}")
+
     def may_send(self, room: str) -> bool:
         """Whether any grant for this room is for more than listening."""
         return any(grant.verbs - LISTENING and matcher(grant.room)(room) for grant in self._grants)

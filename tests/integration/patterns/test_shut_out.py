@@ -77,6 +77,32 @@ async def test_a_worker_whose_fresh_token_has_narrower_grants(broker: LocalBroke
     assert (await desk.handoff.get(waiting.id)).state == "waiting"
 
 
+async def test_a_worker_whose_fresh_token_does_not_cover_the_room(broker: LocalBroker, join: Any, stack: Any) -> None:
+    """It has left: what it holds goes to others, and what it waits for ends."""
+    desk, jack, jill = await join("desk"), await join("jack"), await join("jill")
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def slow(task: HandedTask) -> Any:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    await stack.enter_async_context(jack.handoff.serve(slow, types=["draft"]))
+    held, his = await desk.handoff.dispatch("draft", 1), await jack.handoff.dispatch("other")
+    await begun.wait()
+    await stack.enter_async_context(jill.handoff.serve(work, types=["draft"]))
+    elsewhere = broker.token("jack", grants=[{"room": "elsewhere"}])
+    await jack.link.connection.acall("auth.refresh", token=elsewhere)
+    async with asyncio.timeout(10):
+        assert isinstance(await jack.link.shut_out.wait(), NotAuthorized)
+        await ended.wait()
+    assert await held.result(10) == 1
+    with pytest.raises(NotAuthorized):
+        await his.result(10)
+
+
 async def test_a_worker_whose_token_is_revoked(broker: LocalBroker, stack: Any) -> None:
     running = await started(broker.url, broker.token("jack"))
     boss = await stack.enter_async_context(connect(broker.url, token=broker.token("boss", grants=[{"room": "**", "verbs": ["admin"]}])))

@@ -310,6 +310,40 @@ async def test_a_refreshed_session_is_given_nothing_that_it_may_not_claim_any_mo
     assert (await worker.refused("task.serve", offer=3, slots=1, types=["secret"]))["code"] == "not_authorized"
 
 
+async def test_a_refreshed_session_that_may_not_enter_a_room_any_more_has_left_it(any_broker: Harness) -> None:
+    ana, boss = await any_broker.member("ana"), await any_broker.member("bob")
+    await ana.call("inbox.open")
+    await ana.call("log.subscribe", sub=1)
+    await ana.call("stream.open", stream="s", to="ana")
+    await ana.call("stream.follow", sub=2, stream="s")
+    await ana.call("approval.request", approval="pay", action="pay", allow=["approve"], body=b"")
+    await ana.call("task.dispatch", task="hers", type="other", body=b"")
+    await ana.call("task.serve", offer=1, slots=1, kind="tool", types=["add"])
+    await ana.call("task.serve", offer=2, slots=1, types=["draft"])
+    await boss.call("task.dispatch", task="held", type="draft", body=b"1", follow=False)
+    held = await ana.push("task")
+    await boss.call("task.serve", offer=1, slots=5)
+
+    await ana.call("auth.refresh", None, token=any_broker.broker.mint("ana", [{"room": "s"}]))
+    await ana.push("expired", room="r")
+    assert (await ana.push("failed", sub=1))["err"]["code"] == "not_authorized"
+    assert (await ana.push("stream", sub=2))["err"]["code"] == "not_authorized"
+    assert [member["actor"] for member in (await boss.call("presence.list"))["members"]] == ["bob"]
+    assert (await boss.call("tool.list"))["tools"] == []
+    again = await boss.push("task", task="held")
+    assert again["token"] > held["token"]
+    assert (await ana.refused("task.complete", task="held", token=held["token"], body=b""))["code"] == "not_authorized"
+    await ana.call("ping", None)
+    ana.pushes.clear()
+
+    hers = await boss.push("task", task="hers")
+    await boss.call("task.complete", task="hers", token=hers["token"], body=b"secret")
+    await boss.call("approval.decide", approval="pay", type="approve", message="secret")
+    await boss.call("inbox.send", to="ana", body=b"secret", keep=True)
+    await ana.call("ping", None)
+    assert ana.pushes == []
+
+
 async def test_a_refresh_must_be_good_and_of_the_same_actor(broker: Harness) -> None:
     client = await broker.client("ana")
     for token in (broker.broker.mint("bob"), "x", None):

@@ -212,8 +212,9 @@ class Streams:
 
     def refreshed(self, session: Session, caller: Caller) -> None:
         """The caller has other grants than before: what it may not read any more ends for it."""
+        admitted = caller.grants.touches(self._room.name)
         for follower in list(session.reading.values()):
-            if not follower.stream.may_be_read(caller, self._room.name):
+            if not (admitted and follower.stream.may_be_read(caller, self._room.name)):
                 refusal = Refusal("not_authorized", f"the token's grants do not cover the stream {follower.stream.id!r} any more")
                 push_to(self._room, follower, {"err": refusal.to_wire()})
                 self.forget_follower(follower)
