@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("langgraph_nolag")
 
 KEPT_PROGRESS: Final = 1 << 20  # bytes a task, said again after a reconnect
-_UNSTORABLE: Final = ("message_too_large", "bad_request")
+_UNSTORABLE: Final = ("message_too_large", "bad_request", "not_authorized")
 _UNSAID: Final = {"type": "Unknown", "message": "how it failed could not be sent; the worker's log may say more"}
 
 
@@ -269,8 +269,8 @@ class Offers:
 
 def _instead(op: str, fields: dict[str, Any], error: NoLagError) -> tuple[str, dict[str, Any]] | None:
     """What is sent where an end was refused for what is in it, at the latest that the task is handed back: held, it would run for ever."""
-    if op == "task.complete":  # the result can't be stored: that is how the task failed, and trying again would not help
-        return "task.fail", {"error": failure(error), "retry": False}
+    if op == "task.complete":  # the result can't be stored: that is how the task failed, and only a worker that may more could mend it
+        return "task.fail", {"error": failure(error), "retry": error.code == "not_authorized"}
     if op == "task.fail":
         return ("task.release", {}) if fields["error"] == _UNSAID else ("task.fail", {"error": _UNSAID, "retry": bool(fields["retry"])})
     return None

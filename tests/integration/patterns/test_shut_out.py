@@ -77,6 +77,30 @@ async def test_a_worker_whose_fresh_token_has_narrower_grants(broker: LocalBroke
     assert (await desk.handoff.get(waiting.id)).state == "waiting"
 
 
+async def test_an_end_that_is_refused_with_a_fresh_token_is_a_failure_that_others_may_mend(
+    broker: LocalBroker, join: Any, stack: Any
+) -> None:
+    """A large result is stored apart, which takes a grant of its own: the task must not stay this worker's for ever."""
+    desk, jack, jill = await join("desk"), await join("jack"), await join("jill")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(task: HandedTask) -> Any:
+        begun.set()
+        await go_on.wait()
+        return "x" * 100_000
+
+    await stack.enter_async_context(jack.handoff.serve(slow, types=["draft"]))
+    held = await desk.handoff.dispatch("draft", 1)
+    await begun.wait()
+    await stack.enter_async_context(jill.handoff.serve(work, types=["draft"]))
+    narrower = broker.token("jack", grants=[{"room": jack.name, "verbs": ["subscribe"]}])
+    await jack.link.connection.acall("auth.refresh", token=narrower)
+    go_on.set()
+    assert await held.result(10) == 1
+    (error,) = (await desk.handoff.get(held.id)).errors
+    assert error["error"]["type"] == "NotAuthorized"
+
+
 async def test_a_worker_whose_fresh_token_does_not_cover_the_room(broker: LocalBroker, join: Any, stack: Any) -> None:
     """It has left: what it holds goes to others, and what it waits for ends."""
     desk, jack, jill = await join("desk"), await join("jack"), await join("jill")
