@@ -23,7 +23,7 @@ _task: ContextVar[Assigned | None] = ContextVar("nolag_task", default=None)
 """The task that is handled here."""
 
 LEASED_OPS: Final = CAUSAL_OPS | {
-    *("store.write", "task.cancel", "task.retry", "task.purge", "cursor.delete"),
+    *("store.write", "task.cancel", "task.retry", "task.purge", "cursor.delete", "group.delete"),
     *("schedule.set", "schedule.pause", "schedule.resume", "schedule.delete"),
     *("approval.decide", "approval.delegate", "approval.withdraw"),
 }

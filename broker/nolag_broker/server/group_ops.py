@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..core.commands.fields import MAX_INT, integer, listed, read_name, read_pattern, read_positive_seconds, refuse
+from ..core.commands.fields import MAX_INT, integer, listed, read_lease, read_name, read_pattern, read_positive_seconds, refuse
 from ..core.room import Room
 from ..core.turn import Env, GroupKey, Reply
 from ..wire.codes import Refusal
@@ -66,11 +66,16 @@ def join(session: Session, request: int | None, frame: dict[str, Any], number: i
 
 
 def delete(session: Session, room: str, may_open: bool, request: int | None, frame: dict[str, Any]) -> None:
-    group = _group(frame)
+    group, lease = _group(frame), field(frame, "lease", read_lease, None)
     session.grants.demand("subscribe", room, "group/" + group[0])
 
     def begin(hosted: HostedRoom, env: Env) -> None:
         assert hosted.room is not None
+        try:
+            hosted.room.tasks.check_lease(lease, session.caller)
+        except Refusal as refusal:
+            session.refuse(request, refusal)
+            return
         if hosted.feed.is_shared(group):
             session.refuse(request, Refusal("bad_request", f"the group {group[0]!r} has members", detail={"field": "group"}))
             return

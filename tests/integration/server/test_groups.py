@@ -352,6 +352,7 @@ async def test_a_group_without_members_can_be_deleted(any_broker: Harness) -> No
     await publish(a, b"1")
     assert (await a.refused("group.delete", **GROUP))["code"] == "bad_request"
     await a.call("log.unsubscribe", sub=1)
+    assert (await a.refused("group.delete", **GROUP, lease=["lost", 1]))["code"] == "stale_lease"
     await a.call("group.delete", **GROUP)
     a.pushes.clear()
     await join(a, since=0)
