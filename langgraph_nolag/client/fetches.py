@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import hashlib
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from nolag_broker.wire.blobs import PIECE, Reference
 from nolag_broker.wire.codes import Refusal
 
 from ..errors import BlobDamaged, MessageTooLarge, NoLagError
-from .io import hand_back, settle
+from .io import settle, settle_blocking
 from .large import Place, in_push
 from .requests import Answer
 
@@ -33,7 +35,7 @@ Key = tuple[str, bytes]
 
 
 class Fetches:
-    """Of a connection, on the I/O thread, but for `aresolve`. A value that several wait for is fetched once."""
+    """Of a connection, on the I/O thread, but for `fetch`. A value that several wait for is fetched once."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -47,23 +49,17 @@ class Fetches:
 
     # --- what came with references --------------------------------------------------------------------------
 
-    async def aresolve(self, room: str, places: Sequence[Place]) -> None:
-        """Put the values where the references are. From any loop.
+    def fetch(self, room: str, places: Sequence[Place]) -> concurrent.futures.Future[None]:
+        """Put the values where the references are. From any thread; the future is done then, and nobody reads the places before.
 
-        Raises:
-            NoLagError: `BlobNotFound`, `BlobDamaged`, `MessageTooLarge` (together they are too large), or what else a request meets.
+        Its errors: `BlobNotFound`, `BlobDamaged`, `MessageTooLarge` (together they are too large), or what else a request meets.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-
-        def done(error: NoLagError | None) -> None:
-            hand_back(loop, settle, future, None, error)
-
-        self._connection.io.post(self.resolve, room, places, done)
-        await future
+        fetched: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._connection.io.post(self.resolve, room, places, partial(settle_blocking, fetched, None))
+        return fetched
 
     def resolve(self, room: str, places: Sequence[Place], done: OnDone, moved: Callable[[], None] = lambda: None) -> None:
-        """As `aresolve`, told to `done`. `moved`: told with every piece of any value meanwhile, since it may wait behind others."""
+        """The same on the I/O thread, told to `done`. `moved`: told with every piece of any value meanwhile: it may wait behind others."""
         task = self._connection.io.loop.create_task(self._resolve(room, places, done, moved))
         self._work.add(task)
         task.add_done_callback(self._work.discard)

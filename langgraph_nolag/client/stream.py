@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from ..errors import BadRequest, NoLagError
 from .feed import Feed
+from .io import settled
 from .large import Body, refers
 from .moment import moment
 from .subscription import Gap, Subscription
@@ -34,7 +36,7 @@ class Stream(Generic[T]):
     def __init__(self, link: RoomLink, feed: Feed[Any], convert: Callable[[Any], T | None], close: Callable[[], None]) -> None:
         self._link = link
         self._feed = feed
-        self._taken: Any = None  # from the feed, and waits for its large value
+        self._fetching: tuple[Any, concurrent.futures.Future[None]] | None = None  # from the feed, and waits for its large value
         self._convert = convert
         self._finalizer = weakref.finalize(self, _quietly, close)
         self._finalizer.atexit = False
@@ -46,18 +48,25 @@ class Stream(Generic[T]):
         """The next item. Raises what ended the stream: the refusal, `Disconnected`, or `StopAsyncIteration`; and `BlobNotFound` or
         `BlobDamaged` for an item whose large value can't be had, after which the stream goes on."""
         while True:
-            if self._taken is None:
-                self._taken = await self._feed.get()
-            if refers(self._taken):
-                try:
-                    await self._link.connection.fetches.aresolve(self._link.room, [Body(self._taken)])
-                except NoLagError:
-                    self._taken = None
-                    raise
-            taken, self._taken = self._taken, None
-            item = self._convert(taken)
+            item = self._convert(await self._next())
             if item is not None:
                 return item
+
+    async def _next(self) -> Any:
+        """The next of the feed, with its value. A reader that is cancelled loses nothing: the next one waits for the same fetch."""
+        if self._fetching is None:
+            taken = await self._feed.get()
+            if not refers(taken):
+                return taken
+            self._fetching = taken, self._link.connection.fetches.fetch(self._link.room, [Body(taken)])
+        taken, fetched = self._fetching
+        try:
+            await settled(fetched)
+        except NoLagError:
+            self._fetching = None
+            raise
+        self._fetching = None
+        return taken
 
     @property
     def closed(self) -> bool:

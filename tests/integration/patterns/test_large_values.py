@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -285,6 +287,38 @@ async def test_a_value_that_is_gone_is_named_and_the_stream_goes_on(stack: Async
         with pytest.raises(BlobNotFound):
             await asyncio.wait_for(anext(stream), 10)
         assert (await asyncio.wait_for(anext(stream), 10)).body == "still here"
+
+
+async def test_a_reader_that_is_cancelled_while_a_value_comes_loses_nothing(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    ana, bob = await join("ana"), await join("bob")
+    connection = bob.link.connection
+    ask, held = connection.ask, list[Callable[[], None]]()
+
+    def holding(frame: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        asking = partial(ask, frame, *args, **kwargs)
+        if frame["op"] == "blob.get":
+            held.append(asking)
+        else:
+            asking()
+
+    def let_go() -> None:
+        for asking in held:
+            asking()
+
+    monkeypatch.setattr(connection, "ask", holding)
+    stream, value = bob.subscribe("news", since=0), large()
+    await ana.publish("news", value)
+    await ana.publish("news", "small")
+    first = asyncio.create_task(stream.__anext__())
+    await eventually(lambda: len(held) == 2)
+    first.cancel()
+    await asyncio.wait((first,))
+    second = asyncio.create_task(stream.__anext__())
+    await asyncio.sleep(0)  # it waits, too
+    connection.io.post(let_go)
+    assert (await asyncio.wait_for(second, 10)).body == value
+    assert (await asyncio.wait_for(anext(stream), 10)).body == "small"
+    assert len(held) == 2, "fetched once"
 
 
 async def test_a_slow_upload_is_not_a_timeout_and_a_stuck_one_is(broker: LocalBroker, proxy: Proxy, stack: AsyncExitStack) -> None:
