@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import NoLagError, from_wire
+from .asking import REQUEST_TIMEOUT
 from .feed import Feed
+from .io import settle_blocking, settled
 from .numbered import Numbered
 from .requests import Answer
 from .stream import LIMIT, OVERHEAD, Stream
@@ -17,6 +20,15 @@ if TYPE_CHECKING:
     from .link import RoomLink
 
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Hold:
+    """A message that was dealt to us. Dealt again before the reader comes to it, it is still queued once, under its newest attempt."""
+
+    attempt: int
+    queued: bool = True  # the reader's thread ends it
+    acknowledged: bool = False
 
 
 class Share(Numbered):
@@ -48,7 +60,7 @@ class Share(Numbered):
         self._on_event = on_event
         self._on_gap = on_gap
         self._on_message = on_message
-        self._in_hand: dict[int, int] = {}  # sequence, attempt
+        self._in_hand: dict[int, Hold] = {}  # by sequence
         self._member = 0
         self._epoch: str | None = None
 
@@ -56,14 +68,29 @@ class Share(Numbered):
 
     async def ack(self, seq: int, epoch: str) -> None:
         """It is dealt with; durable when this returns. From any loop."""
-        await self._link.acall("group.ack", messages=[seq], epoch=epoch, **self._group)
-        self._link.connection.io.post(self._acknowledged, seq, epoch)
+        acknowledged: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+        def answered(answer: Answer | None, error: NoLagError | None) -> None:
+            if error is None:
+                self._acknowledged(seq, epoch)  # before the reader goes on, who is not to meet it again
+            settle_blocking(acknowledged, None, error)
+
+        self._link.ask(self._link.frame("group.ack", {"messages": [seq], "epoch": epoch, **self._group}), answered, REQUEST_TIMEOUT)
+        await settled(acknowledged)
+
+    def hand_out(self, item: dict[str, Any] | Gap) -> bool:
+        """The reader comes to it. False: it had it before, and has acknowledged it meanwhile."""
+        if isinstance(item, Gap) or (hold := item.get("hold")) is None:
+            return True
+        hold.queued = False
+        item["attempt"] = hold.attempt
+        return not hold.acknowledged
 
     # --- on the I/O thread ----------------------------------------------------------------------------------
 
     def _ask(self) -> None:
         self._member = self._member or self._number
-        fields = {"member": self._member, "holding": [[*held] for held in self._in_hand.items()]}
+        fields = {"member": self._member, "holding": [[seq, hold.attempt] for seq, hold in self._in_hand.items()]}
         fields |= self._group | {name: value for name, value in self._options.items() if value is not None}
         if self._epoch is not None:
             fields["epoch"] = self._epoch
@@ -80,18 +107,20 @@ class Share(Numbered):
         self._epoch = epoch
 
     def _acknowledged(self, seq: int, epoch: str) -> None:
-        if epoch == self._epoch:
-            self._in_hand.pop(seq, None)
+        if epoch == self._epoch and (hold := self._in_hand.pop(seq, None)) is not None:
+            hold.acknowledged = True
 
     def on_push(self, frame: dict[str, Any]) -> None:
         kind = frame["push"]
         if kind == "dealt":
             self._read_in(frame["epoch"], frame["events"][0]["seq"] - 1)
             for event, attempt in zip(frame["events"], frame["attempts"], strict=True):
-                seq = event["seq"]
-                if self._in_hand.get(seq) != attempt:
-                    self._in_hand[seq] = attempt
-                    self._on_event({**event, "attempt": attempt, "epoch": self._epoch})
+                hold = self._in_hand.get(event["seq"])
+                if hold is not None and hold.queued:
+                    hold.attempt = attempt
+                elif hold is None or hold.attempt != attempt:
+                    hold = self._in_hand[event["seq"]] = Hold(attempt)
+                    self._on_event({**event, "hold": hold, "epoch": self._epoch})
         elif kind == "gap":
             self._on_gap(Gap(frame["from"], frame["to"], frame["epoch"]))
         elif kind == "failed":
@@ -112,7 +141,7 @@ def group_stream(
     ack_within: float,
 ) -> Stream[T]:
     """A stream of what a group deals to us: events with their attempt and epoch, QoS 0 messages and gaps."""
-    # It need never be full: the broker deals no more than `max_in_flight` before something is acknowledged.
+    # Nothing is paused: the broker deals no more than `max_in_flight` before something is acknowledged.
     feed: Feed[dict[str, Any] | Gap] = Feed(LIMIT, lambda: None, lambda: None)
     share = Share(
         link,
@@ -128,4 +157,4 @@ def group_stream(
         on_failed=feed.end,
     )
     link.connection.io.post(link.subscriptions.start, share)
-    return Stream(link, feed, partial(convert, share), share.close)
+    return Stream(link, feed, lambda item: convert(share, item) if share.hand_out(item) else None, share.close)

@@ -10,6 +10,7 @@ import pytest
 
 from langgraph_nolag import BadRequest, LocalBroker, NotAuthorized, connect
 from langgraph_nolag.client import standing
+from langgraph_nolag.client.sharing import Share
 from nolag_broker.core.limits import Limits
 
 
@@ -98,6 +99,32 @@ async def test_a_message_comes_again_when_its_time_runs_out(join: Any) -> None:
         first, second = await anext(stream), await anext(stream)
     assert (first.seq, first.attempt, second.attempt) == (second.seq, 1, 2)
     await second.ack()
+
+
+async def test_a_slow_reader_is_handed_nothing_again_that_it_has_acknowledged(join: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    dealt: set[tuple[Any, int]] = set()
+    on_push = Share.on_push
+
+    def recording(share: Share, frame: dict[str, Any]) -> None:
+        on_push(share, frame)
+        if frame["push"] == "dealt":
+            dealt.update(zip([event["seq"] for event in frame["events"]], frame["attempts"], strict=True))
+
+    monkeypatch.setattr(Share, "on_push", recording)
+    room = await join("one")
+    stream = room.subscribe("notes", group="readers", ack_within=0.05)
+    await begun(room)
+    seqs = [await room.publish("notes", n) for n in range(3)]
+    await until(lambda: dealt >= {(seq, attempt) for seq in seqs for attempt in (1, 2, 3)})
+    async with asyncio.timeout(10):
+        for n in range(3):
+            message = await anext(stream)
+            assert message.body == n
+            assert message.attempt >= 3, "of what was dealt again and again before it came to it, the newest"
+            await until(lambda message=message: (message.seq, message.attempt + 1) in dealt)
+            await message.ack()
+        await room.publish("notes", "end")
+        assert (await anext(stream)).body == "end"
 
 
 async def test_a_cut_connection_repeats_and_loses_nothing(broker: LocalBroker, stack: Any, proxy: Any, join: Any) -> None:
