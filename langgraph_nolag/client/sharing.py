@@ -141,8 +141,14 @@ def group_stream(
     ack_within: float,
 ) -> Stream[T]:
     """A stream of what a group deals to us: events with their attempt and epoch, QoS 0 messages and gaps."""
-    # Nothing is paused: the broker deals no more than `max_in_flight` before something is acknowledged.
+    # Nothing is paused, which would give up what we have in hand: the broker deals no more than `max_in_flight` before something is
+    # acknowledged. QoS 0 messages it does not count.
     feed: Feed[dict[str, Any] | Gap] = Feed(LIMIT, lambda: None, lambda: None)
+
+    def on_message(message: dict[str, Any]) -> None:
+        if not feed.full:
+            feed.put(message, OVERHEAD + len(message["body"]))
+
     share = Share(
         link,
         group,
@@ -153,7 +159,7 @@ def group_stream(
         ack_within,
         on_event=lambda event: feed.put(event, OVERHEAD + len(event.get("body") or b"")),
         on_gap=lambda gap: feed.put(gap, OVERHEAD),
-        on_message=lambda message: feed.put(message, OVERHEAD + len(message["body"])),
+        on_message=on_message,
         on_failed=feed.end,
     )
     link.connection.io.post(link.subscriptions.start, share)

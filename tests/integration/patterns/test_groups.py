@@ -77,6 +77,24 @@ async def test_qos_0_goes_to_one_and_is_not_acknowledged(join: Any) -> None:
         await (await anext(stream)).ack()
 
 
+async def test_a_reader_that_is_slow_misses_qos_0_messages(join: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one without a group: what waits for it is bounded."""
+    monkeypatch.setattr("langgraph_nolag.client.sharing.LIMIT", 10_000)
+    room = await join("one")
+    stream = room.subscribe("notes", group="readers")
+    await begun(room)
+    for n in range(50):
+        await room.publish("notes", [n, bytes(1000)], qos=0)
+    await room.publish("notes", "stored")
+    async with asyncio.timeout(10):
+        read = [await anext(stream)]
+        while read[-1].body != "stored":
+            read.append(await anext(stream))
+        assert [message.body[0] for message in read[:-1]] == list(range(9))
+        await room.publish("notes", "there is room again", qos=0)
+        assert (await anext(stream)).body == "there is room again"
+
+
 async def test_what_is_not_acknowledged_goes_to_who_comes_next(join: Any) -> None:
     one, two = await join("one"), await join("two")
     careless = Reader(one.subscribe("notes", group="readers", max_in_flight=2), acks=False)
