@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..client.chance import CHANCE
 from ..client.link import RoomLink
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
+from ..client.watching import Watch
 from ..errors import RevisionConflict
 
 
@@ -113,32 +114,35 @@ class Blackboard:
         """Its last revisions, the newest first; the last 100 are kept."""
         return [_entry(entry) for entry in (await self._link.acall("blackboard.history", key=key, limit=limit))["entries"]]
 
-    async def watch(self, pattern: str = "**") -> AsyncIterator[Entry]:
+    def watch(self, pattern: str = "**") -> Watch[Entry]:
         """The present values first, then every change as it comes. Changes that can't be had any more are made up for by present values."""
         known: dict[str, int] = {}
         epoch = ""
-        while True:
+
+        async def look() -> tuple[Entries, Stream[Entry | Gap]]:
+            nonlocal epoch
             listing = await self._link.acall("blackboard.list", pattern=pattern)
             present = [_entry(entry) for entry in listing["entries"]]
-            for key in known.keys() - {entry.key for entry in present}:
-                yield Entry(key, None, known.pop(key) + 1, listing.seq, 0.0, "", deleted=True)
+            gone = known.keys() - {entry.key for entry in present}
+            news = [Entry(key, None, known.pop(key) + 1, listing.seq, 0.0, "", deleted=True) for key in gone]
             if listing.epoch != epoch:
                 known.clear()  # the same revision is another value in a log that began anew
-            since, epoch = listing.seq, listing.epoch
-            for entry in present:
-                if known.get(entry.key) != entry.revision:
-                    known[entry.key] = entry.revision
-                    yield entry
-            stream: Stream[Entry | Gap] = log_stream(self._link, "blackboard.*", _changed, subject=pattern, since=since, epoch=epoch)
-            async with stream:
-                async for change in stream:
-                    if isinstance(change, Gap):
-                        break
-                    if change.deleted:
-                        known.pop(change.key, None)
-                    else:
-                        known[change.key] = change.revision
-                    yield change
+            epoch = listing.epoch
+            news += [entry for entry in present if known.get(entry.key) != entry.revision]
+            known.update((entry.key, entry.revision) for entry in present)
+            return news, log_stream(self._link, "blackboard.*", changed, subject=pattern, since=listing.seq, epoch=epoch)
+
+        def changed(event: dict[str, Any] | Gap) -> Entry | Gap:
+            change = _changed(event)
+            if isinstance(change, Gap):
+                return change
+            if change.deleted:
+                known.pop(change.key, None)
+            else:
+                known[change.key] = change.revision
+            return change
+
+        return Watch(look)
 
     def _written(self, key: str, value: Any, answer: Mapping[str, Any], deleted: bool = False) -> Entry:
         return Entry(key, value, answer["revision"], answer["seq"], answer["time"], self._link.actor, deleted)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
-from ..client.body import decode, encode, read
+from ..client.body import decode, encode
 from ..client.callables import check_callable, check_callback
 from ..client.follow import Progress
 from ..client.io import hand_back, settle
@@ -18,9 +18,7 @@ from ..client.moment import check_seconds, moment
 from ..client.names import names
 from ..client.pages import TASKS, listed
 from ..client.requests import Answer
-from ..client.stream import Stream, log_stream
-from ..client.subscription import Gap
-from ..errors import NotAuthorized, TaskNotFound
+from .results import Results
 from .schedules import Schedule
 from .serving import Handler, Serving
 from .task import Batch, Task, cancel
@@ -56,28 +54,6 @@ class TaskInfo:
     parked_by: str | None = None
     cancelling: float | None = None
     errors: tuple[dict[str, Any], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TaskResult:
-    """The end of a task, as the log has it.
-
-    Attributes:
-        seq: position in the log; give the last one to `results(since=…)` to go on.
-        state: `completed`, `failed`, `cancelled`, `timed_out`.
-        value: the result of a completed task.
-        error: `{type, message}` of a failed one.
-    """
-
-    seq: int
-    id: str
-    type: str
-    state: str
-    value: Any
-    error: dict[str, Any] | None
-
-
-_ENDS = {"task.completed": "completed", "task.failed": "failed", "task.cancelled": "cancelled", "task.timed_out": "timed_out"}
 
 
 class Handoff:
@@ -297,7 +273,7 @@ class Handoff:
             drain=drain,
         )
 
-    def results(self, since: int | None = None, *, epoch: str | None = None) -> AsyncIterator[TaskResult | Gap]:
+    def results(self, since: int | None = None, *, epoch: str | None = None) -> Results:
         """The ends of the tasks that this actor dispatched, from the log: those after sequence `since` first, then as they come.
 
         This is how results reach a dispatcher that was away. A `Gap` among them says what can't be had any more: tasks may have ended in
@@ -307,8 +283,7 @@ class Handoff:
             since: a sequence; 0: the whole log; None: from now.
             epoch: the epoch of `since`, where it comes from an earlier run; if the log began anew since, a `Gap` says so.
         """
-        stream: Stream[dict[str, Any] | Gap] = log_stream(self._link, "task.*", lambda event: event, since=since, epoch=epoch)
-        return self._results(stream)
+        return Results(self._link, since, epoch)
 
     async def dead_letters(self, limit: int | None = None) -> list[TaskInfo]:
         """Tasks that failed for good, with every attempt's error, in the order of their dispatch: so many of them, or all."""
@@ -335,44 +310,6 @@ class Handoff:
     async def cancel(self, task_id: str, reason: str | None = None, *, wait: float = 0.0) -> str:
         """Cancel any task by its id; see `Task.cancel`. Returns the state it has then."""
         return await cancel(self._link, task_id, reason, wait)
-
-    async def _results(self, stream: Stream[dict[str, Any] | Gap]) -> AsyncIterator[TaskResult | Gap]:
-        ours: dict[str, bool] = {}  # tasks under way, as far as their dispatch was seen
-        async with stream:
-            async for event in stream:
-                if isinstance(event, Gap):
-                    yield event
-                    continue
-                state, data = _ENDS.get(event["type"]), event["data"]
-                if event["type"] == "task.dispatched":
-                    ours[data["task"]] = self._is_ours(event)
-                elif state is not None:
-                    known = ours.pop(data["task"], None)
-                    if known or (known is None and await self._was_ours(event)):
-                        value = read(event.get("body"), event.get("ct")) if state == "completed" else None
-                        yield TaskResult(event["seq"], data["task"], event["subject"], state, value, data.get("error"))
-
-    def _is_ours(self, dispatched: Mapping[str, Any]) -> bool:
-        data = dispatched["data"]  # those of a schedule name the dispatcher
-        return bool(data.get("dispatcher", dispatched["sender"]) == self._link.actor and data["kind"] == "handoff")
-
-    async def _was_ours(self, event: Mapping[str, Any]) -> bool:
-        """The task was dispatched before our reading began. The room knows whose it was, or the log does: the end names the claim as its
-        parent, and that the dispatch. The log may have been trimmed to behind these; the room forgets what we have acknowledged."""
-        try:
-            info = (await self._link.acall("task.get", task=event["data"]["task"]))["task"]
-            return bool(info["dispatcher"] == self._link.actor and info["kind"] == "handoff")
-        except (TaskNotFound, NotAuthorized):  # who may only subscribe is told nothing of tasks
-            pass
-        while event["type"] != "task.dispatched":
-            parent = event.get("parent")
-            if parent is None:
-                return False
-            found = (await self._link.acall("log.read", after=parent - 1, limit=1, types="task.*", bodies=False))["events"]
-            if not found or found[0]["seq"] != parent:
-                return False
-            event = found[0]
-        return self._is_ours(event)
 
 
 def info_from_wire(info: Mapping[str, Any]) -> TaskInfo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from ..client.link import RoomLink
 from ..client.names import names
 from ..client.stream import Stream, log_stream
 from ..client.subscription import Gap
+from ..client.watching import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ class Change:
     seq: int
 
 
+Changes = list[Change]  # in the class, `list` is the method
+
+
 class Presence:
     """`room.presence`."""
 
@@ -82,33 +86,34 @@ class Presence:
             )
         )
 
-    async def watch(self) -> AsyncIterator[Change]:
+    def watch(self) -> Watch[Change]:
         """Those who are here first (as `join`), then everybody who comes, changes and goes. Changes that can't be had any more are made up
         for by how things are now."""
         known: dict[str, Change] = {}
-        while True:
+
+        async def look() -> tuple[Changes, Stream[Change | Gap]]:
             listing = await self._link.acall("presence.list")
             present = {member["instance"]: _change("join", member, member["actor"], listing.seq) for member in listing["members"]}
-            for instance in known.keys() - present.keys():
-                gone = known.pop(instance)
-                yield replace(gone, kind="leave", seq=listing.seq)
+            news = [replace(known.pop(instance), kind="leave", seq=listing.seq) for instance in known.keys() - present.keys()]
             for instance, change in present.items():
                 before = known.get(instance)
                 if before is None:
-                    yield change
+                    news.append(change)
                 elif replace(change, kind=before.kind, seq=before.seq) != before:
-                    yield replace(change, kind="update")
-            known = present
-            stream: Stream[Change | Gap] = log_stream(self._link, "presence.*", _changed, since=listing.seq, epoch=listing.epoch)
-            async with stream:
-                async for event in stream:
-                    if isinstance(event, Gap):
-                        break
-                    if event.kind == "leave":
-                        known.pop(event.instance, None)
-                    else:
-                        known[event.instance] = event
-                    yield event
+                    news.append(replace(change, kind="update"))
+            known.update(present)
+            return news, log_stream(self._link, "presence.*", changed, since=listing.seq, epoch=listing.epoch)
+
+        def changed(event: dict[str, Any] | Gap) -> Change | Gap | None:
+            change = _changed(event)
+            if isinstance(change, Change):
+                if change.kind == "leave":
+                    known.pop(change.instance, None)
+                else:
+                    known[change.instance] = change
+            return change
+
+        return Watch(look)
 
 
 _KINDS = {"presence.joined": "join", "presence.updated": "update", "presence.left": "leave"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,6 +19,7 @@ from ..client.link import RoomLink
 from ..client.outgoing import Outgoing
 from ..client.stream import LIMIT, Stream, log_stream
 from ..client.subscription import Gap
+from ..client.watching import Watch
 from ..errors import BadRequest, NoLagError, StreamAborted, StreamFailed
 
 OVERHEAD: Final = 60  # bytes a chunk counts beside itself
@@ -273,13 +274,12 @@ class Streams:
         """
         return IncomingStream(self._link, id, after=after, token=token)
 
-    async def streams(self, topic: str | None = None) -> AsyncIterator[IncomingStream]:
+    def streams(self, topic: str | None = None) -> Watch[IncomingStream]:
         """The streams for us that we have not read to their end, finished ones too, then every new one.
 
         Args:
             topic: a pattern: the open streams on these topics instead, and every new one.
         """
-        subject = f"{INBOX}{self._link.actor}" if topic is None else topic
         reading: weakref.WeakValueDictionary[str, IncomingStream] = weakref.WeakValueDictionary()
 
         def news(id: str, writer: str, task: str | None) -> IncomingStream | None:
@@ -288,20 +288,19 @@ class Streams:
             stream = reading[id] = IncomingStream(self._link, id, writer=writer, task=task)
             return stream
 
-        while True:
+        async def look() -> tuple[list[IncomingStream], Stream[IncomingStream | Gap]]:
             listing = await self._link.acall("stream.list", topics=topic)
-            for info in listing["streams"]:
-                if (stream := news(info["stream"], info["writer"], info.get("task"))) is not None:
-                    yield stream
-            openings: Stream[dict[str, Any] | Gap] = log_stream(
-                self._link, "stream.opened", lambda item: item, subject=subject, since=listing.seq, epoch=listing.epoch
-            )
-            async with openings:
-                async for event in openings:
-                    if isinstance(event, Gap):
-                        break
-                    if topic is not None and event["subject"].startswith(INBOX):
-                        continue
-                    lease = event["data"].get("lease")
-                    if (stream := news(event["data"]["stream"], event["sender"], None if lease is None else lease[0])) is not None:
-                        yield stream
+            found = [news(info["stream"], info["writer"], info.get("task")) for info in listing["streams"]]
+            new = [stream for stream in found if stream is not None]
+            subject = f"{INBOX}{self._link.actor}" if topic is None else topic
+            return new, log_stream(self._link, "stream.opened", announced, subject=subject, since=listing.seq, epoch=listing.epoch)
+
+        def announced(event: dict[str, Any] | Gap) -> IncomingStream | Gap | None:
+            if isinstance(event, Gap):
+                return event
+            if topic is not None and event["subject"].startswith(INBOX):
+                return None
+            lease = event["data"].get("lease")
+            return news(event["data"]["stream"], event["sender"], None if lease is None else lease[0])
+
+        return Watch(look)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from nolag_broker.wire.paths import name_of
 from nolag_broker.wire.topics import MAX_LENGTH
 
+from ...client import watching
 from ...client.stream import Stream, log_stream
 from ...client.subscription import Gap
 from ...errors import Overloaded
@@ -45,7 +46,7 @@ class Change:
         return self.value is None
 
 
-class Watch:
+class Watch(watching.Watch[Change]):
     """What `NoLagStore.watch` gives: for `async for`, on any loop, or for `for`, on any thread but the SDK's own. Ends when it is closed.
 
     Nothing is missed over reconnects and restarts of the broker. What can't be had any more, because the room has forgotten so much of
@@ -53,92 +54,52 @@ class Watch:
     """
 
     def __init__(self, link: RoomLink, namespace: Path) -> None:
-        self._link = link
-        self._reading = _Reading()
-        self._changes = _changes(link, namespace, self._reading)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Change:
-        if self._reading.closed:
-            raise StopAsyncIteration
-        return await anext(self._changes)
+        super().__init__(_looking(link, namespace))
+        self._io = link.connection.io
 
     def __iter__(self) -> Iterator[Change]:
-        io = self._link.connection.io
         try:
             with suppress(StopAsyncIteration):
                 while True:
-                    yield io.run(self.__anext__())
+                    yield self._io.run(self.__anext__())
         finally:
-            self._reading.close()
-
-    async def aclose(self) -> None:
-        """Stop watching. Whoever waits for a change, in another task or thread, comes to the end."""
-        self._reading.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.aclose()
+            self.close()
 
 
-class _Reading:
-    """What of the log is read just now. From any thread: a generator that somebody waits in can't be closed itself.
-
-    Attributes:
-        closed: nothing is read any more.
-    """
-
-    def __init__(self) -> None:
-        self.closed = False
-        self._stream: Stream[Any] | None = None
-
-    def goes_on(self, stream: Stream[Any]) -> None:
-        self._stream = stream
-        if self.closed:  # meanwhile
-            stream.close()
-
-    def close(self) -> None:
-        self.closed = True
-        if self._stream is not None:
-            self._stream.close()
-
-
-async def _changes(link: RoomLink, namespace: Path, reading: _Reading) -> AsyncGenerator[Change, None]:
+def _looking(link: RoomLink, namespace: Path) -> watching.Look[Change]:
     known: dict[Path, int] = {}
     read_in = ""
-    while not reading.closed:
+
+    async def look() -> tuple[list[Change], Stream[Change | Gap]]:
+        nonlocal read_in
         present, since, epoch = await _present(link, namespace)
-        for path in known.keys() - present.keys():
-            yield _change(path, None, known.pop(path), 0.0)
+        news = [_change(path, None, known.pop(path), 0.0) for path in known.keys() - present.keys()]
         if epoch != read_in:
             known.clear()  # the same revision is another value in a log that began anew
             read_in = epoch
         for path, told in present.items():
             if known.get(path) != told["revision"]:
                 known[path] = told["revision"]
-                yield _change(path, value_of(told), told["revision"], told["updated"])
-        stream: Stream[dict[str, Any] | Gap] = log_stream(link, "store.*", _as_it_is, subject=_pattern(namespace), since=since, epoch=epoch)
-        reading.goes_on(stream)
-        async with stream:
-            async for event in stream:
-                if isinstance(event, Gap):
-                    break
-                if event["type"] not in ("store.put", "store.deleted"):
-                    continue
-                path, deleted = tuple(event["data"]["path"]), event["type"] == "store.deleted"
-                revision = event["data"]["revision"] if deleted else event["seq"]
-                if path[: len(namespace)] != namespace or len(path) == len(namespace) or (revision <= known.get(path, 0) and not deleted):
-                    continue
-                if deleted:
-                    if known.pop(path, None) is None:
-                        continue
-                else:
-                    known[path] = revision
-                yield _change(path, None if deleted else value_of(event), revision, event["time"])
+                news.append(_change(path, value_of(told), told["revision"], told["updated"]))
+        return news, log_stream(link, "store.*", changed, subject=_pattern(namespace), since=since, epoch=epoch)
+
+    def changed(event: dict[str, Any] | Gap) -> Change | Gap | None:
+        if isinstance(event, Gap):
+            return event
+        if event["type"] not in ("store.put", "store.deleted"):
+            return None
+        path, deleted = tuple(event["data"]["path"]), event["type"] == "store.deleted"
+        revision = event["data"]["revision"] if deleted else event["seq"]
+        if path[: len(namespace)] != namespace or len(path) == len(namespace) or (revision <= known.get(path, 0) and not deleted):
+            return None
+        if deleted:
+            if known.pop(path, None) is None:
+                return None
+        else:
+            known[path] = revision
+        return _change(path, None if deleted else value_of(event), revision, event["time"])
+
+    return look
 
 
 async def _present(link: RoomLink, namespace: Path) -> tuple[dict[Path, Told], int, str]:
@@ -173,7 +134,3 @@ def _pattern(namespace: Path) -> str:
 
 def _change(path: Path, value: dict[str, Any] | None, revision: int, time: float) -> Change:
     return Change(path[:-1], path[-1], value, revision, time)
-
-
-def _as_it_is(event: dict[str, Any] | Gap) -> dict[str, Any] | Gap:
-    return event

@@ -464,6 +464,29 @@ async def test_results_that_can_not_be_had_any_more_are_a_gap(join: Any, begin: 
     assert (result.id, result.value, result.seq > gap.to_seq) == (task.id, "done", True)
 
 
+async def test_a_result_is_not_lost_on_who_is_cancelled_while_it_is_looked_up(join: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = await join("desk")
+    task = await desk.handoff.dispatch("t")
+    results = desk.handoff.results(since=(await desk.link.acall("room.info")).seq)
+    asked = asyncio.Event()
+
+    async def never(op: str, **fields: Any) -> Any:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async def read() -> Any:
+        return await anext(results)
+
+    await desk.handoff.cancel(task.id)
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.link, "acall", never)
+        reading = asyncio.create_task(read())
+        await asyncio.wait_for(asked.wait(), 10)
+        reading.cancel()
+        await asyncio.wait((reading,))
+    assert (await asyncio.wait_for(read(), 10)).id == task.id
+
+
 async def test_who_is_cancelled_while_it_begins_to_serve_serves_nothing(broker: LocalBroker, proxy: Any, join: Any, stack: Any) -> None:
     desk, client = await join("desk"), await enter(stack, proxy.url, broker.token("worker"), "worker")
     worker = await client.join("demo")

@@ -15,6 +15,7 @@ from langgraph_nolag import (
     Gap,
     KeyConflict,
     LocalBroker,
+    NoLagStore,
     NotAuthorized,
     NotEncodable,
     PeerNotFound,
@@ -375,6 +376,54 @@ async def test_a_stream_ends_when_it_is_left_or_closed(join: Any) -> None:
     stream.close()
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
+
+
+# --- readers that are cancelled, as by a timeout -----------------------------------------------------------------
+
+
+async def cancelled(reading: AsyncIterator[Any]) -> None:
+    """One waits for the next of it, and is cancelled."""
+    waiting = asyncio.create_task(take(reading, 1))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    assert waiting.cancelled()
+
+
+async def test_who_is_cancelled_goes_on_reading_later(join: Any) -> None:
+    room = await join("ana")
+    store = NoLagStore(room)
+    watch, items, presence, streams = room.blackboard.watch(), store.watch(), room.presence.watch(), room.streams()
+    results = room.handoff.results()
+    readings: list[AsyncIterator[Any]] = [watch, items, presence, streams, results]
+
+    async def write(n: int) -> None:
+        await room.blackboard.set("k", n)
+        await store.aput(("a",), "k", {"n": n})
+        await room.open_stream(to="ana", id=str(n))
+
+    await write(1)
+    for reading in readings:  # while it asks how things are
+        await cancelled(reading)
+    assert [entry.value for entry in await take(watch, 1)] == [1]
+    assert [item.value for item in await take(items, 1)] == [{"n": 1}]
+    assert [change.kind for change in await take(presence, 1)] == ["join"]
+    assert [stream.id for stream in await take(streams, 1)] == ["1"]
+    for reading in readings:  # while it waits for a change
+        await cancelled(reading)
+    await write(2)
+    await room.presence.update(status="busy")
+    assert [entry.value for entry in await take(watch, 1)] == [2]
+    assert [item.value for item in await take(items, 1)] == [{"n": 2}]
+    assert [change.status for change in await take(presence, 1)] == ["busy"]
+    assert [stream.id for stream in await take(streams, 1)] == ["2"]
+    async with room.handoff.serve(lambda task: "done"):
+        task = await room.handoff.dispatch("t")
+        assert [result.id for result in await take(results, 1)] == [task.id]
+    for reading in (watch, items, presence, streams, results):
+        await reading.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(reading)
 
 
 # --- presence ------------------------------------------------------------------------------------------------
