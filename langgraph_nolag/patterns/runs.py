@@ -270,8 +270,8 @@ class Runs:
     async def stream(self, run_id: str, *, after: int = 0) -> AsyncIterator[RunChunk]:
         """What a run shows, from its beginning and then as it comes, until it ends.
 
-        It can be left and joined again, by anybody, without a gap or a repeat: say the `n` of the last chunk. Where another worker took the
-        run up, what was shown before is not shown again.
+        It can be left and joined again, by anybody, without a gap or a repeat: say the `n` of the last chunk. Who is cancelled while it
+        waits for a chunk has left it. Where another worker took the run up, what was shown before is not shown again.
 
         Args:
             after: read what comes after this chunk.
