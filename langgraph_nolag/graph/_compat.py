@@ -116,11 +116,13 @@ __all__ = [
     "ambient_configurable",
     "channels_of_read",
     "collect_allowlist_from_schemas",
+    "forget_answer",
     "has_body",
     "injected_args",
     "interrupt_index",
     "is_async_callable",
     "is_entrypoint",
+    "is_new_answer",
     "matching_policy",
     "msgpack_ext_hook",
     "node_function",
@@ -134,6 +136,7 @@ __all__ = [
     "task_runnable",
     "tasks_in",
     "tool_call_writer",
+    "unanswered",
     "visited",
     "wants_stream_events",
 ]
@@ -356,5 +359,40 @@ def interrupt_index() -> Iterator[int]:
     token = var_child_runnable_config.set(patch_configurable(config, {CONFIG_KEY_SCRATCHPAD: drawn}))
     try:
         yield index
+    finally:
+        var_child_runnable_config.reset(token)
+
+
+def is_new_answer(place: int) -> bool:
+    """Whether the answer to the interrupt at this place, where there is one, came with this run: LangGraph has not stored it."""
+    conf = get_config()["configurable"]
+    answers, by_id = conf[CONFIG_KEY_SCRATCHPAD].resume, conf.get(CONFIG_KEY_RESUME_MAP) or {}
+    if place != len(answers) - 1:  # behind the last there is only one that came without an id
+        return place >= len(answers)
+    return any(_may_equal(answers[place], each) for each in by_id.values())
+
+
+def _may_equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # an answer may be anything: an array is not simply equal
+        return True
+
+
+def forget_answer(place: int) -> None:
+    """Nobody gets the answer again that the interrupt at this place was given: the task is said to have taken it, and has nothing of it."""
+    conf = get_config()["configurable"]
+    conf[CONFIG_KEY_SEND]([(RESUME, conf[CONFIG_KEY_SCRATCHPAD].resume[:place])])
+
+
+@contextmanager
+def unanswered(place: int) -> Iterator[None]:
+    """The interrupt at this place, inside the block, was given no answer."""
+    config = get_config()
+    pad: PregelScratchpad = config["configurable"][CONFIG_KEY_SCRATCHPAD]
+    bare = dataclasses.replace(pad, resume=pad.resume[:place], interrupt_counter=lambda: place, get_null_resume=_no_answer)
+    token = var_child_runnable_config.set(patch_configurable(config, {CONFIG_KEY_SCRATCHPAD: bare}))
+    try:
+        yield
     finally:
         var_child_runnable_config.reset(token)

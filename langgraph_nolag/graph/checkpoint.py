@@ -269,6 +269,15 @@ class NoLagSaver(NothingToClose, BaseCheckpointSaver[str]):
             answer, *_ = yield [self._write(chunk, deletes, lease), *behind]
             self.known.put_writes(thread, answer, [(ns, checkpoint_id), *(_with_ancestors(config) if taken else ())])
 
+    def forget_answer(self, lease: ThreadLease) -> Steps[None]:
+        """Drop the answer that the thread's latest checkpoint has for whichever interrupt asks first."""
+        found = yield from reading.get(self.serde, {"configurable": {"thread_id": lease.thread, "checkpoint_ns": ""}}, self.known)
+        if found is not None:
+            checkpoint = found.config["configurable"]["checkpoint_id"]
+            key = keys.write(lease.thread, "", checkpoint, NULL_TASK_ID, WRITES_IDX_MAP[RESUME])
+            [answer] = yield [self._write([], [key], lease)]
+            self.known.put_writes(lease.thread, answer, [("", checkpoint)])
+
     def _dumped(self, channel: str, value: Any) -> tuple[str, bytes]:
         try:
             return self.serde.dumps_typed(value)

@@ -32,6 +32,7 @@ class NodeContext:
         approvals: what this execution asks people for, as `approval.request` fields.
         leased: the thread is run under a lease of the room, and workers can go on with it.
         call_back: on a worker, asks the orchestrator (`Channel.call`), which answers `vote` with `approval.decide`.
+        may_vote: in a local node, whether answers that the run brought are of the actor that runs it (`ThreadLease.may_vote`).
     """
 
     link: RoomLink
@@ -44,6 +45,7 @@ class NodeContext:
     approvals: list[dict[str, Any]] = field(default_factory=list)
     call_back: Callable[..., Any] | None = None
     leased: bool = False
+    may_vote: Callable[[], bool] | None = None
 
     def add_approval(self, fields: Mapping[str, Any], body: bytes) -> None:
         """Ask people. Call it before `interrupt()`; the same approval id again changes nothing.
@@ -65,19 +67,25 @@ class NodeContext:
         if all(known["approval"] != request["approval"] for known in self.approvals):
             self.approvals.append(request)
 
-    def vote(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def vote(self, fields: Mapping[str, Any], *, new: bool) -> dict[str, Any] | None:
         """Cast a vote that came in as the answer to an interrupt. It is the vote of whoever runs the thread, never of the
         worker that happens to hold the node: remote, it goes through the orchestrator.
 
         Args:
             fields: of `approval.decide`.
+            new: the answer came with this run of the thread.
+
+        Returns:
+            None: it was not cast, as whoever runs the thread did not give the answer.
 
         Raises:
             NoLagError: the broker refuses the vote.
         """
         if self.call_back is not None:
-            answer: dict[str, Any] = self.call_back("vote", dict(fields))
+            answer: dict[str, Any] | None = self.call_back("vote", dict(fields), new)
             return answer
+        if new and self.may_vote is not None and not self.may_vote():
+            return None
         return self.link.call("approval.decide", **fields)
 
 

@@ -13,7 +13,9 @@ so that anybody may answer, from anywhere, while nothing of the graph runs.
     until   the approval was decided by this answer, or had been before it
 
 The vote is cast while LangGraph validates the answer. So an answer that the room refuses (not an approver, decided
-otherwise before) is never stored, and the gate can be answered again.
+otherwise before) is never stored, and the gate can be answered again. What is refused is dropped: it must not wait in the
+thread until somebody else runs it, who may vote. For the same reason a run that goes on with an answer of another actor
+votes for nobody, and the gate asks again.
 """
 
 from __future__ import annotations
@@ -27,13 +29,13 @@ from typing import Annotated, Any, Union
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.types import interrupt
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, ValidationError
 
 from ..client.body import decode, encode
-from ..errors import AlreadyDecided, ApprovalNotFound, BadRequest, KeyConflict
+from ..errors import AlreadyDecided, ApprovalNotFound, BadRequest, KeyConflict, Refused
 from ..patterns.approve import Decision, approval_from_wire
 from ..patterns.threads import look
-from ._compat import CONFIG_KEY_CHECKPOINTER, interrupt_index
+from ._compat import CONFIG_KEY_CHECKPOINTER, forget_answer, interrupt_index, is_new_answer, unanswered
 from .context import NodeContext, current
 from .errors import NotSupported
 from .execution import digest
@@ -88,6 +90,10 @@ def gate(
     return decision
 
 
+class _NotTheirs(Exception):
+    """The answer is of another actor than the one that runs the thread."""
+
+
 class _Gate:
     """One call of `gate` in one execution of a node."""
 
@@ -118,22 +124,37 @@ class _Gate:
         }
         self.approval: str | None = None
         self.place = 0
+        self.is_new = False  # the answer came with this run, and was not counted before
 
     def ask(self) -> Decision | None:
         """The decision; None when the stored answer was a vote that did not decide."""
         with interrupt_index() as self.place:
+            self.is_new = is_new_answer(self.place)
             if self.approval is None:
                 self.approval = approval_id(self.thread, self.ns, self.place)
             kinds: Any = Union[*(_SCHEMAS[kind] for kind in self.allow), formats.Decided]
             normalise = partial(formats.normalise, action=self.action, allow=self.allow)
             schema = Annotated[kinds, BeforeValidator(normalise), AfterValidator(self._judge)]
             try:
-                decision: Decision | None = interrupt(self._question(self.args), response_schema=schema)
+                return self._answer(schema)
             except GraphInterrupt as waits:
                 if (shown := self._request()) != self.args:
                     waits.args[0][0].value = self._question(shown)
                 raise
-            return decision
+            except (ValidationError, Refused) as error:
+                if self.is_new and not getattr(error, "retryable", False):
+                    forget_answer(self.place)
+                raise
+
+    def _answer(self, schema: Any) -> Decision | None:
+        decision: Decision | None
+        try:
+            decision = interrupt(self._question(self.args), response_schema=schema)
+        except _NotTheirs:
+            forget_answer(self.place)
+            with unanswered(self.place):
+                decision = interrupt(self._question(self.args), response_schema=schema)
+        return decision
 
     def _question(self, args: Mapping[str, Any]) -> dict[str, Any]:
         return formats.published(str(self.approval), self.link.room, self.action, args, self.allow, self.description)
@@ -173,7 +194,7 @@ class _Gate:
         if self.context is not None and self._is_leased(self.context):
             fields["wake"] = False  # the run that votes goes on by itself
         try:
-            counted = self.context.vote(fields) if self.context is not None else self.link.call("approval.decide", **fields)
+            counted = self._vote(fields)
         except AlreadyDecided:
             standing = self._standing()
             if standing is None or not _abides(standing, vote):
@@ -181,7 +202,18 @@ class _Gate:
             return standing
         except KeyConflict as earlier:  # the key names the answer: this node ran before in another actor's hands, and voted there
             return self._standing() if earlier.detail.get("decided") else None
+        if counted is None:
+            standing = self._standing()
+            if standing is None or not _abides(standing, vote):
+                raise _NotTheirs
+            return standing
         return self._standing() if counted["state"] == "decided" else None
+
+    def _vote(self, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What the room counted; None: nothing, as the vote is not of the actor that runs the thread."""
+        if self.context is None:
+            return self.link.call("approval.decide", **fields)
+        return self.context.vote(fields, new=self.is_new and self._is_leased(self.context))
 
     def _standing(self) -> Decision | None:
         info = self._info()

@@ -98,14 +98,14 @@ class Answers:
         if what in ITEM_METHODS:
             return tuple(getattr(self._conf[CONFIG_KEY_RUNTIME].store, what)(*args))
         if what == "vote":
-            return self._link.call("approval.decide", **args[0])
+            return self._link.call("approval.decide", **args[0]) if self._may_vote(args) else None
         name, positional, named = self._under_lease(self._saver_call(what, args))
         result = getattr(self._conf[CONFIG_KEY_CHECKPOINTER], name)(*positional, **named)
         return list(result) if name == "list" else result
 
     async def _ado(self, what: str, args: list[Any]) -> Any:
         if what == "vote":
-            return await self._link.acall("approval.decide", **args[0])
+            return await self._link.acall("approval.decide", **args[0]) if self._may_vote(args) else None
         if what == "store":
             return await self._conf[CONFIG_KEY_RUNTIME].store.abatch(args[0])
         if what in ITEM_METHODS:
@@ -117,6 +117,11 @@ class Answers:
         if name == "list":
             return [found async for found in method(*positional, **named)]
         return await method(*positional, **named)
+
+    def _may_vote(self, args: list[Any]) -> bool:
+        _, new = args
+        run = self._conf.get(CONFIG_KEY_RUN)
+        return not new or run is None or run.lease is None or run.lease.may_vote()
 
     def _under_lease(self, call: tuple[str, list[Any], dict[str, Any]]) -> tuple[str, list[Any], dict[str, Any]]:
         """The configuration came without what means something here only: what the body writes is written by the run it belongs to."""

@@ -169,7 +169,7 @@ class LocalNode(StandIn):
 
     def _context(self, config: RunnableConfig | None) -> NodeContext:
         conf = (config or {}).get("configurable", {})
-        thread = conf.get("thread_id")
+        thread, run = conf.get("thread_id"), self._run(config)
         return NodeContext(
             link=self.place.link,
             graph=self.place.graph,
@@ -179,6 +179,7 @@ class LocalNode(StandIn):
             checkpoint_ns=str(conf.get("checkpoint_ns", "")),
             remote=False,
             leased=is_leased(conf),
+            may_vote=None if run is None or run.lease is None else run.lease.may_vote,
         )
 
     @staticmethod

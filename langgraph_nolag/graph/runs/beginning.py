@@ -84,6 +84,7 @@ def begin(link: RoomLink, codec: Codec, saver: NoLagSaver, request: Request, *, 
             asked = replace(request, input=former.input)
     lease = ThreadLease(link, thread, answer["task"], answer["token"], request=request.onward().pack(codec))
     lease.taken = answer["attached"]
+    lease.votes = brings_answers(asked.input) and (not answer["attached"] or answer.get("dispatcher") == link.actor)
     link.own(lease.task, lease.lose)
     for approval in _markers(request.input):  # the tasks that were to look for these decisions are not needed
         link.request("task.cancel", task=look_id(approval), reason=SUPERSEDED, lease=lease.fields()).add_done_callback(_unheard)
@@ -112,7 +113,7 @@ def continued(saver: NoLagSaver, request: Request, lease: ThreadLease, *, fresh:
     elif applied:
         input = None
     if input is None:
-        input = yield from _decided(saver, lease.thread)
+        input = yield from _decided(saver, lease, fresh=fresh)
     if applied:
         lease.apply(stepped=mark.stepped)
     return Begun(lease, input, addressed=not applied)
@@ -123,6 +124,10 @@ def _markers(input: Any) -> list[str]:
     resume = input.resume if isinstance(input, Command) else None
     answers = resume.values() if isinstance(resume, dict) and MARKER not in resume else [resume]
     return [answer[MARKER] for answer in answers if isinstance(answer, dict) and isinstance(answer.get(MARKER), str)]
+
+
+def brings_answers(input: Any) -> bool:
+    return isinstance(input, Command) and input.resume is not None
 
 
 def _unheard(answered: concurrent.futures.Future[Any]) -> None:
@@ -164,15 +169,20 @@ def _questions(saver: NoLagSaver, thread: str) -> Steps[tuple[list[Interrupt], b
     return [each for task, channel, value in writes if channel == INTERRUPT and task not in finished for each in value], answered
 
 
-def _decided(saver: NoLagSaver, thread: str) -> Steps[Command[Any] | None]:
-    """The answers to gates of the thread that were decided in the room, if there are any."""
-    gates = {
-        approval: each.id for each in (yield from waiting_interrupts(saver, thread)) if (approval := approval_of(each.value)) is not None
-    }
-    if not gates:
+def _decided(saver: NoLagSaver, lease: ThreadLease, *, fresh: bool) -> Steps[Command[Any] | None]:
+    """The answers to gates of the thread that were decided in the room, if there are any.
+
+    An answer that nobody has taken comes before them while the run that brought it has not ended: a body that has it may still run. The
+    answer of one that has ended (it failed before it came to its gate) is dropped.
+    """
+    questions, answered = yield from _questions(saver, lease.thread)
+    gates = {approval: each.id for each in questions if (approval := approval_of(each.value)) is not None}
+    if not gates or (answered and not fresh):
         return None
     [answer] = yield [("approval.follow", {"approvals": list(gates)})]
     decided = {gates[approval]: {MARKER: approval} for approval, state in answer["states"].items() if state == "decided"}
+    if decided and answered:
+        yield from saver.forget_answer(lease)
     return Command(resume=decided) if decided else None
 
 

@@ -47,6 +47,7 @@ class ThreadLease:
         self.given: Mapping[str, Any] | None = None  # the resume map that the run began with, where this is not its first orchestrator
         self.position: Callable[[], int] | None = None  # how many chunks of the run's stream belong to what is stored
         self.taken = False  # the run was begun by somebody else
+        self.votes = False  # what the run brings to gates are answers of the very actor that runs it
         self.stepped = False  # a superstep of the run is over: what it began with has been said
         self.ahead = False  # the graph's checkpoints are not waited for: see `store`
         self._applied = applied
@@ -60,6 +61,10 @@ class ThreadLease:
     def fields(self) -> list[Any]:
         """As requests name it."""
         return [self.task, self.token]
+
+    def may_vote(self) -> bool:
+        """Whether an answer that the run brings to a gate is a vote of the actor that runs it."""
+        return self.votes
 
     def apply(self, *, stepped: bool) -> None:
         """The input has reached the thread in an earlier attempt at the run."""

@@ -44,6 +44,13 @@ def pay_a_busy_bank(state: State, runtime: Runtime[Any]) -> State:
     return {"log": [decision.type]}
 
 
+def pay_if_open(state: State) -> State:
+    if Path(state["book"]).with_suffix(".closed").exists():
+        raise ConnectionError("closed")
+    decision = gate("pay", {"amount": 100}, approvers=["boss"])
+    return {"log": [decision.type, decision.by, interrupt("name?")]}
+
+
 async def board(state: State) -> State:
     first = gate("sign", {"page": 1}, quorum=2)
     name = interrupt("name?")
@@ -64,6 +71,7 @@ def build(*nodes: Any) -> Any:
 
 paying = build(prepare, pay)
 signing = build(board)
+paying_if_open = build(pay_if_open)
 paying_in_a_task = build(prepare, pay_in_a_task)
 busy = StateGraph(State)
 busy.add_node(pay_a_busy_bank, retry_policy=RetryPolicy(initial_interval=0.01))
@@ -77,6 +85,7 @@ nested = outer.compile()
 app = Worker(room="bank", concurrency=4, drain_timeout=2.0)
 app.graph(paying, name="paying")
 app.graph(signing, name="signing")
+app.graph(paying_if_open, name="paying_if_open")
 app.graph(paying_in_a_task, name="paying_in_a_task")
 app.graph(paying_a_busy_bank, name="paying_a_busy_bank")
 app.graph(nested, name="nested")

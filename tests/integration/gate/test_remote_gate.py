@@ -109,6 +109,60 @@ async def test_an_answer_is_the_vote_of_whoever_runs_the_thread(broker: LocalBro
 
 
 @pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("by_id", [False, True], ids=["plain", "by id"])
+@pytest.mark.parametrize("where", ["on a worker", "at home", "not distributed"])
+@pytest.mark.parametrize("answer", [{"type": "approve"}, {"type": "perhaps"}], ids=["not theirs", "none"])
+def test_a_refused_answer_is_dropped(
+    broker: LocalBroker, person: People, tmp_path: Path, answer: dict[str, str], where: str, by_id: bool
+) -> None:
+    """It is nobody else's vote, and does not stand in the way of a decision."""
+
+    def of(actor: str) -> Any:
+        room = RoomHandle(broker.url, "bank", broker.token(actor))
+        graph = gate_graphs.paying_if_open
+        if where == "not distributed":
+            return graph.copy({"checkpointer": NoLagSaver(room)})
+        local = ["pay_if_open"] if where == "at home" else []
+        return distribute(graph, room, name="paying_if_open", checkpointer=NoLagSaver(room), local=local)
+
+    (waiting,) = of("eve").invoke({"log": [], "book": str(tmp_path / "book")}, thread(), durability="sync")["__interrupt__"]
+    with pytest.raises(NotAuthorized if answer["type"] == "approve" else ValidationError):
+        of("eve").invoke(Command(resume={waiting.id: answer} if by_id else answer), thread(), durability="sync")
+    for actor in ("boss", "eve"):
+        assert [each.id for each in of(actor).invoke(None, thread(), durability="sync")["__interrupt__"]] == [waiting.id]
+    assert person("boss").pending()[0]["votes"] == []
+    person("boss").decide("reject")
+    (waiting,) = of("eve").invoke(wait_decisions(of("eve"), thread(), 10), thread(), durability="sync")["__interrupt__"]
+    assert waiting.value == "name?"
+    assert of("eve").invoke(Command(resume="Eve"), thread(), durability="sync")["log"] == ["reject", "boss", "Eve"]
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("decided", [False, True], ids=["open", "decided"])
+def test_an_answer_that_did_not_reach_its_gate(broker: LocalBroker, person: People, tmp_path: Path, decided: bool) -> None:
+    """It is nobody else's vote, a decision of the room comes before it, and no other question gets it."""
+
+    def of(actor: str) -> Any:
+        room = RoomHandle(broker.url, "bank", broker.token(actor))
+        return distribute(gate_graphs.paying_if_open, room, name="paying_if_open", checkpointer=NoLagSaver(room))
+
+    closed = tmp_path / "book.closed"
+    of("eve").invoke({"log": [], "book": str(tmp_path / "book")}, thread(), durability="sync")
+    closed.touch()
+    with pytest.raises(ConnectionError):
+        of("eve").invoke(Command(resume={"type": "reject"}), thread(), durability="sync")
+    closed.unlink()
+    if decided:
+        person("boss").decide("approve")
+    (waiting,) = of("boss").invoke(None, thread(), durability="sync")["__interrupt__"]
+    if decided:
+        assert waiting.value == "name?"
+    else:
+        assert waiting.value["name"] == "pay"
+        assert person("boss").pending()[0]["votes"] == []
+
+
+@pytest.mark.usefixtures("worker")
 async def test_async(broker: LocalBroker, person: People) -> None:
     graph = remote(gate_graphs.signing, "signing", broker)
     await graph.ainvoke({"log": []}, thread(), durability="sync")

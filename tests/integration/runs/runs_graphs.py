@@ -104,6 +104,12 @@ def publish_slowly(state: State) -> dict[str, Any]:
     return noted
 
 
+def publish_when_told(state: State) -> dict[str, Any]:
+    note(state, "asking")
+    wait_for(state, ".go")
+    return publish(state)
+
+
 def failing(state: State) -> dict[str, Any]:
     raise ValueError("the graph says no")
 
@@ -113,6 +119,7 @@ GRAPHS = {
     "asking": asking(),
     "gated": chain(first, publish, last),
     "gated slowly": chain(first, publish_slowly, last),
+    "gated when told": chain(publish_when_told),
     "failing": chain(failing),
     "tidy": chain(tidy),
 }

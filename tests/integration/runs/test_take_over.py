@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from langgraph.types import Command
+from pydantic import ValidationError
 from runs_graphs import GRAPHS
-from runs_helpers import Start, config, ran, wait_until
+from runs_helpers import Process, Start, config, ran, wait_until
 
-from langgraph_nolag import NoLagSaver, distribute, wait_decisions
+from langgraph_nolag import LocalBroker, NoLagSaver, distribute, wait_decisions
 from langgraph_nolag.client.link import RoomLink
 from langgraph_nolag.graph.runs.orchestrator import Orchestrated
 from langgraph_nolag.graph.runs.request import Request
@@ -154,6 +155,53 @@ def test_what_ran_with_a_plain_answer_is_found_by_who_sees_the_decision(
     state = graph("gated slowly").get_state(config(thread))
     assert (state.values["log"], state.next) == (["first", "publish=approve", "last"], ())
     assert ran(file) == ["first", "publish=approve", "last"]
+
+
+@pytest.mark.parametrize("heir", ["the same actor", "another actor", "worker"])
+@pytest.mark.parametrize("by_id", [False, True], ids=["plain", "by id"])
+def test_a_vote_that_was_not_cast_is_nobody_elses(
+    broker: LocalBroker, graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path, heir: str, by_id: bool
+) -> None:
+    """Whoever goes on with a run votes only if the answer was its own."""
+    file, name = tmp_path / "runs", "gated when told"
+    go = file.with_suffix(".go")
+    go.touch()
+    (waiting,) = graph(name).invoke({"file": str(file)}, config(thread), durability="sync")["__interrupt__"]
+    go.unlink()
+    answer = {"type": "approve"}
+    answered = Process(broker, "ana", "orchestrator", name, thread, json.dumps({"resume": {waiting.id: answer} if by_id else answer}))
+    wait_until(lambda: len(ran(file)) == 2, "the node runs again")
+    answered.kill()
+    if heir == "the same actor":
+        again = Process(broker, "ana", "orchestrator", name, thread, "null").wait_for("invoking")
+        go.touch()
+        assert again.finish() == ["publish=approve"]
+        again.kill()
+        return
+    go_on(heir, name, start, link, thread, file)
+    [asked] = [each for each in link.call("approval.list", limit=1000)["approvals"] if each.get("thread") == thread]
+    assert (asked["state"], asked["votes"]) == ("pending", [])
+    assert [each.id for each in graph(name).get_state(config(thread)).interrupts] == [waiting.id]
+    link.call("approval.decide", approval=asked["approval"], type="reject")
+    if heir == "worker":
+        wait_until(lambda: ran(file)[-1] == "publish=reject", "the thread goes on")
+        has_ended(link, thread)
+    else:
+        assert graph(name).invoke(None, config(thread), durability="sync")["log"] == ["publish=reject"]
+
+
+def test_an_answer_that_is_none_does_not_keep_a_decided_thread(
+    graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "runs"
+    graph("gated").invoke({"file": str(file)}, config(thread), durability="sync")
+    with pytest.raises(ValidationError):
+        graph("gated").invoke(Command(resume={"type": "perhaps"}), config(thread), durability="sync")
+    [gate] = [each for each in link.call("approval.list", limit=1000)["approvals"] if each.get("thread") == thread]
+    link.call("approval.decide", approval=gate["approval"], type="approve")
+    start("worker", "resume")
+    wait_until(lambda: ran(file) == ["first", "publish=approve", "last"], "the thread goes on")
+    has_ended(link, thread)
 
 
 def test_a_run_that_is_over_leaves_nothing_behind(graph: Any, link: RoomLink, thread: str, tmp_path: Path) -> None:

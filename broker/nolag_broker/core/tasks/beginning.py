@@ -76,6 +76,7 @@ class Beginning:
     def _answer(self, task: Task, *, attached: bool) -> dict[str, Any]:
         answer: dict[str, Any] = {"task": task.id, "type": task.type, "token": task.token, "attempt": task.attempt, "attached": attached}
         if attached:
+            answer["dispatcher"] = task.dispatcher
             answer["body"] = BodyAt(task.payload_seq)
             if task.ct is not None:
                 answer["ct"] = task.ct
