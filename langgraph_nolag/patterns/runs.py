@@ -152,7 +152,8 @@ class Runs:
 
         Args:
             graph: the graph's name, as its workers and `distribute` have it; with its fingerprint, `name@…`, for one version only.
-            input: plain values, messages, models or data classes; a `Command`; None: go on where the thread stands, with what was decided.
+            input: plain values, messages, models or data classes; a `Command`, which answers questions, but no gates (decide those with
+                `room.approve`); None: go on where the thread stands, with what was decided.
             config: LangGraph's: `configurable` with a `thread_id` (without one the run has a thread of its own, named by its id), tags,
                 metadata, `recursion_limit`.
             context: of the graph, as plain values.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from ...errors import NoLagError, StaleLease, TaskCancelled
+from ...errors import NoLagError, NotAuthorized, StaleLease, TaskCancelled
 from ..errors import RunFenced
 from ..saver import keys
 
@@ -48,6 +48,7 @@ class ThreadLease:
         self.position: Callable[[], int] | None = None  # how many chunks of the run's stream belong to what is stored
         self.taken = False  # the run was begun by somebody else
         self.votes = False  # what the run brings to gates are answers of the very actor that runs it
+        self.in_background = False  # it is run for somebody else, who gave them
         self.stepped = False  # a superstep of the run is over: what it began with has been said
         self.ahead = False  # the graph's checkpoints are not waited for: see `store`
         self._applied = applied
@@ -63,7 +64,16 @@ class ThreadLease:
         return [self.task, self.token]
 
     def may_vote(self) -> bool:
-        """Whether an answer that the run brings to a gate is a vote of the actor that runs it."""
+        """Whether an answer that the run brings to a gate is a vote of the actor that runs it.
+
+        Raises:
+            NotAuthorized: it was given to a run in the background.
+        """
+        if self.in_background:
+            raise NotAuthorized(
+                "a run in the background votes for nobody: decide the gate with room.approve.decide(id, ...), which is your own vote. A "
+                "worker then goes on with the thread by itself"
+            )
         return self.votes
 
     def apply(self, *, stepped: bool) -> None:

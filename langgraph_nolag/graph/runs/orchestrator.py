@@ -28,7 +28,7 @@ from ..remote.place import CANCEL_TIMEOUT
 from ..remote.run import Run
 from ..saver import keys
 from ..saver.steps import Steps, arun
-from .beginning import Begun, continued, read_mark, waiting_interrupts
+from .beginning import Begun, brings_answers, continued, read_mark, waiting_interrupts
 from .lease import SUPERSEDED, ThreadLease
 from .repeats import Repeats
 from .request import Request
@@ -143,6 +143,7 @@ class Orchestrator:
             task.fencing_token,
             request=replace(request.onward(), graph=served.called).pack(graph.distribution.codec),
         )
+        lease.in_background = task.attempt == 1 and brings_answers(request.input)
         task._on_cancelled = lambda reason: lease.lose(SUPERSEDED if reason in LOST else reason)
         begun = await arun(self._link, _begun(saver, request, lease, fresh=task.attempt == 1))
         if begun is not None:

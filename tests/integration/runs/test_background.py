@@ -78,6 +78,26 @@ async def test_a_run_in_the_background_waits_for_people_and_goes_on(room: Room, 
     assert (answered.status, sorted(answered.values["log"])) == ("done", ["a=a", "b=b", "last"])
 
 
+@pytest.mark.parametrize("by_id", [False, True], ids=["plain", "by id"])
+async def test_a_run_in_the_background_votes_for_nobody(broker: LocalBroker, room: Room, start: Start, tmp_path: Path, by_id: bool) -> None:
+    """Its worker may approve, and whoever starts it need not."""
+    file, thread = tmp_path / "runs", uuid.uuid4().hex
+    await asyncio.to_thread(start, "worker", "resume")
+    asked = await (await room.runs.start("gated", {"file": str(file)}, config(thread))).result(timeout=30)
+    [gate] = asked.interrupts
+    grants = [{"room": "runs", "topics": ["**"], "verbs": ["dispatch", "subscribe"]}]
+    answer = {"type": "approve"}
+    async with connect(broker.url, token=broker.token("intern", grants=grants)) as client:
+        runs = (await client.join("runs")).runs
+        run = await runs.start("gated", Command(resume={gate["id"]: answer} if by_id else answer), config(thread))
+        with pytest.raises(TaskFailed, match=r"room\.approve\.decide"):
+            await run.result(timeout=30)
+    [pending] = [each for each in await room.approve.pending() if each.thread == thread]
+    assert not pending.votes
+    await room.approve.decide(pending.id, "reject")
+    await until(lambda: ran(file) == ["first", "publish=reject", "last"], "the thread goes on")
+
+
 async def test_runs_of_a_thread_are_found_among_many(broker: LocalBroker) -> None:
     async with connect(broker.url, token=broker.token("desk")) as client:
         room = await client.join("crowded")
