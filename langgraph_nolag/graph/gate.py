@@ -165,14 +165,18 @@ class _Gate:
         known = self._info()
         if known is not None:
             return self._shown(known)
+        if self.context is not None:
+            self.context.add_approval(self._asked(), self.body)
+        else:
+            self.link.call("approval.request", follow=False, body=self.body, **self._asked())
+        return self.args
+
+    def _asked(self) -> dict[str, Any]:
+        """`approval.request` fields, without `body`."""
         fields = {"approval": self.approval, **{name: value for name, value in self.fields.items() if value is not None}}
         if self.context is not None and self._is_leased(self.context):
             fields["wake"] = look(self.context.graph, self.thread, str(self.approval))
-        if self.context is not None:
-            self.context.add_approval(fields, self.body)
-        else:
-            self.link.call("approval.request", follow=False, body=self.body, **fields)
-        return self.args
+        return fields
 
     def _is_leased(self, context: NodeContext) -> bool:
         """Whether workers of the room can go on with this thread."""
@@ -203,7 +207,7 @@ class _Gate:
         except KeyConflict as earlier:  # the key names the answer: this node ran before in another actor's hands, and voted there
             return self._standing() if earlier.detail.get("decided") else None
         if counted is None:
-            standing = self._standing()
+            standing = None if self._info() is None else self._standing()
             if standing is None or not _abides(standing, vote):
                 raise _NotTheirs
             return standing
@@ -211,6 +215,16 @@ class _Gate:
 
     def _vote(self, fields: Mapping[str, Any]) -> dict[str, Any] | None:
         """What the room counted; None: nothing, as the vote is not of the actor that runs the thread."""
+        try:
+            return self._cast(fields)
+        except ApprovalNotFound:
+            if not self.is_new:
+                raise
+        # A thread that was forked, copied or updated while it waited was answered before its gate had asked.
+        self.link.call("approval.request", follow=False, body=self.body, **self._asked())
+        return self._cast(fields)
+
+    def _cast(self, fields: Mapping[str, Any]) -> dict[str, Any] | None:
         if self.context is None:
             return self.link.call("approval.decide", **fields)
         return self.context.vote(fields, new=self.is_new and self._is_leased(self.context))

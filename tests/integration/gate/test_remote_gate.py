@@ -163,6 +163,33 @@ def test_an_answer_that_did_not_reach_its_gate(broker: LocalBroker, person: Peop
 
 
 @pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("how", ["updated", "forked", "once more", "copied"])
+@pytest.mark.parametrize("where", ["on a worker", "at home", "not distributed"])
+def test_answered_before_it_has_asked(broker: LocalBroker, person: People, tmp_path: Path, where: str, how: str) -> None:
+    """Another execution of the node is another gate, and an answer may come to it first."""
+    graph = remote(gate_graphs.paying, "paying", broker)
+    if where == "at home":
+        room = broker.room("bank")
+        graph = distribute(gate_graphs.paying, room, name="paying", checkpointer=NoLagSaver(room), local=["prepare", "pay"])
+    elif where == "not distributed":
+        graph = gate_graphs.paying.copy({"checkpointer": NoLagSaver(broker.room("bank"))})
+    config = thread()
+    graph.invoke({"log": [], "book": str(tmp_path / "book")}, config, durability="sync")
+    if how == "updated":
+        graph.update_state(config, {"log": ["changed"]})
+    elif how == "forked":
+        config = graph.update_state(graph.get_state(config).config, {"log": ["forked"]}, as_node="prepare")
+    elif how == "once more":
+        config = graph.update_state(graph.get_state(config).config, None, as_node="__copy__")
+    else:
+        graph.checkpointer.copy_thread("t", "copy")
+        config = thread("copy")
+    result = graph.invoke(Command(resume={"type": "reject"}), config, durability="sync")
+    assert result["log"][-1][:2] == [False, "local"]
+    assert len(person("ana").pending()) == 1, "the one that was not answered"
+
+
+@pytest.mark.usefixtures("worker")
 async def test_async(broker: LocalBroker, person: People) -> None:
     graph = remote(gate_graphs.signing, "signing", broker)
     await graph.ainvoke({"log": []}, thread(), durability="sync")
