@@ -107,7 +107,8 @@ class NotAuthenticated(Refused):
 
 
 class AccessDenied(Refused):
-    """The token was refused: forged, expired, revoked or not for this broker. The connection does not come back by itself."""
+    """The token was refused: forged, expired, revoked or not for this broker; or its provider gave what is none. The connection does not
+    come back by itself."""
 
     code = "access_denied"
     will_reconnect = False

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nolag_broker.wire.codes import Refusal
 
-from ..errors import ActorMismatch, BrokerUnreachable, Disconnected, NoLagError, from_wire
+from ..errors import ActorMismatch, BadRequest, BrokerUnreachable, Disconnected, NoLagError, from_wire
 from .asking import REQUEST_TIMEOUT, Asking
 from .chance import CHANCE
 from .credentials import Token
@@ -50,6 +51,9 @@ class Connection(Asking):
         connect_timeout: seconds to try before a first connect is given up; None: for ever.
         max_buffer: bytes that may wait for the broker.
         on_disconnected: told, on the I/O thread, when the connection ended for good.
+
+    Raises:
+        BadRequest: a token or a timeout that is none.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class Connection(Asking):
         max_buffer: int = 128 << 20,
         on_disconnected: Callable[[NoLagError], object] | None = None,
     ) -> None:
+        if connect_timeout is not None and not (isinstance(connect_timeout, (int, float)) and 0 <= connect_timeout < math.inf):
+            raise BadRequest(f"timeout is a number of seconds, or None, not {connect_timeout!r}", detail={"field": "timeout"})
         self.url = url
         self.instance = secrets.token_hex(16)
         self.actor = actor or ""  # known once connected
@@ -291,7 +297,11 @@ class Connection(Asking):
             self._task = self.io.loop.create_task(self._live())
 
     async def _live(self) -> None:
-        over = await stay_connected(self.url, self._connect, self._serve, self._connect_timeout, lambda: self._longest_retry)
+        try:
+            over = await stay_connected(self.url, self._connect, self._serve, self._connect_timeout, lambda: self._longest_retry)
+        except Exception as error:  # a defect of ours: nobody is to wait for ever because of it
+            log.exception("keeping the connection to %s failed", self.url)
+            over = Disconnected(f"keeping the connection to {self.url} failed: {type(error).__name__}: {error}")
         if isinstance(over, BrokerUnreachable):  # the next call tries again
             self._task = None
             self._release(over)

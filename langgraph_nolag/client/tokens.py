@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import AccessDenied, BadRequest
 from .credentials import Token
 from .io import settle_blocking, settled
 
@@ -31,6 +32,8 @@ class Tokens:
     """
 
     def __init__(self, token: Token) -> None:
+        if not isinstance(token, str) and not callable(token):
+            raise BadRequest(f"a token is a string, or a callable that gives one, not {type(token).__name__}", detail={"field": "token"})
         self._token = token
         self._asked: concurrent.futures.Future[object] | None = None
 
@@ -43,7 +46,7 @@ class Tokens:
 
         Raises:
             TimeoutError: the provider has given none for 30 seconds.
-            TypeError: it did not give a string.
+            AccessDenied: it did not give a string.
             Exception: whatever the provider raises.
         """
         if isinstance(self._token, str):
@@ -59,7 +62,7 @@ class Tokens:
                 raise
             raise TimeoutError(f"the token provider has given nothing for {PROVIDER_TIMEOUT:g} s") from None
         if not isinstance(value, str):
-            raise TypeError(f"the token provider gave {type(value).__name__}, not a string")
+            raise AccessDenied(f"the token provider gave {type(value).__name__}, not a string")
         return value
 
 

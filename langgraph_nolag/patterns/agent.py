@@ -147,9 +147,12 @@ def connect(
         max_buffer: bytes that may wait for the broker; more raises `BufferFull`.
         on_disconnected: called, on the SDK's own thread, when the connection ended for good; not async.
 
+    Raises:
+        BadRequest: an address, a token or a timeout that is none.
+
     Raises (when awaited or entered):
         BrokerUnreachable: there is no broker.
-        AccessDenied: the token was refused.
+        AccessDenied: the token was refused, or the provider gave none.
         ActorMismatch: the token is for another actor.
     """
     if on_disconnected is not None:
@@ -160,8 +163,11 @@ def connect(
     address, opens = credentials.url, credentials.token
     if credentials.admin and actor is not None and isinstance(opens, str) and actor_of(opens) != actor:
         admin = opens
-        within = MINT_TIMEOUT if timeout is None else min(timeout, MINT_TIMEOUT)  # of one try
-        opens = minting(lambda: Connection(address, admin, connect_timeout=within), actor)
+
+        def base() -> Connection:
+            return Connection(address, admin, connect_timeout=MINT_TIMEOUT if timeout is None else min(timeout, MINT_TIMEOUT))
+
+        opens = minting(base, actor)
     return Connecting(
         Connection(address, opens, actor=actor, connect_timeout=timeout, max_buffer=max_buffer, on_disconnected=on_disconnected)
     )

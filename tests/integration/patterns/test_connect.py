@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import math
 import os
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from langgraph_nolag import (
     ActorMismatch,
     BadRequest,
     BrokerUnreachable,
+    Disconnected,
     LocalBroker,
     PeerNotFound,
     RoomNotFound,
@@ -105,6 +107,32 @@ async def test_a_bad_token_is_denied_at_once(broker: LocalBroker) -> None:
         with pytest.raises((AccessDenied, BadRequest)) as caught:
             await connect(broker.url, token=token or "x", timeout=10)
         assert caught.value.code == "access_denied"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"timeout": math.nan}, {"timeout": math.inf}, {"timeout": -1}, {"timeout": "5"}, {"token": 5}, {"token": b"abc"}], ids=str
+)
+async def test_arguments_that_make_no_sense_are_refused(broker: LocalBroker, wrong: dict[str, Any]) -> None:
+    async with asyncio.timeout(5):
+        with pytest.raises(BadRequest) as caught:
+            await connect(**{"url": broker.url, "token": broker.token("ana"), **wrong})
+    assert caught.value.detail["field"] == next(iter(wrong))
+
+
+async def test_a_provider_that_gives_no_string_is_told_so_at_once(broker: LocalBroker) -> None:
+    async with asyncio.timeout(5):
+        with pytest.raises(AccessDenied, match="the token provider gave int, not a string"):
+            await connect(broker.url, token=lambda: 5)  # type: ignore[arg-type,return-value]
+
+
+async def test_a_defect_ends_the_connection_for_all_who_wait(broker: LocalBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*arguments: Any) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("langgraph_nolag.client.connection.stay_connected", fails)
+    async with asyncio.timeout(5):
+        with pytest.raises(Disconnected, match="ZeroDivisionError: a defect"):
+            await connect(broker.url, token=broker.token("ana"))
 
 
 async def test_the_actor_must_be_the_tokens(broker: LocalBroker) -> None:
