@@ -7,8 +7,8 @@ import dataclasses
 import datetime as dt
 import enum
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn
+from collections.abc import Mapping
+from typing import Any, Final
 
 from ..client.failure import failure
 from ..errors import NotEncodable
@@ -20,7 +20,7 @@ _AS_THEY_ARE: Final = (str, bytes, int, float, bool, type(None))
 
 def asked(value: Any) -> Any:
     """The value for somebody who may not have its classes. Raises: NotEncodable: something in it has no plain form."""
-    return plain(value, unknown=_refuse)
+    return _Plain(refuse=True).of(value, 0)
 
 
 def asked_of_state(value: Any) -> Any:
@@ -34,32 +34,35 @@ def asked_of_state(value: Any) -> Any:
     return {name: part for name, part in form.items() if name not in unset}
 
 
-def _refuse(value: Any) -> NoReturn:
-    raise NotEncodable(f"{type(value).__module__}.{type(value).__qualname__} has no plain form; what travels is data, messages, models")
-
-
-def plain(value: Any, unknown: Callable[[Any], Any] = repr) -> Any:
-    """The value without classes: messages, models and data classes become maps of their fields, tuples and sets lists. What has no plain
-    form becomes what `unknown` says."""
-    return _Plain(unknown).of(value, 0)
+def plain(value: Any) -> Any:
+    """The value without classes: messages, models and data classes become maps of their fields, tuples and sets lists. Of what has no plain
+    form there is a text."""
+    return _Plain(refuse=False).of(value, 0)
 
 
 class _Plain:
-    def __init__(self, unknown: Callable[[Any], Any]) -> None:
-        self._unknown = unknown
+    def __init__(self, refuse: bool) -> None:
+        self._refuse = refuse
         self._walk = Walk()
 
     def of(self, value: Any, depth: int) -> Any:
         if depth > DEEPEST:
+            self._no_form(f"what is nested deeper than {DEEPEST} levels")
             return f"(nested deeper than {DEEPEST})"
         if isinstance(value, enum.Enum):
             return self.of(value.value, depth + 1)
         if type(value).__module__ == "numpy" and not getattr(value, "shape", True):  # its scalars: some are floats too
             return self.of(value.tolist(), depth + 1)
         if isinstance(value, _AS_THEY_ARE):
-            return value if not isinstance(value, int) or isinstance(value, bool) or -(2**63) <= value < 2**64 else str(value)
+            if not isinstance(value, int) or isinstance(value, bool) or -(2**63) <= value < 2**64:
+                return value
+            self._no_form("an integer of more than 64 bits")
+            return str(value)
         if isinstance(value, dt.datetime):
-            return value if value.tzinfo is not None else value.isoformat()
+            if value.tzinfo is not None:
+                return value
+            self._no_form("a datetime without a time zone")
+            return value.isoformat()
         if isinstance(value, (dt.date, dt.time)):
             return value.isoformat()
         if isinstance(value, uuid.UUID):
@@ -67,9 +70,11 @@ class _Plain:
         if isinstance(value, BaseException):
             return failure(value)
         if isinstance(value, type):
+            self._no_form(repr(value))
             return repr(value)
         if self._walk.again(value):
-            return f"({type(value).__qualname__} again)" if self._unknown is repr else self._unknown(value)
+            self._no_form(f"what holds itself, as a {type(value).__qualname__} does here,")
+            return f"({type(value).__qualname__} again)"
         self._walk.enter(value)
         try:
             return self._parts(value, depth + 1)
@@ -87,7 +92,13 @@ class _Plain:
             return {field.name: self.of(getattr(value, field.name), depth) for field in dataclasses.fields(value) if field.repr}
         if (slots := _public(value)) is not None:
             return {name: self.of(item, depth) for name, item in slots.items()}
-        return self._unknown(value)
+        self._no_form(f"{type(value).__module__}.{type(value).__qualname__}")
+        return repr(value)
+
+    def _no_form(self, what: str) -> None:
+        """Refuse it, unless a text will do."""
+        if self._refuse:
+            raise NotEncodable(f"{what} has no plain form; what travels is data, messages, models")
 
 
 def _public(value: Any) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from langgraph.types import Command, Interrupt, Send
 from pydantic import BaseModel
 
 from langgraph_nolag.client.body import decode, encode
-from langgraph_nolag.errors import NotDecodable
+from langgraph_nolag.errors import NotDecodable, NotEncodable
 from langgraph_nolag.graph.errors import NoLagWarning
 from langgraph_nolag.graph.runs.beginning import _with_answers
 from langgraph_nolag.graph.runs.request import Request, plain_config
@@ -140,6 +141,22 @@ def test_plain_values() -> None:
     for _ in range(1000):
         deep = [deep]
     encode(plain(deep))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (2**70, "more than 64 bits"),
+        (10**5000, "more than 64 bits"),
+        (int, "<class 'int'>"),
+        (dt.datetime(2020, 1, 1), "without a time zone"),
+        (functools.reduce(lambda inner, _: [inner], range(210), "deep"), "nested deeper"),
+    ],
+    ids=["wide", "endless", "class", "datetime", "deep"],
+)
+def test_an_input_without_a_plain_form_is_refused(value: Any, said: str) -> None:
+    with pytest.raises(NotEncodable, match=said):
+        _asked("g", {"value": value}, None, None, {}, "values", False)
 
 
 @pytest.mark.parametrize("thread", ["t-1", "a b/ü", "x" * 200])
