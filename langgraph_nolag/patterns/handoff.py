@@ -9,15 +9,15 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
-from ..client.body import decode, encode
+from ..client.body import encode
 from ..client.callables import check_callable, check_callback
-from ..client.follow import Progress
 from ..client.io import hand_back, settle
 from ..client.link import RoomLink
 from ..client.moment import check_seconds, moment
 from ..client.names import names
 from ..client.pages import TASKS, listed
 from ..client.requests import Answer
+from .progress import Telling
 from .results import Results
 from .schedules import Schedule
 from .serving import Handler, Serving
@@ -105,7 +105,8 @@ class Handoff:
             rate_key: of the tasks with the same one, at most so many start in any span of time as `rate_limit` says, over restarts of the
                 broker too. Every attempt counts. A task may have a `concurrency_key` as well.
             rate_limit: `(how many, seconds)`, 1 to 1000; needed with a `rate_key`. What the latest dispatch of a key says holds for all.
-            on_progress: called on this loop with each progress value of the worker; not async.
+            on_progress: called on this loop with each progress value of the worker; not async. Those that came before the end are told
+                before `result()` returns here. Of more than 8 MiB that wait for this loop the oldest are left out, which the log says.
 
         Raises:
             NotEncodable: the payload is not plain.
@@ -140,16 +141,13 @@ class Handoff:
         if run_at is not None:
             fields["run_at"] = moment(run_at, "run_at")
 
-        def progressed(progress: Progress) -> None:
-            if on_progress is not None and progress.body is not None:
-                hand_back(loop, _tell, on_progress, progress)
-
-        task = Task(keeps=key is not None)
+        telling = None if on_progress is None else Telling(on_progress, loop)
+        task = Task(keeps=key is not None, telling=telling)
         task._followed = self._link.dispatch(
             fields,
             encode(payload),
             on_end=task._on_end,
-            on_progress=None if on_progress is None else progressed,
+            on_progress=None if telling is None else telling.put,
             on_accepted=lambda answer, error: hand_back(loop, settle, accepted, answer, error),
         )
         answer = await accepted
@@ -333,7 +331,3 @@ def info_from_wire(info: Mapping[str, Any]) -> TaskInfo:
         cancelling=info.get("cancelling"),
         errors=tuple(info.get("errors", ())),
     )
-
-
-def _tell(on_progress: Callable[[Any], object], progress: Progress) -> None:
-    on_progress(decode(progress.body, progress.ct))

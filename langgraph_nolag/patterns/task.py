@@ -12,6 +12,7 @@ from ..client.latch import Latch
 from ..client.link import RoomLink
 from ..client.moment import check_seconds
 from ..errors import RequestTimeout, TaskCancelled, TaskFailed, TaskTimeout
+from .progress import Telling
 
 CANCEL_SLACK: Final = 5.0  # seconds beyond the room's bound until nobody waits for the room to say that it has passed
 LET_GO: Final = frozenset({"handed_back", "failed"})  # what whoever ran a cancelled task says itself; the rest the room says
@@ -25,8 +26,9 @@ class Task:
         attached: the dispatch met a task of the same key: this is that one.
     """
 
-    def __init__(self, keeps: bool) -> None:
+    def __init__(self, keeps: bool, telling: Telling | None = None) -> None:
         self.attached = False
+        self._telling = telling
         self._keeps = keeps  # it has a key: the broker keeps its result without our asking
         self._state = "waiting"
         self._end: Latch[Result] = Latch()
@@ -61,6 +63,8 @@ class Task:
             end = await self._end.wait(timeout)
         except TimeoutError:
             raise TaskTimeout(f"task {self.id} has no result after {timeout:g} s; it goes on") from None
+        if self._telling is not None:
+            self._telling.catch_up()
         return value_of(end)
 
     @property

@@ -68,6 +68,30 @@ async def test_sync_handlers_run_on_threads_side_by_side(join: Any) -> None:
     assert all(name.startswith("nolag-handler") for name in names)
 
 
+@pytest.mark.parametrize("all_fit", [True, False])
+async def test_a_blocked_loop_is_told_progress_later_but_before_the_end(
+    join: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, all_fit: bool
+) -> None:
+    room, told, blocked = await join("worker"), [], threading.Event()
+    if not all_fit:
+        monkeypatch.setattr("langgraph_nolag.patterns.progress.LIMIT", 10_000)
+
+    def handler(task: HandedTask) -> str:
+        assert blocked.wait(10)
+        for n in range(300):
+            task.progress(f"{n:01000}")
+        return "done"
+
+    async with room.handoff.serve(handler):
+        task = await room.handoff.dispatch("t", on_progress=lambda value: told.append(int(value)))
+        blocked.set()
+        task._end.wait_blocking(20)  # so long does this loop do nothing else
+        assert await task.result() == "done"
+        assert told == list(range(300) if all_fit else range(300 - len(told), 300))
+        assert (0 < len(told) < 300) != all_fit
+    assert (f"of task {task.id} is left out" in caplog.text) != all_fit
+
+
 async def test_a_hundred_tasks_in_flight_each_have_their_own_result(join: Any) -> None:
     desk, worker = await join("desk"), await join("worker", max_concurrency=10)
 
