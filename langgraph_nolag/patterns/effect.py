@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,36 +22,40 @@ class Ledger:
         self._link = assigned.offer.link
         self._key = key
         self._entry: dict[str, Any] = {"task": assigned.task, "token": assigned.token, "key": key}
+        self._turn = asyncio.Lock()  # of this attempt's own calls: the broker knows the attempt, and lets all of them do it
+        self._turn_of_threads = threading.RLock()
 
     async def run(self, do: Callable[[], Any]) -> Any:
         check_callable(do, "do")
-        found = await self._link.acall("effect.get", **self._entry)
-        if found["found"]:
-            return _value(found)
-        result = do()
-        if inspect.isawaitable(result):
-            result = await result
-        try:
-            body = encode(result)
-            put = await self._link.acall("effect.put", None, **self._entry, body=body)  # it is done: to give up would do it again
-        except (NotEncodable, MessageTooLarge, Overloaded) as error:
-            raise self._lost(error) from error
+        async with self._turn:
+            found = await self._link.acall("effect.get", **self._entry)
+            if found["found"]:
+                return _value(found)
+            result = do()
+            if inspect.isawaitable(result):
+                result = await result
+            try:
+                body = encode(result)
+                put = await self._link.acall("effect.put", None, **self._entry, body=body)  # it is done: to give up would do it again
+            except (NotEncodable, MessageTooLarge, Overloaded) as error:
+                raise self._lost(error) from error
         return decode(body) if put["recorded"] else _value(put)
 
     def run_blocking(self, do: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> Any:
         """On a thread; what is async runs on the loop."""
         check_callable(do, "do")
-        found = self._link.call("effect.get", **self._entry)
-        if found["found"]:
-            return _value(found)
-        result = do()
-        if inspect.isawaitable(result):
-            result = wait_on(loop, result)
-        try:
-            body = encode(result)
-            put = self._link.call("effect.put", None, **self._entry, body=body)
-        except (NotEncodable, MessageTooLarge, Overloaded) as error:
-            raise self._lost(error) from error
+        with self._turn_of_threads:
+            found = self._link.call("effect.get", **self._entry)
+            if found["found"]:
+                return _value(found)
+            result = do()
+            if inspect.isawaitable(result):
+                result = wait_on(loop, result)
+            try:
+                body = encode(result)
+                put = self._link.call("effect.put", None, **self._entry, body=body)
+            except (NotEncodable, MessageTooLarge, Overloaded) as error:
+                raise self._lost(error) from error
         return decode(body) if put["recorded"] else _value(put)
 
     def _lost(self, error: NoLagError) -> Permanent:

@@ -61,6 +61,7 @@ class HandedTask:
         self.cancelled = False
         self._on_cancelled: Callable[[str], None] | None = None  # told the reason first, on the I/O thread
         self._streams = TaskStreams(assigned)
+        self._ledger: dict[str, Ledger] = {}
 
     def __repr__(self) -> str:
         return f"HandedTask({self.id!r}, {self.type!r}, attempt={self.attempt})"
@@ -109,7 +110,7 @@ class HandedTask:
         has done what nobody knows of, and the next attempt does it again. Where that must not be, give `key` with the
         task's id, or `fencing_token`, to the system outside, and let that refuse the repeat.
 
-        In a sync handler without `await`: the result itself is returned.
+        In a sync handler without `await`: the result itself is returned. Calls with one key wait for each other.
 
         Args:
             key: names the effect within the task.
@@ -126,7 +127,7 @@ class HandedTask:
             RequestTimeout: the broker is away, and `do` was not called. Once it was, the record waits for the broker as long as it takes.
             Disconnected. Whatever `do` raises: nothing is recorded.
         """
-        ledger = Ledger(self._assigned, key)
+        ledger = self._ledger.setdefault(key, Ledger(self._assigned, key))
         return ledger.run_blocking(do, self._loop) if self._blocking else ledger.run(do)
 
     def open_stream(self, name: str = "stream", *, to: str | None = None, topic: str | None = None, keep: int | None = 0) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -33,6 +34,28 @@ async def test_a_second_attempt_gets_what_the_first_recorded(join: Any) -> None:
         task = await room.handoff.dispatch("t", retry=SOON)
         assert await task.result(timeout=10) == [{"receipt": [1, 2]}, None, 3]
     assert calls == [1, 2]
+
+
+@pytest.mark.parametrize("form", ["async", "sync"])
+async def test_two_calls_at_once_do_it_once(join: Any, form: str) -> None:
+    room = await join("worker")
+    calls: list[int] = []
+
+    async def pay() -> int:
+        calls.append(1)
+        await room.link.acall("room.info")  # long enough for the other one to ask
+        return len(calls)
+
+    async def at_once(task: HandedTask) -> list[int]:
+        return await asyncio.gather(task.effect("charge", pay), task.effect("charge", pay))
+
+    def on_threads(task: HandedTask) -> list[int]:
+        with ThreadPoolExecutor(2) as threads:
+            return list(threads.map(lambda key: task.effect(key, pay), ["charge", "charge"]))
+
+    async with room.handoff.serve(on_threads if form == "sync" else at_once):
+        assert await (await room.handoff.dispatch("t")).result(timeout=10) == [1, 1]
+    assert calls == [1]
 
 
 async def test_sync_handlers_have_it_without_await(join: Any) -> None:
