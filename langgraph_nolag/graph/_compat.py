@@ -22,6 +22,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from .errors import NotSupported
 
 SUPPORTED: Final = (1, 2)
+LOOP: Final = "langgraph.pregel._algo"  # where scratchpads are made
 
 
 def check_version(installed: str) -> None:
@@ -80,7 +81,7 @@ from langgraph.pregel._retry import _should_retry_on  # noqa: E402
 from langgraph.pregel._tools import StreamToolCallHandler  # noqa: E402
 from langgraph.pregel._tools import _tool_call_writer as tool_call_writer  # noqa: E402
 from langgraph.pregel.protocol import StreamProtocol  # noqa: E402
-from langgraph.types import RetryPolicy  # noqa: E402
+from langgraph.types import Interrupt, RetryPolicy  # noqa: E402
 
 __all__ = [
     "CONFIG_KEY_CALL",
@@ -217,6 +218,29 @@ def scratchpad(step: int, stop: int, resume: list[Any], get_null_resume: Callabl
         resume=resume,
         subgraph_counter=Numbers(called),
     )
+
+
+def questions_of(pad: PregelScratchpad, task_id: str) -> list[Interrupt]:
+    """What a task of LangGraph's loop asked before, as its checkpoint says: it is called again to be answered."""
+    writes = _behind(pad).get("pending_writes", ())
+    return [each for task, channel, asked in writes if (task, channel) == (task_id, INTERRUPT) for each in asked]
+
+
+def shared_answer(pad: PregelScratchpad) -> Any:
+    """The answer that is for whichever interrupt asks first, unless one has it: `get_null_resume` goes on showing it then."""
+    behind = _behind(pad)
+    if (write := behind.get("null_resume_write")) is not None:
+        return write[2] if any(each is write for each in behind["pending_writes"]) else None
+    parent = behind.get("parent_scratchpad")
+    return pad.get_null_resume(False) if parent is None else shared_answer(parent)
+
+
+def _behind(pad: PregelScratchpad) -> dict[str, Any]:
+    """What LangGraph made a scratchpad of; nothing, where it is one of ours."""
+    look = pad.get_null_resume
+    if not isinstance(look, FunctionType) or look.__module__ != LOOP:
+        return {}
+    return {name: cell.cell_contents for name, cell in zip(look.__code__.co_freevars, look.__closure__ or (), strict=True)}
 
 
 def response_schema(body: Runnable[Any, Any]) -> Any:

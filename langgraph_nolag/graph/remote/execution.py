@@ -32,6 +32,8 @@ from .._compat import (
     Numbers,
     PregelScratchpad,
     patch_configurable,
+    questions_of,
+    shared_answer,
     visited,
 )
 from . import callbacks, channel
@@ -129,23 +131,28 @@ class Execution:
         thread = self.conf.get("thread_id")
         if self._run is None or thread is None:
             return {}
-        pad, resume_map = self.conf.get(CONFIG_KEY_SCRATCHPAD), self.conf.get(CONFIG_KEY_RESUME_MAP)
-        if self._lease is not None and self._lease.stepped:
-            # It was for the first superstep. An orchestrator that takes over here may not have it, and must come to the same key.
-            resume_map = None
-        elif self._lease is not None and self._lease.given is not None:
-            resume_map = self._lease.given  # LangGraph was given only the answers that are not stored yet; keys are made of all of them
-        answers = [] if pad is None else [*pad.resume, pad.get_null_resume(False)]
         who = identity(
             graph=self.place.graph,
             node=self.place.node,
             thread=str(thread),
             group=self._run.group,
             task_id=self.conf[CONFIG_KEY_TASK_ID],
-            answers=[answers, sorted(resume_map.items()) if resume_map else None],
+            answers=self._given(),
             codec=self.place.codec,
         )
         return {"key": who.key, "slot": who.slot, "group": who.group, "digest": who.digest}
+
+    def _given(self) -> list[Any]:
+        """The answers that are this execution's. Those of others beside it change with what is answered while it runs."""
+        pad = self.conf.get(CONFIG_KEY_SCRATCHPAD)
+        if pad is None:
+            return []
+        asked = {each.id for each in questions_of(pad, self.conf[CONFIG_KEY_TASK_ID])}
+        by_question = {id: answer for id, answer in (self.conf.get(CONFIG_KEY_RESUME_MAP) or {}).items() if id in asked}
+        shared = shared_answer(pad) if asked else None
+        if asked and pad.get_null_resume(False) is None and self._lease is not None and not self._lease.stepped:
+            shared = self._lease.given  # a graph inside the body may have taken it: then it is stored there, and nowhere else
+        return [pad.resume if shared is None else [*pad.resume, shared], sorted(by_question.items())]
 
     @functools.cached_property
     def tasks(self) -> ScheduledTasks:

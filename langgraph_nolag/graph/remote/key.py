@@ -112,7 +112,7 @@ def identity(*, graph: str, node: str, thread: str, group: str, task_id: str, an
         graph: `name@fingerprint`.
         node: path of the node.
         group: of the run.
-        answers: resume values this execution was given, the unclaimed one and the resume map included.
+        answers: resume values that are for this execution, and no others: who goes on with its run may have more of those.
     """
     parts = [graph, thread, task_id, codec.digest(list(answers))]
     return Identity(key=_hash(parts), slot=_hash([thread, task_id]), group=group, digest=_hash([graph, node]))

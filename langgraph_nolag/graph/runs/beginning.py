@@ -104,13 +104,12 @@ def continued(saver: NoLagSaver, request: Request, lease: ThreadLease, *, fresh:
     input = request.input
     resume = input.resume if isinstance(input, Command) and isinstance(input.resume, dict) and _is_map(input.resume) else None
     if isinstance(input, Command) and resume is not None:
-        if not fresh:
-            lease.given = resume
         questions, _ = yield from _questions(saver, lease.thread)
         waiting = {each.id for each in questions}
         left = {id: answer for id, answer in resume.items() if fresh or id in waiting}
         input = _with_answers(input, left, applied)
     elif applied:
+        lease.given = input.resume if isinstance(input, Command) else None
         input = None
     if input is None:
         input = yield from _decided(saver, lease, fresh=fresh)

@@ -44,7 +44,7 @@ class ThreadLease:
         self.thread = thread
         self.task = task
         self.token = token
-        self.given: Mapping[str, Any] | None = None  # the resume map that the run began with, where this is not its first orchestrator
+        self.given: Any = None  # the answer without a question's id that the run began with, where this is not its first orchestrator
         self.position: Callable[[], int] | None = None  # how many chunks of the run's stream belong to what is stored
         self.taken = False  # the run was begun by somebody else
         self.votes = False  # what the run brings to gates are answers of the very actor that runs it

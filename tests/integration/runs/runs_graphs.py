@@ -93,6 +93,28 @@ def asking() -> Any:
     return builder.compile()
 
 
+def beside() -> Any:
+    builder = StateGraph(State)
+    for node in (long, ask_b):
+        builder.add_node(node)
+        builder.add_edge(START, node.__name__)
+    return builder.compile()
+
+
+asks_first = chain(ask_b, long)
+
+
+def around() -> Any:
+    builder = StateGraph(State)
+    builder.add_node("inside", asks_first)
+    builder.add_edge(START, "inside")
+    return builder.compile()
+
+
+def calls(state: State) -> dict[str, Any]:
+    return {"log": asks_first.invoke({"file": state["file"]})["log"]}
+
+
 def publish(state: State) -> dict[str, Any]:
     decision = gate("publish", {"title": "Tea"})
     return note(state, f"publish={decision.type}")
@@ -117,6 +139,9 @@ def failing(state: State) -> dict[str, Any]:
 GRAPHS = {
     "chain": chain(first, long, last),
     "asking": asking(),
+    "beside": beside(),
+    "around": around(),
+    "calling": chain(calls),
     "gated": chain(first, publish, last),
     "gated slowly": chain(first, publish_slowly, last),
     "gated when told": chain(publish_when_told),

@@ -106,6 +106,55 @@ def test_a_resume_map_is_not_asked_for_again(graph: Any, start: Start, link: Roo
     assert sorted(ran(file)) == ["a=1", "b=2", "last"]
 
 
+@pytest.mark.parametrize(("again", "bodies"), [("1", ["a=1", "b=2"]), ("other", ["a=1", "a=other", "b=2"])], ids=["the same", "another"])
+def test_an_answer_to_another_question_does_not_run_what_was_answered_before(
+    graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path, again: str, bodies: list[str]
+) -> None:
+    file = tmp_path / "runs"
+    waiting = graph("asking")
+    waiting.invoke({"file": str(file)}, config(thread), durability="sync")
+    interrupts = {each.value: each.id for each in waiting.get_state(config(thread)).interrupts}
+    killed = start("orchestrator", "asking", thread, json.dumps({"resume": {interrupts["a?"]: "1"}}))
+    wait_until(lambda: ran(file) == ["a=1"], "one has its answer")
+    killed.kill()
+    file.with_suffix(".go").touch()
+    waiting.invoke(Command(resume={interrupts["a?"]: again, interrupts["b?"]: "2"}), config(thread), durability="sync")
+    assert sorted(ran(file)) == [*bodies, "last"]
+    assert sorted(waiting.get_state(config(thread)).values["log"]) == [f"a={again}", "b=2", "last"]
+
+
+@pytest.mark.parametrize("by_question", [False, True])
+def test_an_answer_does_not_run_what_was_not_asked(
+    graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path, by_question: bool
+) -> None:
+    file = tmp_path / "runs"
+    asking = graph("beside")
+    killed = start("orchestrator", "beside", thread, json.dumps({"file": str(file)}))
+    wait_until(lambda: ran(file) == ["long"] and asking.get_state(config(thread)).interrupts, "one runs, and one has asked")
+    killed.kill()
+    file.with_suffix(".go").touch()
+    [question] = asking.get_state(config(thread)).interrupts
+    asking.invoke(Command(resume={question.id: "1"} if by_question else "1"), config(thread), durability="sync")
+    assert ran(file) == ["long", "b=1"]
+
+
+@pytest.mark.parametrize("name", ["around", "calling"])
+@pytest.mark.parametrize("by_question", [False, True])
+def test_what_runs_behind_an_answered_question_of_a_sub_graph_is_found(
+    graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path, name: str, by_question: bool
+) -> None:
+    file = tmp_path / "runs"
+    asking = graph(name)
+    asking.invoke({"file": str(file)}, config(thread), durability="sync")
+    [question] = asking.get_state(config(thread)).interrupts
+    killed = start("orchestrator", name, thread, json.dumps({"resume": {question.id: "1"} if by_question else "1"}))
+    wait_until(lambda: ran(file) == ["b=1", "long"], "it has its answer, and goes on")
+    killed.kill()
+    file.with_suffix(".go").touch()
+    assert asking.invoke(None, config(thread), durability="sync")["log"] == ["b=1", "long"]
+    assert ran(file) == ["b=1", "long"]
+
+
 @pytest.mark.parametrize("worker_first", [True, False])
 def test_a_thread_whose_gate_was_decided_is_taken_up(
     graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path, worker_first: bool
