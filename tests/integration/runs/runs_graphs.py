@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import interrupt
+from langgraph.types import RetryPolicy, interrupt
 from typing_extensions import TypedDict
 
 from langgraph_nolag import gate
@@ -115,6 +115,23 @@ def calls(state: State) -> dict[str, Any]:
     return {"log": asks_first.invoke({"file": state["file"]})["log"]}
 
 
+def insists(state: State) -> dict[str, Any]:
+    """Breaks once, with its answer taken."""
+    noted, flag = note(state, f"insists={interrupt('sure?')}"), Path(state["file"]).with_suffix(".broke")
+    if not flag.exists():
+        flag.touch()
+        raise ConnectionError("try again")
+    wait_for(state, ".go")
+    return noted
+
+
+def insisting() -> Any:
+    builder = StateGraph(State)
+    builder.add_node(insists, retry_policy=RetryPolicy(initial_interval=0.01))
+    builder.add_edge(START, "insists")
+    return builder.compile()
+
+
 def publish(state: State) -> dict[str, Any]:
     decision = gate("publish", {"title": "Tea"})
     return note(state, f"publish={decision.type}")
@@ -142,6 +159,7 @@ GRAPHS = {
     "beside": beside(),
     "around": around(),
     "calling": chain(calls),
+    "insisting": insisting(),
     "gated": chain(first, publish, last),
     "gated slowly": chain(first, publish_slowly, last),
     "gated when told": chain(publish_when_told),

@@ -108,7 +108,7 @@ def test_a_resume_map_is_not_asked_for_again(graph: Any, start: Start, link: Roo
 
 @pytest.mark.parametrize(("again", "bodies"), [("1", ["a=1", "b=2"]), ("other", ["a=1", "a=other", "b=2"])], ids=["the same", "another"])
 def test_an_answer_to_another_question_does_not_run_what_was_answered_before(
-    graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path, again: str, bodies: list[str]
+    graph: Any, start: Start, thread: str, tmp_path: Path, again: str, bodies: list[str]
 ) -> None:
     file = tmp_path / "runs"
     waiting = graph("asking")
@@ -124,9 +124,7 @@ def test_an_answer_to_another_question_does_not_run_what_was_answered_before(
 
 
 @pytest.mark.parametrize("by_question", [False, True])
-def test_an_answer_does_not_run_what_was_not_asked(
-    graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path, by_question: bool
-) -> None:
+def test_an_answer_does_not_run_what_was_not_asked(graph: Any, start: Start, thread: str, tmp_path: Path, by_question: bool) -> None:
     file = tmp_path / "runs"
     asking = graph("beside")
     killed = start("orchestrator", "beside", thread, json.dumps({"file": str(file)}))
@@ -141,7 +139,7 @@ def test_an_answer_does_not_run_what_was_not_asked(
 @pytest.mark.parametrize("name", ["around", "calling"])
 @pytest.mark.parametrize("by_question", [False, True])
 def test_what_runs_behind_an_answered_question_of_a_sub_graph_is_found(
-    graph: Any, start: Start, link: RoomLink, thread: str, tmp_path: Path, name: str, by_question: bool
+    graph: Any, start: Start, thread: str, tmp_path: Path, name: str, by_question: bool
 ) -> None:
     file = tmp_path / "runs"
     asking = graph(name)
@@ -153,6 +151,18 @@ def test_what_runs_behind_an_answered_question_of_a_sub_graph_is_found(
     file.with_suffix(".go").touch()
     assert asking.invoke(None, config(thread), durability="sync")["log"] == ["b=1", "long"]
     assert ran(file) == ["b=1", "long"]
+
+
+def test_what_is_tried_again_with_its_answer_is_found(graph: Any, start: Start, thread: str, tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    asking = graph("insisting")
+    asking.invoke({"file": str(file)}, config(thread), durability="sync")
+    killed = start("orchestrator", "insisting", thread, json.dumps({"resume": "1"}))
+    wait_until(lambda: ran(file) == ["insists=1"] * 2, "it is tried again")
+    killed.kill()
+    file.with_suffix(".go").touch()
+    assert asking.invoke(None, config(thread), durability="sync")["log"] == ["insists=1"]
+    assert ran(file) == ["insists=1"] * 2
 
 
 @pytest.mark.parametrize("worker_first", [True, False])
