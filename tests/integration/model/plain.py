@@ -187,7 +187,7 @@ class Room:
         if there is None:
             self.approvals[id] = Approval(action, args, quorum)
             self.log.append(("approval.requested", action, args))
-        elif (there.action, there.args) != (action, args):
+        elif (there.action, there.args, there.quorum) != (action, args, quorum):
             raise Refused("KeyConflict")
 
     def decide(self, id: str, actor: str, type: str) -> str:

@@ -31,7 +31,7 @@ builder.add_sequence(
     ]
 )
 builder.add_edge(START, "started")
-graph = builder.compile()
+graph = builder.compile(name="desk")
 
 app = Worker(room="desk", concurrency=2, drain_timeout=2.0)
 app.graph(graph)
