@@ -31,7 +31,6 @@ class Assigned:
         dispatcher: the actor who dispatched it.
         tells: what was said to the task before it was handed out.
         lost: True once it is not ours any more: it went to another worker, or it has ended.
-        gone: True once the broker has said so, and `on_cancel` or `on_lost` is told: what still runs of it has no slot.
         over: True once it is not to be done any more: its end was given, or it was cancelled or timed out.
         counts_until: of a task that was cancelled, when what we do with it stops to count (seconds since 1970); None: it does not any more.
     """
@@ -39,7 +38,7 @@ class Assigned:
     __slots__ = (
         *("attempt", "attempt_ends", "body", "ct", "deadline", "dispatcher", "kind", "moment"),
         *("room", "seq", "task", "tells", "token", "type"),
-        *("_kept", "_kept_bytes", "_n", "_told", "counts_until", "finishing", "gone", "lost", "offer", "over"),
+        *("_kept", "_kept_bytes", "_n", "_told", "counts_until", "finishing", "lost", "offer", "over"),
     )
 
     def __init__(self, offer: Offer, frame: Mapping[str, Any]) -> None:
@@ -59,7 +58,6 @@ class Assigned:
         self.dispatcher: str = frame["dispatcher"]
         self.tells: list[bytes] = list(frame.get("tells", ()))
         self.lost = False
-        self.gone = False
         self.over = False
         self.counts_until: float | None = None
         self.finishing = False  # its end was sent, and has no answer yet
@@ -106,7 +104,6 @@ class Offer:
         self.on_tell = on_tell
         self.on_lost = on_lost
         self.held: dict[str, Assigned] = {}
-        self.asked: dict[str, Any] = {}  # the newest request for it
         self.closing = False
         self.link = offers.link
         self._offers = offers
@@ -179,10 +176,6 @@ class Offer:
             on_answer: told whether the task is still ours (`StaleLease`); without it the broker does not answer.
         """
         self._offers.progress(task, body, ct, on_answer)
-
-    def resize(self, slots: int) -> None:
-        """Take so many tasks at a time from now on; 0: none, until it is told again. What is held is held."""
-        self._offers.link.connection.io.post(self._offers.resize, self, slots)
 
     def close(self, drain: bool = True) -> concurrent.futures.Future[None]:
         """Take no new tasks. The future is done when none is held any more.

@@ -78,16 +78,13 @@ class Offers:
         if offer.closing and not offer.held:
             self._drop(offer)
             return
-        holding = {task.task: task.token for task in offer.held.values() if not task.gone}
-        fields = offer.asked = dict(offer.fields, offer=offer.number, holding=[list(lease) for lease in holding.items()])
+        fields = dict(offer.fields, offer=offer.number, holding=[[task.task, task.token] for task in offer.held.values()])
         if offer.closing:
-            fields["slots"] = len(holding)  # all of them taken: nothing new comes
+            fields["slots"] = len(offer.held)  # all of them taken: nothing new comes
 
         def served(answer: Answer) -> None:
             for id in answer.get("lost", ()):
-                task = offer.held.get(id)
-                if task is not None and task.token == holding[id]:  # otherwise it was handed to us again since
-                    self._lose(task)
+                self._lose(offer.held.get(id))
             _settle(offer.ready, None)
             if offer.closing:  # slots become free while it drains
                 self._give_up(offer.number)
@@ -98,14 +95,8 @@ class Offers:
             fields,
             served,
             lambda error: self._refused(offer, error),
-            wanted=lambda: self._offers.get(offer.number) is offer and offer.asked is fields,
+            wanted=lambda: self._offers.get(offer.number) is offer,
         )
-
-    def resize(self, offer: Offer, slots: int) -> None:
-        if offer.fields["slots"] != slots:
-            offer.fields["slots"] = slots
-            if offer.number in self._offers and not offer.closing:
-                self._serve(offer)
 
     def _give_up(self, number: int) -> None:
         self.link.connection.give_up({"op": "task.unserve", "room": self.link.room, "offer": number})
@@ -184,7 +175,6 @@ class Offers:
         if task is not None and task.token == frame["token"] and task.offer.on_cancel is not None:
             task.over = frame.get("ended", False)
             task.counts_until = frame.get("until")
-            task.gone = task.counts_until is None
             task.offer.on_cancel(task, frame.get("reason") or "cancelled")
 
     def on_tell(self, frame: dict[str, Any]) -> None:
@@ -260,7 +250,7 @@ class Offers:
         """The task is not ours any more. While its end is under way, the answer to that will tell."""
         if task is None or task.lost or (task.finishing and not even_finishing):
             return
-        task.lost = task.gone = True
+        task.lost = True
         self._forget(task)
         if task.offer.on_lost is not None and not task.finishing:
             task.offer.on_lost(task)

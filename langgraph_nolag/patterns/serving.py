@@ -26,7 +26,6 @@ from .task_streams import TaskStreams
 
 log = logging.getLogger("langgraph_nolag")
 
-MOST = 10_000  # tasks of an offer at a time
 CANCEL_TIMEOUT = 5.0  # seconds that cancelled handlers have to end
 
 
@@ -180,8 +179,6 @@ class Serving:
         specs: Mapping[str, bytes] | None = None,
         drain: float = 10.0,
     ) -> None:
-        if not isinstance(concurrency, int) or not 1 <= concurrency <= MOST:
-            raise BadRequest(f"concurrency is a whole number from 1 to {MOST:,}, not {concurrency!r}", detail={"field": "concurrency"})
         self._link = link
         self._handler = handler
         self._kind = kind
@@ -192,7 +189,6 @@ class Serving:
         self._drain = drain
         self._offer: Offer | None = None
         self._running: dict[Assigned, HandedTask] = {}  # on the I/O thread and the handler's own
-        self._short = False  # fewer tasks are taken at a time: handlers of attempts that are over still run
         self._tasks: dict[Assigned, asyncio.Task[None]] = {}
         self._is_async = is_async(handler)
         self._pool: ThreadPoolExecutor | None = None
@@ -271,10 +267,6 @@ class Serving:
     # --- on the I/O thread ----------------------------------------------------------------------------------
 
     def _on_task(self, assigned: Assigned) -> None:
-        if len(self._running) >= self._concurrency:
-            self._fit(assigned.offer)  # before it is handed back: else it comes again at once
-            assigned.offer.release(assigned)
-            return
         handed = HandedTask(assigned, blocking=not self._is_async, loop=self._loop)
         self._running[assigned] = handed
         if self._pool is not None:
@@ -287,14 +279,6 @@ class Serving:
             del self._running[assigned]
             log.error("the loop that serves in room %s is closed; its tasks are handed back", self._link.room)
             assigned.offer.close(drain=False)
-
-    def _fit(self, offer: Offer) -> None:
-        """Take as many tasks at a time as there are places without handlers that still run though their attempts are over."""
-        self._short = True  # before they are counted: one that ends meanwhile has us count again
-        running = list(self._running)
-        over = sum(assigned.gone for assigned in running) or int(len(running) >= self._concurrency)  # one may be over that we don't know of
-        offer.resize(self._concurrency - over)
-        self._short = over > 0
 
     def _on_cancel(self, assigned: Assigned, reason: str) -> None:
         handed = self._running.get(assigned)
@@ -314,8 +298,7 @@ class Serving:
 
     def _ended(self, assigned: Assigned) -> None:
         del self._tasks[assigned]
-        if assigned in self._running:  # cancelled before it began
-            self._leave(assigned)
+        if self._running.pop(assigned, None) is not None:  # cancelled before it began
             assigned.offer.release(assigned)
 
     def _cancel(self, assigned: Assigned) -> None:
@@ -338,6 +321,8 @@ class Serving:
         except BaseException as error:  # SystemExit: the program ends by it, and whoever waits is told why
             self._fail(assigned, handed, error)
             raise
+        finally:
+            self._running.pop(assigned, None)
 
     # --- sync handlers, on a thread -------------------------------------------------------------------------
 
@@ -351,28 +336,22 @@ class Serving:
             self._succeed(assigned, handed, result)
         except BaseException as error:  # SystemExit too: it would only end a thread of the pool, in silence
             self._fail(assigned, handed, error)
+        finally:
+            self._running.pop(assigned, None)
 
-    # --- the end: the place is free before the room hears of it, as the next task may come at once --------------
-
-    def _leave(self, assigned: Assigned) -> None:
-        self._running.pop(assigned, None)
-        if self._short:
-            self._link.connection.io.post(self._fit, assigned.offer)
+    # --- the end --------------------------------------------------------------------------------------------
 
     def _succeed(self, assigned: Assigned, handed: HandedTask, result: Any) -> None:
         if handed.cancelled and (result is None or assigned.counts_until is None):
-            self._leave(assigned)
             assigned.offer.release(assigned)
             return
         try:
             body = encode(result)
         except NotEncodable as error:
             raise Permanent(f"the result of {handed.type}: {error}") from error
-        self._leave(assigned)
         assigned.offer.complete(assigned, body)
 
     def _fail(self, assigned: Assigned, handed: HandedTask, error: BaseException) -> None:
-        self._leave(assigned)
         handed._streams.let_go()
         if handed.cancelled:
             assigned.offer.release(assigned)  # says that we are done with it; whatever it is now, it is not failed by us

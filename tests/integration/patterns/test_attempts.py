@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -14,8 +13,6 @@ import pytest
 
 from langgraph_nolag import BadRequest, LocalBroker, Retry, TaskFailed
 from langgraph_nolag.patterns.serving import HandedTask
-from langgraph_nolag.patterns.task import Task
-from langgraph_nolag.testing import eventually
 
 
 async def test_a_slow_attempt_is_stopped_and_the_next_one_does_it(join: Any) -> None:
@@ -36,54 +33,6 @@ async def test_a_slow_attempt_is_stopped_and_the_next_one_does_it(join: Any) -> 
         task = await room.handoff.dispatch("t", attempt_timeout=0.2, retry=Retry(initial=0.01, jitter=0))
         assert await task.result(timeout=10) == 2
         assert stopped == [True]
-
-
-@pytest.mark.parametrize("form", ["async", "sync"])
-async def test_a_handler_that_outlives_its_attempt_keeps_its_place(join: Any, form: str) -> None:
-    room, goes_on, at_once, most = await join("worker", max_concurrency=2), threading.Event(), 0, 0
-
-    def begin() -> None:
-        nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
-
-    def end(task: HandedTask) -> int:
-        nonlocal at_once
-        at_once -= 1
-        return task.attempt
-
-    def blocking(task: HandedTask) -> int:
-        begin()
-        if task.type == "long":
-            assert goes_on.wait(30)
-        return end(task)
-
-    async def tidying(task: HandedTask) -> int:
-        begin()
-        try:
-            if task.type == "long":
-                await asyncio.sleep(60)
-        finally:
-            if task.type == "long":
-                assert await asyncio.to_thread(goes_on.wait, 30)
-            end(task)
-        return task.attempt
-
-    async with room.handoff.serve(blocking if form == "sync" else tidying):
-        for _ in range(2):
-            assert await (await room.handoff.dispatch("quick")).result(10) == 1, "a place is free"
-            long = await room.handoff.dispatch("long", attempt_timeout=0.1, max_attempts=1)
-            with pytest.raises(TaskFailed, match="attempt_timeout"):
-                await long.result(10)
-        quick = [await room.handoff.dispatch("quick") for _ in range(3)]
-        await eventually(lambda: _all_wait(room, quick))
-        goes_on.set()
-        assert max(await asyncio.gather(*(task.result(10) for task in quick))) == 2, "handed back, and then not asked again"
-    assert most == 2
-
-
-async def _all_wait(room: Any, tasks: list[Task]) -> bool:
-    return {(await room.handoff.get(task.id)).state for task in tasks} == {"waiting"}
 
 
 async def test_a_task_starts_at_its_moment(join: Any) -> None:

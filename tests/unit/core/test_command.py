@@ -98,7 +98,7 @@ def test_missing_fields_are_named(field: str) -> None:
         {"op": "task.ack", "tasks": ["t"] * 1001},
         {"op": "task.follow", "tasks": [["t"]]},
         {"op": "task.follow", "tasks": [["t", -1]]},
-        {"op": "task.serve", "offer": 1, "slots": -1},
+        {"op": "task.serve", "offer": 1, "slots": 0},
         {"op": "task.serve", "offer": -1, "slots": 1},
         {"op": "task.serve", "offer": 1, "slots": 1, "types": ["a*"]},
         {"op": "task.serve", "offer": 1, "slots": 1, "holding": [["t", "token"]]},

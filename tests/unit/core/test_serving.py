@@ -49,16 +49,6 @@ def test_a_stale_token_can_do_nothing(driver: Any, planner: Any, writer: Any, re
         writer.complete(old)
 
 
-def test_an_offer_without_slots_stands_and_gets_nothing(driver: Any, planner: Any, writer: Any) -> None:
-    held = planner.dispatch(task="t0") and writer.push("task")
-    planner.dispatch()
-    assert writer.serve("draft", slots=0, holding=[["t0", held["token"]]]) == []
-    writer.complete(held)
-    assert writer.pushes("task") == []
-    writer.serve("draft", slots=1)
-    assert writer.push("task")["task"] == "t1"
-
-
 def test_a_completion_sent_again_is_answered_alike(driver: Any, planner: Any, writer: Any, refused: Any) -> None:
     planner.dispatch()
     task = writer.push("task")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from .approvals import ApprovalRequest, read_request
 from .command import Command
-from .fields import EMPTY, MAX_INT, Body, Flag, Name, NameSet, Seconds, Token, integer, listed, read_error, read_lease, read_specs
+from .fields import EMPTY, MAX_INT, Body, Flag, Name, NameSet, Seconds, Slots, Token, integer, listed, read_error, read_lease, read_specs
 from .tasks import Kind
 
 
@@ -15,7 +15,7 @@ from .tasks import Kind
 class TaskServe(Command):
     op = "task.serve"
     offer: Token
-    slots: Annotated[int, integer(0, 10_000)]
+    slots: Slots
     kind: Kind = "handoff"
     types: NameSet | None = None
     capabilities: NameSet = EMPTY
