@@ -104,6 +104,7 @@ class Offer:
         self.on_tell = on_tell
         self.on_lost = on_lost
         self.held: dict[str, Assigned] = {}
+        self.lingering: dict[Assigned, None] = {}  # lost, and not done with: they have their slots still
         self.closing = False
         self.link = offers.link
         self._offers = offers

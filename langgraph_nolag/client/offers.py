@@ -74,17 +74,20 @@ class Offers:
                 self.link.note("task.progress", **fields)
 
     def _serve(self, offer: Offer) -> None:
-        """Stand (again), with what is held: what this offer finished but has no answer for is still held."""
+        """Stand (again), with what is held, and what still runs though it was lost: it has slots too. What this offer finished but has
+        no answer for is still held."""
         if offer.closing and not offer.held:
             self._drop(offer)
             return
-        fields = dict(offer.fields, offer=offer.number, holding=[[task.task, task.token] for task in offer.held.values()])
+        holding = {task.task: task.token for task in (*offer.lingering, *offer.held.values())}
+        fields = dict(offer.fields, offer=offer.number, holding=[list(lease) for lease in holding.items()])
         if offer.closing:
             fields["slots"] = len(offer.held)  # all of them taken: nothing new comes
 
         def served(answer: Answer) -> None:
             for id in answer.get("lost", ()):
-                self._lose(offer.held.get(id))
+                if (task := offer.held.get(id)) is not None and task.token == holding[id]:  # otherwise it was handed to us again since
+                    self._lose(task)
             _settle(offer.ready, None)
             if offer.closing:  # slots become free while it drains
                 self._give_up(offer.number)
@@ -217,6 +220,9 @@ class Offers:
         if task.lost or task.finishing:
             reason = StaleLease(f"task {task.task} is not ours any more")
             task.over &= not task.lost
+            if task in task.offer.lingering:
+                del task.offer.lingering[task]
+                self.link.note("task.release", task=task.task, token=task.token)  # its slot is free
             if on_answer is not None:
                 on_answer(None, reason)
             elif op != "task.release":
@@ -253,6 +259,7 @@ class Offers:
         task.lost = True
         self._forget(task)
         if task.offer.on_lost is not None and not task.finishing:
+            task.offer.lingering[task] = None
             task.offer.on_lost(task)
 
     def _forget(self, task: Assigned) -> None:

@@ -26,6 +26,7 @@ from .task_streams import TaskStreams
 
 log = logging.getLogger("langgraph_nolag")
 
+MOST = 10_000  # tasks of an offer at a time
 CANCEL_TIMEOUT = 5.0  # seconds that cancelled handlers have to end
 
 
@@ -179,6 +180,8 @@ class Serving:
         specs: Mapping[str, bytes] | None = None,
         drain: float = 10.0,
     ) -> None:
+        if not isinstance(concurrency, int) or not 1 <= concurrency <= MOST:
+            raise BadRequest(f"concurrency is a whole number from 1 to {MOST:,}, not {concurrency!r}", detail={"field": "concurrency"})
         self._link = link
         self._handler = handler
         self._kind = kind

@@ -224,6 +224,10 @@ class Agent:
     def fail(self, task: dict[str, Any], type: str = "ValueError", message: str = "no", **fields: Any) -> dict[str, Any]:
         return self.ask("task.fail", task=task["task"], token=task["token"], error={"type": type, "message": message}, **fields)
 
+    def done_with(self, task: dict[str, Any]) -> None:
+        """Its handler has ended, whatever has become of the task meanwhile."""
+        self.say("task.release", task=task["task"], token=task["token"])
+
     def state(self, task: str = "t1") -> str:
         state: str = self.ask("task.get", task=task)["task"]["state"]
         return state

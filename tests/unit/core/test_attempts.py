@@ -50,12 +50,14 @@ def test_an_attempt_that_takes_too_long_is_stopped_and_tried_again(driver: Any, 
 
 def test_the_last_attempt_that_takes_too_long_makes_a_dead_letter(driver: Any, planner: Any, writer: Any) -> None:
     planner.dispatch(attempt_timeout=5, max_attempts=1)
-    writer.pushes()
+    held = writer.push("task")
     driver.advance(6, writer)
     result = planner.push("result")
     assert (result["state"], result["error"]["type"]) == ("failed", "attempt_timeout")
     assert [push["push"] for push in writer.pushes()] == ["cancel"]
     planner.dispatch("t2")
+    assert writer.pushes() == [], "its handler has its slot until it ends"
+    writer.done_with(held)
     assert writer.push("task")["task"] == "t2"
 
 

@@ -182,6 +182,7 @@ def test_a_worker_that_returns_in_time_keeps_what_it_holds(driver: Any, planner:
     writer.connect()
     writer.ask("room.join")
     assert writer.serve("draft", slots=2, holding=[["held", held["token"]], ["unknown", 3]]) == ["unknown"]
+    writer.done_with({"task": "unknown", "token": 3})
     tell, again = writer.pushes()
     assert (tell["push"], tell["body"]) == ("tell", b"hi")
     assert again == missed, "the same hand-out again: same token, same attempt"
@@ -199,6 +200,8 @@ def test_a_worker_that_returns_too_late_is_told_what_it_lost(driver: Any, planne
     writer.connect()
     writer.ask("room.join")
     assert writer.serve("draft", holding=[["t1", task["token"]]]) == ["t1"]
+    assert writer.pushes() == [], "what it lost has its slot until it has done with it"
+    writer.done_with(task)
     again = writer.push("task")
     assert (again["attempt"], again["token"] > task["token"]) == (2, True)
 

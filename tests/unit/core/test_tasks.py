@@ -166,17 +166,22 @@ def test_what_came_due_while_nobody_looked_takes_its_turn(driver: Any, planner: 
     assert driver.worker("writer", "draft").push("task")["task"] == "later"
 
 
-def test_a_timeout_ends_a_running_task_and_frees_its_slot(driver: Any, planner: Any, writer: Any, refused: Any) -> None:
+def test_a_timeout_ends_a_running_task_and_its_holder_frees_its_slot(driver: Any, planner: Any, writer: Any, refused: Any) -> None:
     planner.dispatch(timeout=5)
     planner.dispatch("t2")
     task = writer.push("task")
     driver.advance(5)
-    cancel, following = writer.pushes()
+    cancel = writer.push("cancel")
     assert cancel == {"push": "cancel", "room": "room", "task": "t1", "token": task["token"], "reason": "timed_out", "ended": True}
-    assert following["task"] == "t2"
+    with refused("task_finished"):
+        writer.ask("task.progress", task="t1", token=task["token"], n=1, body=b"")
+    assert writer.pushes() == []
     with refused("task_finished") as caught:
         writer.complete(task)
     assert caught.value.detail == {"state": "timed_out"}
+    assert writer.push("task")["task"] == "t2"
+    writer.done_with(task)
+    assert writer.pushes() == [], "once"
 
 
 def test_cancel_reaches_worker_and_followers(driver: Any, planner: Any, writer: Any, refused: Any) -> None:
@@ -203,8 +208,10 @@ def test_a_slot_holds_one_live_task(driver: Any, planner: Any, writer: Any) -> N
     first = writer.push("task")
     assert planner.dispatch("t1b", slot="thread-1", key="a") == {"task": "t1", "state": "running", "attached": True}
     planner.dispatch("t2", slot="thread-1", key="b")
-    cancel, second = writer.pushes()
-    assert (cancel["token"], cancel["reason"], second["task"]) == (first["token"], "superseded", "t2")
+    cancel = writer.push("cancel")
+    assert (cancel["token"], cancel["reason"]) == (first["token"], "superseded")
+    writer.done_with(first)
+    assert writer.push("task")["task"] == "t2"
     assert planner.push("result")["state"] == "cancelled"
 
 

@@ -77,7 +77,7 @@ class Profile:
 class Offer:
     """A worker's word to take tasks: one `task.serve`, while its connection lives."""
 
-    __slots__ = ("bytes", "full", "member", "number", "profile", "session", "slots", "used")
+    __slots__ = ("bytes", "full", "lingering", "member", "number", "profile", "session", "slots", "used")
 
     def __init__(self, session: Session, number: int, member: Member, profile: Profile, slots: int) -> None:
         self.session = session
@@ -88,11 +88,16 @@ class Offer:
         self.used = 0
         self.bytes = 0  # of the bodies of the tasks that it has in hand
         self.full = 0  # its slots, while it has so many of them that it gets no more: then it has none
+        self.lingering: dict[tuple[str, int], int] = {}  # hand-outs that are over, by task and token, until it has done with them
 
     def take(self, size: int) -> None:
         """It has one more in hand from before: it is not in the market yet."""
         self.used += 1
         self.bytes += size
+
+    def linger(self, task: str, token: int, size: int = 0) -> None:
+        """This hand-out, of a body of so many bytes, is over and has its slot still: nobody can end a handler from outside."""
+        self.lingering[task, token] = size
 
 
 class Market:

@@ -49,7 +49,11 @@ class Serving:
             raise Refusal("overloaded", f"a connection makes at most {MAX_OFFERS} offers")
         profile = self._tasks.market.profile(command.kind, command.types, command.capabilities)
         offer = Offer(session, command.offer, member, profile, command.slots)
-        lost = self._reconcile(offer, member, dict(command.holding))
+        holding = dict(command.holding)
+        lost = self._reconcile(offer, member, holding)
+        for id in lost:
+            offer.take(0)
+            offer.linger(id, holding[id])
         session.offers[command.offer] = offer
         self._tasks.open(offer)
         tools = command.types if command.kind == "tool" else None
@@ -103,11 +107,11 @@ class Serving:
         self._room.tools.register(member, number, frozenset(), {})
 
     def complete(self, command: TaskComplete, caller: Caller) -> dict[str, Any]:
-        tasks, holder = self._tasks, (caller.actor, caller.instance)
+        tasks = self._tasks
         try:
-            task = tasks.holding(command.task, holder, command.token)
+            task = self._done_with(command, caller)
         except Refusal:
-            if tasks.finished.completed_by(command.task, holder, command.token):
+            if tasks.finished.completed_by(command.task, (caller.actor, caller.instance), command.token):
                 return {"state": COMPLETED}  # sent again: it was applied
             raise
         if command.approvals:
@@ -119,7 +123,7 @@ class Serving:
 
     def fail(self, command: TaskFail, caller: Caller) -> dict[str, Any]:
         tasks, env = self._tasks, self._room.env
-        task = tasks.holding(command.task, (caller.actor, caller.instance), command.token)
+        task = self._done_with(command, caller)
         if task.goes_back and (command.retry or task.cancelling is not None):
             delay = task.backoff(env.random()) if command.delay is None else command.delay
             due = env.wall + delay if delay else None
@@ -130,9 +134,17 @@ class Serving:
         return {"state": task.state, "attempt": task.attempt}
 
     def release(self, command: TaskRelease, caller: Caller) -> dict[str, Any]:
-        task = self._tasks.holding(command.task, (caller.actor, caller.instance), command.token)
+        task = self._done_with(command, caller)
         self._tasks.release(task, "handed_back", task.used)
         return {}
+
+    def _done_with(self, command: TaskComplete | TaskFail | TaskRelease, caller: Caller) -> Task:
+        """The running task that ends. Raises `Refusal` as `Tasks.holding` does; what lingered in its slot is gone then, too."""
+        try:
+            return self._tasks.holding(command.task, (caller.actor, caller.instance), command.token)
+        except Refusal:
+            self._tasks.done_with(self._room.members.session(caller), command.task, command.token)
+            raise
 
     def progress(self, command: TaskProgress, caller: Caller) -> dict[str, Any]:
         task = self._tasks.holding(command.task, (caller.actor, caller.instance), command.token)

@@ -32,8 +32,8 @@ class Tasks(TaskState):
         self.end(task, "task.timed_out", {"task": task.id}, notify="timed_out")
 
     def _attempt_timed_out(self, task: Task) -> None:
-        live = task.live
-        if live is not None and (offer := live.offer) is not None:
+        if (offer := self._detach(task)) is not None:
+            offer.linger(task.id, task.token, task.size)
             self._tell_off(offer.session, task, SLOW["type"])
         if task.goes_back:
             env = self._room.env
@@ -57,13 +57,16 @@ class Tasks(TaskState):
 
     def take_away(self, task: Task, reason: str) -> None:
         """The worker that has the task is told that it has it no more."""
-        if (session := self._leave_holder(task)) is not None:
+        if (session := self._leave_holder(task, lingers=True)) is not None:
             self._tell_off(session, task, reason)
 
-    def _leave_holder(self, task: Task) -> Session | None:
-        """The task leaves its worker. Returns the connection to tell, if there is one."""
+    def _leave_holder(self, task: Task, *, lingers: bool) -> Session | None:
+        """The task leaves its worker, which may have to be told and `lingers` in it until then. Returns the connection to tell."""
         session = self._holder_at(task)
-        self.vacate(task)
+        if not lingers:
+            self.vacate(task)
+        elif (offer := self._detach(task)) is not None:
+            offer.linger(task.id, task.token, task.size)
         return session
 
     def _holder_at(self, task: Task) -> Session | None:
@@ -80,7 +83,7 @@ class Tasks(TaskState):
     ) -> None:
         """The task ends: followers get the result; `notify` is the reason that its worker is given."""
         room, live = self._room, task.live
-        session = self._leave_holder(task)
+        session = self._leave_holder(task, lingers=notify is not None)
         room.emit(type, task.type, data, body, ct, task.token or task.seq)
         if notify is not None and session is not None:
             self._tell_off(session, task, notify)
@@ -201,15 +204,28 @@ class Tasks(TaskState):
         self.market.occupy(offer, task.size)
         self.push_task(task, offer)
 
-    def vacate(self, task: Task) -> Offer | None:
-        """The task leaves the offer that held it, if that is still there."""
+    def vacate(self, task: Task) -> None:
+        """The task leaves the offer that held it, if that is still there, and its slot is free."""
+        if (offer := self._detach(task)) is not None:
+            self._free(offer, task.size)
+
+    def done_with(self, session: Session, id: str, token: int) -> None:
+        """The worker has done with a hand-out, whether that was over before or not."""
+        for offer in session.offers.values():
+            if (size := offer.lingering.pop((id, token), None)) is not None:
+                self._free(offer, size)
+
+    def _detach(self, task: Task) -> Offer | None:
+        """The task leaves the offer that held it, which is returned: what becomes of the slot is the caller's to say."""
         live = task.live
         if live is None or (offer := live.offer) is None:
             return None
         live.offer = None
-        self.market.vacate(offer, task.size)
-        self._freed.append(offer)
         return offer
+
+    def _free(self, offer: Offer, size: int) -> None:
+        self.market.vacate(offer, size)
+        self._freed.append(offer)
 
     def push_task(self, task: Task, offer: Offer) -> None:
         room, live = self._room, task.live
