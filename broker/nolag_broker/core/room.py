@@ -52,6 +52,7 @@ class Room:
     __deletable__ = (  # a compiled class lets go of nothing else
         "members",
         "tasks",
+        "serving",
         "tools",
         "blackboard",
         "store",
