@@ -18,7 +18,7 @@ from .runs.orchestrator import Orchestrated, Orchestrator
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-    from ..patterns.serving import HandedTask
+    from ..patterns.handed import HandedTask
 
 log = logging.getLogger("langgraph_nolag")
 

@@ -19,8 +19,8 @@ from ..client.body import decode, encode
 from ..client.failure import text_of
 from ..errors import BadRequest, NotDecodable, NotEncodable, NotSupported, Permanent
 from ._compat import shown
+from .handed import HandedTask
 from .plain import asked
-from .serving import HandedTask
 from .tool_calls import CALL_ID, PROGRESS
 from .tool_function import as_function
 from .tool_seam import Prepare, preparation, report, reporting

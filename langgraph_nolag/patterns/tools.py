@@ -11,7 +11,8 @@ from langchain_core.tools import BaseTool
 from ..client.callables import check_callback
 from ..client.link import RoomLink
 from ..errors import BadRequest, NotDecodable
-from .serving import HandedTask, Serving
+from .handed import HandedTask
+from .serving import Serving
 from .tool_calls import CALL_TIMEOUT, call
 from .tool_proxy import RemoteTool
 from .tool_serving import ServedTool

@@ -18,8 +18,8 @@ from langgraph.store.base import BaseStore
 from ...client.failure import text_of
 from ...client.names import names
 from ...errors import BufferFull, Disconnected, MessageTooLarge, Permanent, RequestTimeout, StaleLease, StorageFailed
+from ...patterns.handed import HandedTask
 from ...patterns.plain import plain
-from ...patterns.serving import HandedTask
 from .._compat import CONFIG_KEY_RUN
 from ..checkpoint import NoLagSaver
 from ..distribute import Distributed, distribute

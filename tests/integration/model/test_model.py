@@ -22,7 +22,7 @@ from langgraph.store.base import PutOp
 from langgraph_nolag import LocalBroker, NoLagStore, Room, connect
 from langgraph_nolag.client.body import read
 from langgraph_nolag.errors import NoLagError
-from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.patterns.handed import HandedTask
 from langgraph_nolag.testing import eventually
 
 from . import plain

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from langgraph_nolag import BadRequest, TaskFailed, TaskTimeout
-from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.patterns.handed import HandedTask
 
 
 async def test_tasks_of_a_batch_come_as_they_end(join: Any) -> None:

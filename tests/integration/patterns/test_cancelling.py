@@ -13,7 +13,7 @@ import pytest
 from langgraph_nolag import TaskCancelled, connect
 from langgraph_nolag.client.body import encode
 from langgraph_nolag.errors import TaskFinished
-from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.patterns.handed import HandedTask
 from langgraph_nolag.testing import eventually
 
 from .conftest import Restarting

@@ -35,7 +35,7 @@ from langgraph_nolag import (
 )
 from langgraph_nolag.client import rooms
 from langgraph_nolag.client.rooms import close_shared, shared_connection
-from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.patterns.handed import HandedTask
 from langgraph_nolag.testing import eventually
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from langgraph_nolag import Retry, StaleLease, TaskFailed
-from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.patterns.handed import HandedTask
 
 SOON = Retry(initial=0.01, jitter=0)
 

@@ -27,7 +27,7 @@ from langgraph_nolag import (
 )
 from langgraph_nolag.client.follow import Result
 from langgraph_nolag.client.latch import Latch
-from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.patterns.handed import HandedTask
 from langgraph_nolag.testing import eventually
 
 from .conftest import enter

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.patterns.handed import HandedTask
 
 
 async def test_at_most_so_many_of_a_key_run_at_once(join: Any) -> None:

@@ -18,7 +18,7 @@ from langgraph_nolag import BlobDamaged, BlobNotFound, LocalBroker, MessageTooLa
 from langgraph_nolag.client.body import decode, encode
 from langgraph_nolag.client.fetches import AT_ONCE
 from langgraph_nolag.client.offer import Assigned
-from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.patterns.handed import HandedTask
 from langgraph_nolag.testing import eventually
 from nolag_broker.wire.blobs import BLOB, PIECE, Reference
 from nolag_broker.wire.once import ANSWERS

@@ -26,7 +26,7 @@ from langgraph_nolag import (
     connect,
     tool_progress,
 )
-from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.patterns.handed import HandedTask
 from langgraph_nolag.testing import eventually
 from nolag_broker.engine.sqlite import SqliteEngine
 from nolag_broker.wire.once import ANSWERS

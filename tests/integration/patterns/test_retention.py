@@ -9,8 +9,8 @@ import pytest
 
 from langgraph_nolag import BadRequest, Gap, LocalBroker, NotAuthorized, connect
 from langgraph_nolag.client.stream import Stream
+from langgraph_nolag.patterns.handed import HandedTask
 from langgraph_nolag.patterns.observe import Event
-from langgraph_nolag.patterns.serving import HandedTask
 from nolag_broker.server.auth import EVERYTHING
 
 

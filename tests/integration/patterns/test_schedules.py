@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from langgraph_nolag import BadRequest, ScheduleNotFound
-from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.patterns.handed import HandedTask
 from langgraph_nolag.testing import eventually
 
 from .conftest import Restarting, enter

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from langgraph_nolag import AccessDenied, Disconnected, LocalBroker, NotAuthorized, Worker, connect
-from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.patterns.handed import HandedTask
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from langgraph_nolag import (
     StreamNotFound,
     connect,
 )
-from langgraph_nolag.patterns.serving import HandedTask
+from langgraph_nolag.patterns.handed import HandedTask
 from langgraph_nolag.patterns.streams import IncomingStream
 from langgraph_nolag.testing import eventually
 from nolag_broker.core.limits import Limits
