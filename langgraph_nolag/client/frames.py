@@ -47,7 +47,7 @@ def _foreign(value: Any) -> str | None:
         if isinstance(item, dict):
             if wrong := [type(key).__name__ for key in item if not isinstance(key, str)]:
                 return f"a key in it is of type {wrong[0]}; keys are texts"
-            left.extend(item.values())
+            left += [child for child in item.values() if type(child) not in _FLAT]
         elif isinstance(item, (list, tuple)):
-            left.extend(item)
+            left += [child for child in item if type(child) not in _FLAT]
     return None

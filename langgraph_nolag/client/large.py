@@ -7,7 +7,7 @@ Nobody above the connection sees one, but for who reads a log without asking for
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 from nolag_broker.wire.blobs import BLOB, INLINE, MARK, PIECE, Reference
@@ -125,8 +125,8 @@ def take_out(frame: dict[str, Any]) -> tuple[Value, ...]:
     return (Value(Body(frame)),) if _is_large(frame) else ()
 
 
-def _is_large(map: Mapping[str, Any] | str) -> bool:
-    body = map.get("body") if isinstance(map, Mapping) else None  # approvals that are followed are named by their ids
+def _is_large(map: dict[str, Any] | str) -> bool:
+    body = map.get("body") if isinstance(map, dict) else None  # approvals that are followed are named by their ids
     return isinstance(body, bytes) and len(body) > INLINE
 
 
