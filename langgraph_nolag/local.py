@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from nolag_broker.wire.codes import Refusal
 
 from .client.io import on_fork
+from .client.moment import check_seconds
 from .client.names import names
 from .client.rooms import RoomHandle, close_shared, shared_connection
 from .errors import BrokerUnreachable, NoLagError, from_wire
@@ -89,6 +90,7 @@ class WorkerProcess:
             NoLagError: it ended before; its own words are on stderr.
             TimeoutError: it is not there in time.
         """
+        check_seconds(timeout, "timeout")
         deadline = time.monotonic() + timeout
         while not self._broker.is_serving(self.actor):
             if self.returncode is not None:

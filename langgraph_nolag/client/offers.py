@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("langgraph_nolag")
 
 KEPT_PROGRESS: Final = 1 << 20  # bytes a task, said again after a reconnect
-_UNSTORABLE: Final = ("message_too_large", "bad_request", "not_authorized")
+_UNSTORABLE: Final = ("message_too_large", "bad_request", "not_authorized", "key_conflict", "blob_not_found", "blob_damaged")
 _UNSAID: Final = {"type": "Unknown", "message": "how it failed could not be sent; the worker's log may say more"}
 
 

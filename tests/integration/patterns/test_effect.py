@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from langgraph_nolag import Retry, StaleLease, TaskFailed
+from langgraph_nolag import BadRequest, Retry, StaleLease, TaskFailed
 from langgraph_nolag.patterns.handed import HandedTask
 
 SOON = Retry(initial=0.01, jitter=0)
@@ -34,6 +34,32 @@ async def test_a_second_attempt_gets_what_the_first_recorded(join: Any) -> None:
         task = await room.handoff.dispatch("t", retry=SOON)
         assert await task.result(timeout=10) == [{"receipt": [1, 2]}, None, 3]
     assert calls == [1, 2]
+
+
+@pytest.mark.parametrize("form", ["async", "sync", "of both"])
+async def test_an_effect_inside_itself_is_refused_and_not_waited_for(join: Any, form: str) -> None:
+    room = await join("worker")
+
+    async def outer(task: HandedTask) -> Any:
+        async def inside() -> Any:
+            return [await task.effect("other", lambda: 1), await task.effect("charge", lambda: 2)]
+
+        return await task.effect("charge", inside)
+
+    def outer_sync(task: HandedTask) -> Any:
+        async def inside_async() -> Any:
+            return await asyncio.to_thread(inside)
+
+        def inside() -> Any:
+            return [task.effect("other", lambda: 1), task.effect("charge", lambda: 2)]
+
+        return task.effect("charge", inside if form == "sync" else inside_async)
+
+    async with room.handoff.serve(outer if form == "async" else outer_sync):
+        task = await room.handoff.dispatch("t", max_attempts=1)
+        with pytest.raises(TaskFailed, match="'charge' is asked for while it is being done") as failed:
+            await task.result(timeout=10)
+        assert failed.value.error_type == BadRequest.__name__
 
 
 @pytest.mark.parametrize("form", ["async", "sync"])

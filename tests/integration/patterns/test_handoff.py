@@ -27,6 +27,7 @@ from langgraph_nolag import (
 )
 from langgraph_nolag.client.follow import Result
 from langgraph_nolag.client.latch import Latch
+from langgraph_nolag.client.offer import Assigned
 from langgraph_nolag.patterns.handed import HandedTask
 from langgraph_nolag.testing import eventually
 
@@ -181,6 +182,20 @@ async def test_permanent_ends_it_at_once(join: Any) -> None:
         with pytest.raises(TaskFailed, match="hopeless"):
             await (await room.handoff.dispatch("t")).result(10)
     assert attempts == [1]
+
+
+async def test_a_result_whose_question_is_another_one_of_that_name_fails_the_task(join: Any) -> None:
+    room = await join("worker")
+    await room.approve.request("pay", 5, id="a1")
+
+    def end(assigned: Assigned) -> None:
+        gate = {"approval": "a1", "action": "delete", "body": b"", "allow": ["approve", "reject"]}
+        assigned.offer.complete(assigned, b"", approvals=[gate])
+
+    offer = room.link.serve(on_task=end)
+    with pytest.raises(TaskFailed, match="a1"):
+        await (await room.handoff.dispatch("t")).result(10)
+    await asyncio.wrap_future(offer.close())
 
 
 async def test_a_result_that_is_not_plain_fails_the_task_and_says_where(join: Any) -> None:

@@ -282,8 +282,8 @@ def verb_on(kind: str, type: str) -> tuple[str, str]:
 
 
 def digest_of(command: TaskDispatch, like: str | None = None) -> str:
-    """By which another payload is known: under a key a cryptographic hash, and a checksum, which takes a quarter of its time, where only the
-    dispatch itself can come again. `like`: in the form that this one has."""
+    """By which another payload is known: under a key by a cryptographic hash, and where only the dispatch itself can come again by a
+    checksum, which takes a quarter of its time. `like`: in the form that this one has."""
     what = f"{command.kind}\0{command.type}\0".encode()
     payload = command.body if command.digest is None else command.digest.encode()
     if (command.key is None and command.digest is None) if like is None else len(like) == CHECKSUM:
