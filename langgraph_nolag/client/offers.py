@@ -79,15 +79,17 @@ class Offers:
         if offer.closing and not offer.held:
             self._drop(offer)
             return
-        holding = {task.task: task.token for task in (*offer.lingering, *offer.held.values())}
-        fields = dict(offer.fields, offer=offer.number, holding=[list(lease) for lease in holding.items()])
+        holding = {task.task: task for task in (*offer.lingering, *offer.held.values())}
+        fields = dict(offer.fields, offer=offer.number, holding=[[task.task, task.token] for task in holding.values()])
         if offer.closing:
             fields["slots"] = len(offer.held)  # all of them taken: nothing new comes
 
         def served(answer: Answer) -> None:
-            for id in answer.get("lost", ()):
-                if (task := offer.held.get(id)) is not None and task.token == holding[id]:  # otherwise it was handed to us again since
+            for task in [holding[id] for id in answer.get("lost", ())]:
+                if task in offer.lingering or (offer.held.get(task.task) is task and not task.finishing):
                     self._lose(task)
+                else:  # its end may have been heard before this: nothing else would free its slot
+                    self._release_slot(task)
             _settle(offer.ready, None)
             if offer.closing:  # slots become free while it drains
                 self._give_up(offer.number)
@@ -222,7 +224,7 @@ class Offers:
             task.over &= not task.lost
             if task in task.offer.lingering:
                 del task.offer.lingering[task]
-                self.link.note("task.release", task=task.task, token=task.token)  # its slot is free
+                self._release_slot(task)
             if on_answer is not None:
                 on_answer(None, reason)
             elif op != "task.release":
@@ -261,6 +263,10 @@ class Offers:
         if task.offer.on_lost is not None and not task.finishing:
             task.offer.lingering[task] = None
             task.offer.on_lost(task)
+
+    def _release_slot(self, task: Assigned) -> None:
+        """We have done with what is not ours any more."""
+        self.link.note("task.release", task=task.task, token=task.token)
 
     def _forget(self, task: Assigned) -> None:
         task._kept.clear()

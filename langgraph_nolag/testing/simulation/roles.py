@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from nolag_broker.core.event import Event
@@ -30,11 +31,20 @@ def worker(client: Client) -> None:
 
     def serve() -> None:
         client.ask_here("room.join")
-        client.ask_here("task.serve", served, offer=1, slots=slots, holding=[[task, token] for task, token in holding.items()])
+        named = dict(holding)
+        client.ask_here(
+            "task.serve", partial(served, named), offer=1, slots=slots, holding=[[task, token] for task, token in named.items()]
+        )
 
-    def served(ok: dict[str, Any]) -> None:
+    def served(named: dict[str, int], ok: dict[str, Any]) -> None:
         for task in ok["lost"]:
-            holding.pop(task, None)
+            if holding.get(task) == named[task]:
+                del holding[task]
+            done_with(task, named[task])
+
+    def done_with(task: str, token: int) -> None:
+        """What is not its own any more has its slot until then."""
+        client.ask_here("task.release", task=task, token=token)
 
     def assigned(frame: dict[str, Any]) -> None:
         if holding.get(frame["task"]) != frame["token"]:
@@ -61,6 +71,7 @@ def worker(client: Client) -> None:
                 await client.ask("task.release", task=task, token=token)
         except Refused as refused:
             world.refused(refused, "stale_lease", "task_finished")
+            done_with(task, token)
         if holding.get(task) == token:
             del holding[task]
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from langgraph_nolag import BadRequest, LocalBroker, Retry, TaskFailed
+from langgraph_nolag.client.offer import Assigned
 from langgraph_nolag.patterns.handed import HandedTask
 from langgraph_nolag.testing import eventually
 
@@ -105,6 +106,31 @@ async def test_a_handler_of_a_task_that_was_lost_keeps_its_place_over_reconnects
         assert quick.state == "waiting"
         goes_on.set()
         assert await quick.result(10) == "done"
+
+
+async def test_a_place_is_free_whose_end_was_heard_before_the_offer_stood_again(join: Any) -> None:
+    room, handed, told = await join("worker"), asyncio.Queue[Assigned](), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    offer = room.link.serve(
+        on_task=lambda assigned: loop.call_soon_threadsafe(handed.put_nowait, assigned),
+        on_cancel=lambda assigned, reason: loop.call_soon_threadsafe(told.set),
+    )
+    cancelled = await room.handoff.dispatch("t")
+    assigned = await asyncio.wait_for(handed.get(), 10)
+    await room.handoff.cancel(cancelled.id)
+    await asyncio.wait_for(told.wait(), 10)
+
+    io = room.link.connection.io
+
+    def end_and_stand_again() -> None:
+        offer.complete(assigned, b"")
+        io.post(io.post, room.link._offers._serve, offer)  # behind the request that the end becomes
+
+    io.post(end_and_stand_again)
+    for _ in range(3):
+        await room.handoff.dispatch("t")
+        offer.complete(await asyncio.wait_for(handed.get(), 10), b"")
+    await asyncio.wrap_future(offer.close())
 
 
 async def test_a_task_starts_at_its_moment(join: Any) -> None:
