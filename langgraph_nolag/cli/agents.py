@@ -23,7 +23,9 @@ def worker(
     app: Annotated[
         str, typer.Argument(metavar="MODULE:APP", help="Where the Worker is, for example my_pkg.worker:app.", show_default=False)
     ],
-    concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Bodies at a time.", show_default=False)] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", min=1, help="Bodies at a time; 5 where it is not given.", show_default=False)
+    ] = None,
     url: Url = None,
     token: Token = None,
     path: DataPath = None,

@@ -110,7 +110,7 @@ def reject(
 @app.command("respond")
 def respond(
     id: Id,
-    message: Message = None,
+    message: Annotated[str | None, typer.Option("--message", "-m", help="The answer; needed.", show_default=False)] = None,
     room: Room = None,
     by: By = None,
     url: Url = None,
@@ -158,6 +158,8 @@ def _decide(
         approval = await _find(session, room, id)
         if type not in approval["allow"]:
             raise BadRequest(f"{type} is not among the answers asked for: {', '.join(approval['allow'])}")
+        if type == "edit" and isinstance(_shown(approval), dict) and not isinstance(edited, dict):
+            raise BadRequest('what is asked about is a map of names to values; --args must be one too: {"name": value}')
         # the digest binds the answer to what was shown: had it changed since, the broker would refuse
         fields: dict[str, Any] = {"approval": approval["approval"], "type": type, "digest": approval["digest"]}
         fields |= {key: value for key, value in (("message", message), ("by", by)) if value is not None}
@@ -253,6 +255,8 @@ def _render(screen: Any, approval: dict[str, Any]) -> None:
         ("state", approval["state"]),
         ("answers", ", ".join(approval["allow"])),
     ]
+    if approval.get("thread"):
+        facts.append(("thread", approval["thread"]))
     if approval.get("description"):
         facts.append(("asks", approval["description"]))
     if approval.get("approvers"):

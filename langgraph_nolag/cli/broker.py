@@ -28,7 +28,10 @@ def broker(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = DEFAULT_PORT,
     engine: Annotated[Engine, typer.Option("--engine", help="memory keeps nothing.")] = Engine.sqlite,
     lease: Annotated[
-        float | None, typer.Option("--lease", help="Seconds that the tasks of a silent worker stay its own.", show_default=False)
+        float | None,
+        typer.Option(
+            "--lease", help="Seconds that the tasks of a silent worker stay its own; 30 where it is not given.", show_default=False
+        ),
     ] = None,
     open_rooms: Annotated[
         bool | None,

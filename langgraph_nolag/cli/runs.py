@@ -79,7 +79,7 @@ def cancel(id: Id, room: Room = None, url: Url = None, token: Token = None, path
 @app.command("start")
 def start(
     graph: Annotated[str, typer.Argument(help="The graph's name, as its workers have it.")],
-    input: Annotated[str, typer.Argument(metavar="[INPUT]", help="JSON; without it the thread goes on where it stands.")] = "null",
+    input: Annotated[str, typer.Argument(metavar="INPUT", help="JSON; without it the thread goes on where it stands.")] = "null",
     room: TheRoom = "default",
     thread: Thread = None,
     on_busy: Annotated[str, typer.Option("--on-busy", help="queue, reject or interrupt, where the thread is run already.")] = "queue",

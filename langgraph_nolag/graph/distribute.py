@@ -7,6 +7,7 @@ in the process that invokes the graph.
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -159,8 +160,16 @@ class Distributed(Pregel[Any, Any, Any, Any]):
         warnings.warn(
             f"durability={durability or 'async'!r}: if this process dies, {cost} again; pass durability='sync' to run each node once",
             NoLagWarning,
-            stacklevel=4,
+            stacklevel=_levels_to_the_caller(),
         )
+
+
+def _levels_to_the_caller() -> int:
+    """How far up, for whoever asks, the first frame is that is neither ours nor LangGraph's: LangGraph's calls are of any depth."""
+    frame, levels = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("langgraph_nolag", "langgraph"):
+        frame, levels = frame.f_back, levels + 1
+    return levels
 
 
 class DistributedGraph(Distributed, CompiledStateGraph[Any, Any, Any, Any]):

@@ -128,7 +128,8 @@ def split_question(question: str) -> tuple[str, list[str]]:
     for pattern, template in _FORMS:
         if match := pattern.match(text):
             *parts, listed = [match[1], match[3], match[2]] if pattern.groups == 3 else [match[1], match[2]]
-            return template.format(*parts), [item for item in _LIST_SEPARATOR.split(listed) if item]
+            if items := [item for item in _LIST_SEPARATOR.split(listed) if words(item)]:  # none in "How do we deploy, and why?"
+                return template.format(*parts), items
     return f"{text}?", [text]
 
 

@@ -90,6 +90,15 @@ def test_arguments_that_are_no_json_are_wrong_use(cli: Cli, ask: Any, args: str 
     assert "not JSON" in answer.err
 
 
+@pytest.mark.parametrize("args", ['"Coffee"', '["Coffee"]', "5"])
+def test_an_edit_of_a_map_is_one(cli: Cli, ask: Any, args: str) -> None:
+    id = ask()
+    answer = cli("approvals", "edit", id, "--args", args)
+    assert answer.status == 2, answer
+    assert 'one too: {"name": value}' in answer.err
+    assert cli("approvals", "approve", id).status == 0, "it waits still"
+
+
 def test_approve_with_the_beginning_of_the_id(cli: Cli, ask: Any) -> None:
     id = ask(id="abbreviated-approval")
     done = cli("approvals", "approve", "abbrev", "--by", "ana", "--message", "fine", "--json")

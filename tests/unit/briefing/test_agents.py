@@ -22,7 +22,8 @@ def reference() -> Corpus:
 @pytest.mark.parametrize(
     ("question", "template", "items"),
     [
-        ("How does Python handle a b, c and d?", "How does Python handle {}?", ["a b", "c", "d"]),
+        ("How does Python handle big ints, classes and modules?", "How does Python handle {}?", ["big ints", "classes", "modules"]),
+        ("How do we deploy, and why?", "How do we deploy, and why?", ["How do we deploy, and why"]),
         ("how do modules and classes work", "how do {} work?", ["modules", "classes"]),
         ("What are decorators, or what else?", "What are {}?", ["decorators", "what else"]),
         ("Explain the import system", "Explain {}.", ["the import system"]),

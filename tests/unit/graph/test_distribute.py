@@ -146,8 +146,9 @@ def test_warning_about_durability_comes_once() -> None:
 
     graph = distribute(sample.graph, ROOM, checkpointer=FileSaver())
     DistributedGraph._warned = False
-    with pytest.warns(NoLagWarning, match="durability='async'"):
+    with pytest.warns(NoLagWarning, match="durability='async'") as told:
         graph._begin({"configurable": {"thread_id": "t"}}, {})
+    assert told[0].filename == __file__, "it shows whoever asked, however deep LangGraph is between"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         graph._begin({"configurable": {"thread_id": "t"}}, {})
