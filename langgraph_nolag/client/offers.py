@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import Disconnected, NoLagError, StaleLease, from_wire
@@ -79,16 +79,20 @@ class Offers:
         if offer.closing and not offer.held:
             self._drop(offer)
             return
-        holding = {task.task: task for task in (*offer.lingering, *offer.held.values())}
-        fields = dict(offer.fields, offer=offer.number, holding=[[task.task, task.token] for task in holding.values()])
+        holding, lingering = dict(offer.held), list(offer.lingering)
+        fields = dict(offer.fields, offer=offer.number, holding=_leases(holding.values()))
+        if lingering:
+            fields["lingering"] = _leases(lingering)
         if offer.closing:
             fields["slots"] = len(offer.held)  # all of them taken: nothing new comes
 
         def served(answer: Answer) -> None:
-            for task in [holding[id] for id in answer.get("lost", ())]:
-                if task in offer.lingering or (offer.held.get(task.task) is task and not task.finishing):
+            lost = [holding[id] for id in answer.get("lost", ())]
+            for task in lost:
+                if offer.held.get(task.task) is task:
                     self._lose(task)
-                else:  # its end may have been heard before this: nothing else would free its slot
+            for task in (*lingering, *lost):
+                if task not in offer.lingering:  # its end was heard before this, or is answered as before: nothing else frees its slot
                     self._release_slot(task)
             _settle(offer.ready, None)
             if offer.closing:  # slots become free while it drains
@@ -266,7 +270,7 @@ class Offers:
 
     def _release_slot(self, task: Assigned) -> None:
         """We have done with what is not ours any more."""
-        self.link.note("task.release", task=task.task, token=task.token)
+        self.link.connection.give_up({"op": "task.release", "room": self.link.room, "task": task.task, "token": task.token})
 
     def _forget(self, task: Assigned) -> None:
         task._kept.clear()
@@ -287,6 +291,10 @@ def _instead(op: str, fields: dict[str, Any], error: NoLagError) -> tuple[str, d
     if op == "task.fail":
         return ("task.release", {}) if fields["error"] == _UNSAID else ("task.fail", {"error": _UNSAID, "retry": bool(fields["retry"])})
     return None
+
+
+def _leases(tasks: Iterable[Assigned]) -> list[list[Any]]:
+    return [[task.task, task.token] for task in tasks]
 
 
 def _settle(future: concurrent.futures.Future[None], error: NoLagError | None) -> bool:

@@ -144,10 +144,8 @@ class Serving:
             except RuntimeError:  # shut down
                 del self._running[assigned]
                 assigned.offer.release(assigned)
-        elif not hand_back(self._loop, self._begin, assigned, handed):
-            del self._running[assigned]
-            log.error("the loop that serves in room %s is closed; its tasks are handed back", self._link.room)
-            assigned.offer.close(drain=False)
+        else:
+            self._hand_over(assigned, self._begin, assigned, handed)
 
     def _on_cancel(self, assigned: Assigned, reason: str) -> None:
         handed = self._running.get(assigned)
@@ -156,7 +154,15 @@ class Serving:
             if handed._on_cancelled is not None:
                 handed._on_cancelled(reason)
             log.info("task %s (%s) is cancelled: %s", handed.id, handed.type, reason)
-            hand_back(self._loop, self._cancel, assigned)
+            if self._pool is None:
+                self._hand_over(assigned, self._cancel, assigned)
+
+    def _hand_over(self, assigned: Assigned, call: Callable[..., object], *args: Any) -> None:
+        """To the loop that serves. A closed one begins no handler, and ends none."""
+        if not hand_back(self._loop, call, *args):
+            self._running.pop(assigned, None)
+            log.error("the loop that serves in room %s is closed; its tasks are handed back", self._link.room)
+            assigned.offer.close(drain=False)
 
     # --- async handlers, on the loop that serves ------------------------------------------------------------
 

@@ -5,20 +5,14 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import threading
 import time
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from langgraph_nolag import BadRequest, LocalBroker, Retry, TaskFailed
-from langgraph_nolag.client.offer import Assigned
 from langgraph_nolag.patterns.handed import HandedTask
-from langgraph_nolag.testing import eventually
-
-from .conftest import Restarting, enter
 
 
 async def test_a_slow_attempt_is_stopped_and_the_next_one_does_it(join: Any) -> None:
@@ -39,98 +33,6 @@ async def test_a_slow_attempt_is_stopped_and_the_next_one_does_it(join: Any) -> 
         task = await room.handoff.dispatch("t", attempt_timeout=0.2, retry=Retry(initial=0.01, jitter=0))
         assert await task.result(timeout=10) == 2
         assert stopped == [True]
-
-
-@pytest.mark.parametrize("form", ["async", "sync"])
-async def test_a_handler_that_outlives_its_attempt_keeps_its_place(join: Any, form: str) -> None:
-    room, goes_on, running, most = await join("worker"), threading.Event(), 0, 0
-
-    def begin() -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-
-    def end(task: HandedTask) -> int:
-        nonlocal running
-        running -= 1
-        return task.attempt
-
-    def blocking(task: HandedTask) -> int:
-        begin()
-        if task.type == "long":
-            assert goes_on.wait(30)
-        return end(task)
-
-    async def tidying(task: HandedTask) -> int:
-        begin()
-        try:
-            if task.type == "long":
-                await asyncio.sleep(60)
-        finally:
-            if task.type == "long":
-                assert await asyncio.to_thread(goes_on.wait, 30)
-            end(task)
-        return task.attempt
-
-    async with room.handoff.serve(blocking if form == "sync" else tidying, concurrency=2):
-        for _ in range(2):
-            assert await (await room.handoff.dispatch("quick")).result(10) == 1, "a place is free"
-            long = await room.handoff.dispatch("long", attempt_timeout=0.1, max_attempts=1)
-            with pytest.raises(TaskFailed, match="attempt_timeout"):
-                await long.result(10)
-        quick = [await room.handoff.dispatch("quick", attempt_timeout=5) for _ in range(3)]
-        assert [task.state for task in quick] == ["waiting"] * 3
-        goes_on.set()
-        assert [await task.result(10) for task in quick] == [1, 1, 1]
-    assert most == 2
-
-
-async def test_a_handler_of_a_task_that_was_lost_keeps_its_place_over_reconnects(durable: Restarting, stack: AsyncExitStack) -> None:
-    client = await enter(stack, durable.url, durable.token("worker"), "worker")
-    room, goes_on, began = await client.join("demo"), threading.Event(), []
-
-    def work(task: HandedTask) -> str:
-        began.append(task.type)
-        if task.type == "long":
-            assert goes_on.wait(30)
-        return "done"
-
-    async with room.handoff.serve(work):
-        long = await room.handoff.dispatch("long")
-        await eventually(lambda: began)
-        await room.handoff.cancel(long.id)
-        for _ in range(2):
-            await durable.restart()
-            await eventually(room.presence.list)
-        quick = await room.handoff.dispatch("quick")
-        assert quick.state == "waiting"
-        goes_on.set()
-        assert await quick.result(10) == "done"
-
-
-async def test_a_place_is_free_whose_end_was_heard_before_the_offer_stood_again(join: Any) -> None:
-    room, handed, told = await join("worker"), asyncio.Queue[Assigned](), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    offer = room.link.serve(
-        on_task=lambda assigned: loop.call_soon_threadsafe(handed.put_nowait, assigned),
-        on_cancel=lambda assigned, reason: loop.call_soon_threadsafe(told.set),
-    )
-    cancelled = await room.handoff.dispatch("t")
-    assigned = await asyncio.wait_for(handed.get(), 10)
-    await room.handoff.cancel(cancelled.id)
-    await asyncio.wait_for(told.wait(), 10)
-
-    io = room.link.connection.io
-
-    def end_and_stand_again() -> None:
-        offer.complete(assigned, b"")
-        io.post(io.post, room.link._offers._serve, offer)  # behind the request that the end becomes
-
-    io.post(end_and_stand_again)
-    for _ in range(3):
-        await room.handoff.dispatch("t")
-        offer.complete(await asyncio.wait_for(handed.get(), 10), b"")
-    await asyncio.wrap_future(offer.close())
 
 
 async def test_a_task_starts_at_its_moment(join: Any) -> None:

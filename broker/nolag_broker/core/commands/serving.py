@@ -20,6 +20,7 @@ class TaskServe(Command):
     types: NameSet | None = None
     capabilities: NameSet = EMPTY
     holding: Annotated[tuple[tuple[str, int], ...], listed(read_lease, 10_000)] = ()
+    lingering: Annotated[tuple[tuple[str, int], ...], listed(read_lease, 10_000)] = ()  # lost, as it knows, and not done with
     specs: Annotated[dict[str, bytes], read_specs] | None = None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...wire.codes import Refusal
 from ..commands.tasks import TaskBegin
 from ..turn import BodyAt, Caller
-from .dispatching import check_terms, facts_of, verb_on
+from .dispatching import check_terms, digest_of, facts_of, verb_on
 from .task import INTERRUPTED, RUNNING, SUPERSEDED, Task
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Beginning:
                 tasks.release(task, SUPERSEDED, task.used)
         else:
             tasks.check_bounds(command.rate_key)
-            facts = facts_of(command, caller, room.env.wall)
+            facts = facts_of(command, caller, digest_of(command), room.env.wall)
             room.emit("task.dispatched", command.type, facts, command.body, command.ct, command.parent)
             older, task = begun, tasks.by_id[command.task]
         tasks.claim(task, member, OWN)  # before the others end: their end would let the next one through

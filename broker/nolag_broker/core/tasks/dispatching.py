@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable
 from hashlib import blake2b
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 from ...wire.codes import Refusal
 from ..commands.fields import RETRY
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from ..room import Room
 
 FORGOTTEN_AT_ONCE = 1000  # ids in one event
-CHECKSUM = 8  # letters of one, in hex
 
 
 class Dispatching:
@@ -65,8 +63,9 @@ class Dispatching:
         if command.run_at is not None and command.delay:
             raise Refusal("bad_request", "a task has run_at or delay, not both", detail={"field": "run_at"})
         check_terms(command)
+        digest = digest_of(command)
         if (task := self._existing(command)) is not None:
-            if task.digest != digest_of(command, like=task.digest):
+            if task.digest != digest:
                 raise Refusal("key_conflict", "this task or key was dispatched with another payload", detail={"task": task.id})
             if command.follow:
                 self._follow(room.members.session(caller), task, 0)
@@ -82,7 +81,7 @@ class Dispatching:
         if command.slot is not None and (older := tasks.by_slot.get(command.slot)) is not None:
             tasks.cancel(older, SUPERSEDED)
         self._forget_of(command.group, command.forget)
-        facts = facts_of(command, caller, room.env.wall)
+        facts = facts_of(command, caller, digest, room.env.wall)
         room.emit("task.dispatched", command.type, facts, command.body, command.ct, command.parent)
         task = tasks.by_id[command.task]
         if command.follow:
@@ -281,21 +280,15 @@ def verb_on(kind: str, type: str) -> tuple[str, str]:
     return "tools" if kind == "tool" else "dispatch", type
 
 
-def digest_of(command: TaskDispatch, like: str | None = None) -> str:
-    """By which another payload is known: under a key by a cryptographic hash, and where only the dispatch itself can come again by a
-    checksum, which takes a quarter of its time. `like`: in the form that this one has."""
-    what = f"{command.kind}\0{command.type}\0".encode()
-    payload = command.body if command.digest is None else command.digest.encode()
-    if (command.key is None and command.digest is None) if like is None else len(like) == CHECKSUM:
-        return f"{crc32(payload, crc32(what)):0{CHECKSUM}x}"
-    digest = blake2b(what, digest_size=16)
-    digest.update(payload)
+def digest_of(command: TaskDispatch) -> str:
+    digest = blake2b(f"{command.kind}\0{command.type}\0".encode(), digest_size=16)
+    digest.update(command.body if command.digest is None else command.digest.encode())
     return digest.hexdigest()
 
 
-def facts_of(command: TaskDispatch, caller: Caller, wall: float) -> dict[str, Any]:
+def facts_of(command: TaskDispatch, caller: Caller, digest: str, wall: float) -> dict[str, Any]:
     """The data of `task.dispatched`: what is not the default."""
-    facts = {"task": command.task, **terms_of(command), "instance": caller.instance, "digest": digest_of(command)}
+    facts = {"task": command.task, **terms_of(command), "instance": caller.instance, "digest": digest}
     if command.key is not None:
         facts["key"] = command.key
     if command.delay:

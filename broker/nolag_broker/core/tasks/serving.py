@@ -51,9 +51,9 @@ class Serving:
         offer = Offer(session, command.offer, member, profile, command.slots)
         holding = dict(command.holding)
         lost = self._reconcile(offer, member, holding)
-        for id in lost:
+        for lease in dict.fromkeys((*command.lingering, *[(id, holding[id]) for id in lost])):
             offer.take(0)
-            offer.linger(id, holding[id])
+            offer.linger(*lease)
         session.offers[command.offer] = offer
         self._tasks.open(offer)
         tools = command.types if command.kind == "tool" else None
