@@ -254,7 +254,8 @@ class Handoff:
                 these `contextvars.copy_context().run`.
             capabilities: None: those we joined with.
             types: None: every type.
-            concurrency: tasks at a time; None: the `max_concurrency` we joined with.
+            concurrency: tasks at a time; None: the `max_concurrency` we joined with. A handler that goes on when its task was cancelled, or
+                its time is over, counts until it ends.
             drain: seconds that running handlers have when serving ends; then they are cancelled and their tasks handed back.
 
         Raises:
