@@ -4,7 +4,7 @@
 #                OUT=path DOCS=folder QUESTION="..." MODEL=provider:name CHAOS=1 YES=1
 #   make test    the tests, in a few minutes. JOBS=2 processes at a time
 #   make oldest  the parity tests with the oldest releases of LangGraph and LangChain that are supported; `make test` has the newest
-#   make check   lint, types, import contracts, the compiled core built, and the long tests
+#   make check   lint, types, import contracts, and the long tests
 #   make compiled  the broker with its core compiled (mypyc), as a wheel in build/wheel, and the broker's tests on it: some minutes, and a C compiler
 #   make chaos   kills, pauses and damages real processes: an hour or more. ROWS=1,5 some of the faults, SCALE=0.1 a part of the counts
 #   make simulate  the broker's server under faults from seeds, on a clock that skips the waiting. SEEDS=10000 FROM=0 which
@@ -63,7 +63,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint $(COMPILED)
+check: lint
 	$(BIN)/python -m pytest -m slow
 	FOLD_EXAMPLES=300 $(BIN)/python -m pytest tests/unit/core/test_fold.py
 
